@@ -1,0 +1,15 @@
+import { type Logger, pino } from 'pino';
+
+export type { Logger };
+
+/**
+ * A structured logger: one JSON object a line on stderr, with `program` in every line.
+ * Level from L4D_LOG_LEVEL (trace, debug, info, warn, error, silent), info by default.
+ */
+export function createLogger(program: string): Logger {
+  const level = process.env['L4D_LOG_LEVEL'] ?? 'info';
+  return pino(
+    { level, base: { program, pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+}
