@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Steers connections to policy VIPs to the proxy of this host (sk_lookup).
+ *
+ * Runs when the stack looks for a listening TCP socket (or an unconnected UDP one); established
+ * connections never come here. The proxy listens once per family on loopback and so takes any
+ * number of VIPs and ports without binding one of them; it reads the VIP from the accepted
+ * socket's own address and the true client from its peer address.
+ *
+ * Maps are pinned by name under the fabric's bpffs folder:
+ *   l7_listeners     written by l4d: which {address, port, protocol} belong to the proxy
+ *   l7_sockets       written by the proxy: its listening sockets, 0 = IPv4, 1 = IPv6
+ *   l7_lookup_stats  read by whoever counts, one slot a reason
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "l4d.h"
+
+/* From <sys/socket.h>, which does not compile for the bpf target. */
+#define AF_INET 2
+#define AF_INET6 10
+
+/* Above the 10,000 VIPs a host is built for; without preallocation unused room costs no memory. */
+#define MAX_LISTENERS 65536
+
+enum socket_slot {
+	SOCKET_IPV4 = 0,
+	SOCKET_IPV6 = 1,
+	SOCKET_SLOTS,
+};
+
+enum lookup_reason {
+	LOOKUP_NOT_OURS = 0,    /* no such listener: the kernel's own lookup goes on */
+	LOOKUP_ASSIGNED,        /* given to the proxy */
+	LOOKUP_NO_PROXY,        /* ours, but the proxy's socket is gone: refused */
+	LOOKUP_ASSIGN_REFUSED,  /* ours, but the kernel would not take the socket: refused */
+	LOOKUP_REASONS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LISTENERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vip_key);
+	__type(value, __u32);
+} l7_listeners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, SOCKET_SLOTS);
+	__type(key, __u32);
+	__type(value, __u64);
+} l7_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOOKUP_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} l7_lookup_stats SEC(".maps");
+
+static __always_inline void count_lookup(__u32 reason)
+{
+	__u64 *counter = bpf_map_lookup_elem(&l7_lookup_stats, &reason);
+
+	if (counter)
+		*counter += 1;
+}
+
+/* Fills the key of the connection's local end; false for a family that has no VIPs. */
+static __always_inline int local_vip(const struct bpf_sk_lookup *ctx, struct vip_key *key)
+{
+	__u32 word[4];
+
+	if (ctx->family == AF_INET) {
+		word[0] = 0;
+		word[1] = 0;
+		word[2] = bpf_htonl(0x0000ffff);
+		word[3] = ctx->local_ip4;
+	} else if (ctx->family == AF_INET6) {
+		word[0] = ctx->local_ip6[0];
+		word[1] = ctx->local_ip6[1];
+		word[2] = ctx->local_ip6[2];
+		word[3] = ctx->local_ip6[3];
+	} else {
+		return 0;
+	}
+	__builtin_memcpy(key->address, word, sizeof(key->address));
+	/* local_port is the one port of this context that comes in host order. */
+	key->port = bpf_htons((__u16)ctx->local_port);
+	key->protocol = (__u8)ctx->protocol;
+	key->pad = 0;
+	return 1;
+}
+
+SEC("sk_lookup")
+int l7_lookup(struct bpf_sk_lookup *ctx)
+{
+	struct vip_key key = {};
+	struct bpf_sock *sk;
+	__u32 slot;
+	long refused;
+
+	if (!local_vip(ctx, &key) || !bpf_map_lookup_elem(&l7_listeners, &key)) {
+		count_lookup(LOOKUP_NOT_OURS);
+		return SK_PASS;
+	}
+
+	slot = ctx->family == AF_INET ? SOCKET_IPV4 : SOCKET_IPV6;
+	sk = bpf_map_lookup_elem(&l7_sockets, &slot);
+	if (!sk) {
+		/*
+		 * The proxy is not there. SK_PASS would let the lookup go on and hand the client to
+		 * whatever else listens on this port (a wildcard sshd, a metrics server): it would
+		 * pass the access list by and speak to the wrong service. SK_DROP ends the lookup
+		 * with "no socket", for which TCP answers RST: the client sees a refusal at once.
+		 */
+		count_lookup(LOOKUP_NO_PROXY);
+		return SK_DROP;
+	}
+
+	refused = bpf_sk_assign(ctx, sk, 0);
+	bpf_sk_release(sk);
+	if (refused) {
+		count_lookup(LOOKUP_ASSIGN_REFUSED);
+		return SK_DROP;
+	}
+	count_lookup(LOOKUP_ASSIGNED);
+	return SK_PASS;
+}
+
+char _license[] SEC("license") = "GPL";
