@@ -73,18 +73,22 @@ static __always_inline void count_lookup(__u32 reason)
 /* Fills the key of the connection's local end; false for a family that has no VIPs. */
 static __always_inline int local_vip(const struct bpf_sk_lookup *ctx, struct vip_key *key)
 {
-	__u32 word[4];
+	/*
+	 * Volatile, so that each field is read at a constant offset from the context: clang would
+	 * otherwise merge the branches' reads into one through a computed pointer, which the
+	 * verifier refuses for a context.
+	 */
+	const volatile struct bpf_sk_lookup *fields = ctx;
+	__u32 word[4] = {};
 
-	if (ctx->family == AF_INET) {
-		word[0] = 0;
-		word[1] = 0;
+	if (fields->family == AF_INET) {
 		word[2] = bpf_htonl(0x0000ffff);
-		word[3] = ctx->local_ip4;
-	} else if (ctx->family == AF_INET6) {
-		word[0] = ctx->local_ip6[0];
-		word[1] = ctx->local_ip6[1];
-		word[2] = ctx->local_ip6[2];
-		word[3] = ctx->local_ip6[3];
+		word[3] = fields->local_ip4;
+	} else if (fields->family == AF_INET6) {
+		word[0] = fields->local_ip6[0];
+		word[1] = fields->local_ip6[1];
+		word[2] = fields->local_ip6[2];
+		word[3] = fields->local_ip6[3];
 	} else {
 		return 0;
 	}
