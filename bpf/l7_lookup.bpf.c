@@ -74,22 +74,20 @@ static __always_inline void count_lookup(__u32 reason)
 static __always_inline int local_vip(const struct bpf_sk_lookup *ctx, struct vip_key *key)
 {
 	/*
-	 * Volatile, so that each field is read at a constant offset from the context: clang would
-	 * otherwise merge the branches' reads into one through a computed pointer, which the
-	 * verifier refuses for a context.
+	 * Each field is read once, whatever the family (the other family's reads as 0): with the
+	 * reads in branches clang merges them into one through a computed pointer, which the
+	 * verifier refuses for a context. Volatile keeps them where they stand.
 	 */
 	const volatile struct bpf_sk_lookup *fields = ctx;
-	__u32 word[4] = {};
+	__u32 ipv4 = fields->local_ip4;
+	__u32 word[4] = { fields->local_ip6[0], fields->local_ip6[1],
+			  fields->local_ip6[2], fields->local_ip6[3] };
+	__u32 family = fields->family;
 
-	if (fields->family == AF_INET) {
+	if (family == AF_INET) {
 		word[2] = bpf_htonl(0x0000ffff);
-		word[3] = fields->local_ip4;
-	} else if (fields->family == AF_INET6) {
-		word[0] = fields->local_ip6[0];
-		word[1] = fields->local_ip6[1];
-		word[2] = fields->local_ip6[2];
-		word[3] = fields->local_ip6[3];
-	} else {
+		word[3] = ipv4;
+	} else if (family != AF_INET6) {
 		return 0;
 	}
 	__builtin_memcpy(key->address, word, sizeof(key->address));
