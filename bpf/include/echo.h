@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Echo replies in the name of a VIP (RFC 792, RFC 4443 section 4.2). */
+#ifndef L4D_ECHO_H
+#define L4D_ECHO_H
+
+#include "count.h"
+#include "parse.h"
+#include "rewrite.h"
+
+static __always_inline int reply_to_echo4(struct ethhdr *ethernet, struct iphdr *ip, struct icmp_header *icmp)
+{
+	__be32 client = ip->saddr;
+	__u16 *ttl_and_protocol = (__u16 *)&ip->ttl;
+	__u16 *type_and_code = (__u16 *)icmp;
+	__u16 old_word = *ttl_and_protocol;
+
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	ip->ttl = REPLY_TTL;
+	ip->check = replace_in_checksum(ip->check, old_word, *ttl_and_protocol);
+	old_word = *type_and_code;
+	icmp->type = ICMP_ECHOREPLY;
+	icmp->checksum = replace_in_checksum(icmp->checksum, old_word, *type_and_code);
+	swap_ethernet(ethernet);
+	return finish(TX_ECHO, XDP_TX);
+}
+
+static __always_inline int reply_to_echo6(struct ethhdr *ethernet, struct ipv6hdr *ip, struct icmp_header *icmp)
+{
+	struct in6_addr client = ip->saddr;
+	__u16 *type_and_code = (__u16 *)icmp;
+	__u16 old_word = *type_and_code;
+
+	/* The pseudo-header's sum does not change when its addresses trade places. */
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	ip->hop_limit = REPLY_TTL;
+	icmp->type = ICMPV6_ECHO_REPLY;
+	icmp->checksum = replace_in_checksum(icmp->checksum, old_word, *type_and_code);
+	swap_ethernet(ethernet);
+	return finish(TX_ECHO, XDP_TX);
+}
+
+#endif

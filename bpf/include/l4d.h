@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The layouts that the kernel programs and the daemon share, and nothing else. The daemon reads
+ * them from the object's BTF, so this header is their only description; a field typed __be16 or
+ * __be32 is in network order, every other one in host order.
+ */
+#ifndef L4D_H
+#define L4D_H
+
+#include <linux/types.h>
+
+/* A listener: IPv4 addresses are IPv4-mapped (::ffff:a.b.c.d). Key of l7_listeners. */
+struct vip_key {
+	__u8 address[16];
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+/* Key of vips4. The entry with protocol ICMP and port 0 stands for the address as a whole. */
+struct vip4_key {
+	__be32 address;
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+/* Key of vips6, alike with ICMPv6. */
+struct vip6_key {
+	__u32 address[4];
+	__be16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+enum vip_flag {
+	/* The connection needs policy: pass it to the stack, where sk_lookup hands it to the proxy. */
+	VIP_L7 = 1 << 0,
+	/* TCP flows of a backend that is down are reset. */
+	VIP_RESET = 1 << 1,
+	/* TCP flows of a backend that is down go to another backend. */
+	VIP_REPICK = 1 << 2,
+	/* An address entry: answer echo requests. */
+	VIP_ECHO = 1 << 3,
+};
+
+/*
+ * A VIP. Replaced in one step, so a packet sees the old table or the new one, whole:
+ * slots [table_offset, table_offset + table_size) of maglev_slots; size 0 means no backend.
+ */
+struct vip {
+	__u32 id; /* index in vip_counters; never 0 */
+	__u32 flags; /* enum vip_flag */
+	__u32 table_offset;
+	__u32 table_size;
+	__u32 idle_ticks; /* a flow without a packet for so long is forgotten; see FLOW_TICK_SHIFT */
+};
+
+enum backend_flag {
+	/* Checks failed: new flows stay away, existing TCP flows do as the VIP says. */
+	BACKEND_DOWN = 1 << 0,
+	/* No new flows, existing ones live on. */
+	BACKEND_DRAINING = 1 << 1,
+};
+
+/* One backend of one VIP. A zero mac means that the neighbour is not resolved. */
+struct backend {
+	__u8 mac[6];
+	__u16 flags; /* enum backend_flag */
+	__u32 generation; /* rises when the index is given to another backend; 0: index is free */
+	__u32 vip_id;
+	__u8 address[16]; /* as in vip_key; for adoption after a restart */
+};
+
+/* Flow age is kept in ticks of 2^30 ns (1.07 s): a shift instead of a division per packet. */
+#define FLOW_TICK_SHIFT 30
+
+struct flow4_key {
+	__be32 client;
+	__u32 vip_id;
+	__be16 client_port;
+	__be16 vip_port;
+};
+
+struct flow6_key {
+	__u32 client[4];
+	__u32 vip_id;
+	__be16 client_port;
+	__be16 vip_port;
+};
+
+struct flow {
+	__u32 backend; /* index in backends */
+	__u32 generation; /* of that backend when the flow was made */
+	__u32 last_tick; /* when its last packet came, within one tick */
+};
+
+/* Per CPU. */
+struct traffic_counter {
+	__u64 packets;
+	__u64 bytes; /* frames without their Ethernet header's checksum */
+	__u64 flows; /* flows begun: TCP SYNs, first packets of UDP flows */
+};
+
+/*
+ * Why a packet went the way it went; index in `reasons` (per CPU, packets). The prefix tells the
+ * action, and the daemon takes the names from here.
+ */
+enum reason {
+	PASS_NOT_IP, /* ARP, LLDP, unknown ethertypes */
+	PASS_OTHER_HOST, /* destination MAC is not this interface's */
+	PASS_NOT_VIP, /* neither a VIP's address and port nor an ICMP message about one */
+	PASS_L7, /* the VIP's policy sends it to the proxy */
+	PASS_VIP_ICMP, /* ICMP to a VIP that is no echo request and quotes no flow of a VIP */
+	DROP_MALFORMED, /* a VIP's packet whose headers end early or contradict each other */
+	DROP_FRAGMENT, /* a fragment of a VIP's packet: it cannot be placed */
+	DROP_NO_BACKEND, /* no backend is up */
+	DROP_UNRESOLVED, /* the backend's MAC address is not known */
+	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
+	TX_FORWARD, /* to a backend */
+	TX_ECHO, /* echo reply to the client */
+	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
+	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
+	NOTE_FLOW_NEW, /* a flow was stored (beside the packet's own reason, as all NOTE_) */
+	NOTE_FLOW_REPICKED, /* a stored flow's backend was gone or down and another one was chosen */
+	NOTE_FLOW_EXPIRED, /* a stored flow was idle for too long and chosen afresh */
+	NOTE_FLOW_NOT_STORED, /* the flow table refused the flow; Maglev alone answers */
+	REASON_COUNT,
+};
+
+/* Mark of a health check that must reach one backend: CHECK_MARK | index in backends. */
+#define CHECK_MARK 0x4c000000u
+#define CHECK_MARK_MASK 0xff000000u
+
+/* Defaults of the maps; the daemon sets the sizes from its configuration before loading. */
+#define MAX_VIPS 20480
+#define MAX_BACKENDS 131072
+#define MAX_MAGLEV_SLOTS 4194304
+#define MAX_FLOWS 262144
+
+#endif

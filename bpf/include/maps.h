@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The pinned maps of the data plane. */
+#ifndef L4D_MAPS_H
+#define L4D_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "l4d.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct vip4_key);
+	__type(value, struct vip);
+	__uint(max_entries, MAX_VIPS);
+} vips4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct vip6_key);
+	__type(value, struct vip);
+	__uint(max_entries, MAX_VIPS);
+} vips6 SEC(".maps");
+
+/* Backend indices of all Maglev tables, side by side; the daemon writes it through mmap. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, MAX_MAGLEV_SLOTS);
+} maglev_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct backend);
+	__uint(max_entries, MAX_BACKENDS);
+} backends SEC(".maps");
+
+/* Shared between CPUs: a sender that migrates makes one connection arrive on another CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow4_key);
+	__type(value, struct flow);
+	__uint(max_entries, MAX_FLOWS);
+} flows4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow6_key);
+	__type(value, struct flow);
+	__uint(max_entries, MAX_FLOWS);
+} flows6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct traffic_counter);
+	__uint(max_entries, MAX_VIPS);
+} vip_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct traffic_counter);
+	__uint(max_entries, MAX_BACKENDS);
+} backend_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, REASON_COUNT);
+} reasons SEC(".maps");
+
+#endif

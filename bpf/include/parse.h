@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From a frame to the tuple that decides its way. Reads only; trusts no length. */
+#ifndef L4D_PARSE_H
+#define L4D_PARSE_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* A VLAN tag and the tag of QinQ before it: what switches put on frames in practice. */
+#define MAX_VLAN_TAGS 2
+/* IPv6 extension headers before the transport header; RFC 8200 names four that may precede it. */
+#define MAX_EXTENSION_HEADERS 4
+
+#define IP_FRAGMENT_MASK 0x3fff /* more-fragments bit and offset */
+
+/* <linux/icmp.h> needs headers of user space that the bpf target has not. */
+#define ICMP_ECHOREPLY 0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETERPROB 12
+#define ICMPV6_INFOMSG_MASK 0x80
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+
+/* The part that all ICMP and ICMPv6 messages have. */
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__u32 rest;
+};
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 next_protocol;
+};
+
+struct extension_header {
+	__u8 next_header;
+	__u8 length; /* in units of 8 bytes, not counting the first (RFC 8200 section 4) */
+};
+
+enum parse_result {
+	PARSE_OK,
+	PARSE_SHORT, /* ends before its headers do */
+	PARSE_FRAGMENT, /* valid, but a fragment: ports may be missing */
+	PARSE_OTHER_TRANSPORT, /* neither TCP, UDP nor ICMP */
+};
+
+/* What a client sent, seen from the VIP's side; for an ICMP error, what the quoted packet was. */
+struct tuple {
+	__u32 client[4]; /* IPv4 in client[0]; network order */
+	__u32 vip[4];
+	__be16 client_port;
+	__be16 vip_port;
+	__u8 protocol;
+	__u8 begins; /* a TCP SYN without ACK */
+	__u8 is_reset; /* a TCP RST */
+	__u8 is_ipv6;
+};
+
+/* Skips VLAN tags. Returns the network header's protocol, 0 when the frame is short. */
+static __always_inline __be16 parse_ethernet(void *data, void *end, __u32 *offset)
+{
+	struct ethhdr *ethernet = data;
+	__be16 protocol;
+
+	if ((void *)(ethernet + 1) > end)
+		return 0;
+	protocol = ethernet->h_proto;
+	*offset = sizeof(*ethernet);
+#pragma unroll
+	for (int i = 0; i < MAX_VLAN_TAGS; i++) {
+		struct vlan_tag *tag = data + *offset;
+
+		if (protocol != bpf_htons(ETH_P_8021Q) && protocol != bpf_htons(ETH_P_8021AD))
+			break;
+		if ((void *)(tag + 1) > end)
+			return 0;
+		protocol = tag->next_protocol;
+		*offset += sizeof(*tag);
+	}
+	return protocol;
+}
+
+/* Reads ports and TCP flags behind the network header. */
+static __always_inline enum parse_result parse_transport(void *transport, void *end, struct tuple *tuple)
+{
+	if (tuple->protocol == IPPROTO_TCP) {
+		struct tcphdr *tcp = transport;
+
+		if ((void *)(tcp + 1) > end)
+			return PARSE_SHORT;
+		tuple->client_port = tcp->source;
+		tuple->vip_port = tcp->dest;
+		tuple->begins = tcp->syn && !tcp->ack;
+		tuple->is_reset = tcp->rst;
+		return PARSE_OK;
+	}
+	if (tuple->protocol == IPPROTO_UDP) {
+		struct udphdr *udp = transport;
+
+		if ((void *)(udp + 1) > end)
+			return PARSE_SHORT;
+		tuple->client_port = udp->source;
+		tuple->vip_port = udp->dest;
+		return PARSE_OK;
+	}
+	return PARSE_OTHER_TRANSPORT;
+}
+
+/*
+ * Parses an IPv4 header at `ip`; `transport` is set when the result is PARSE_OK or
+ * PARSE_OTHER_TRANSPORT. tuple->vip is the destination also of a fragment.
+ */
+static __always_inline enum parse_result parse_ipv4(struct iphdr *ip, void *end, struct tuple *tuple,
+						     void **transport)
+{
+	__u32 header_length;
+
+	if ((void *)(ip + 1) > end)
+		return PARSE_SHORT;
+	header_length = ip->ihl * 4;
+	tuple->client[0] = ip->saddr;
+	tuple->vip[0] = ip->daddr;
+	tuple->protocol = ip->protocol;
+	if (ip->version != 4 || header_length < sizeof(*ip))
+		return PARSE_SHORT;
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT_MASK))
+		return PARSE_FRAGMENT;
+	*transport = (void *)ip + header_length;
+	return parse_transport(*transport, end, tuple);
+}
+
+static __always_inline int is_extension_header(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+}
+
+/* As parse_ipv4. Walks extension headers (RFC 8200 section 4) up to MAX_EXTENSION_HEADERS. */
+static __always_inline enum parse_result parse_ipv6(struct ipv6hdr *ip, void *end, struct tuple *tuple,
+						     void **transport)
+{
+	void *next = ip + 1;
+
+	if (next > end)
+		return PARSE_SHORT;
+	__builtin_memcpy(tuple->client, &ip->saddr, 16);
+	__builtin_memcpy(tuple->vip, &ip->daddr, 16);
+	tuple->is_ipv6 = 1;
+	tuple->protocol = ip->nexthdr;
+	if (is_extension_header(tuple->protocol)) {
+#pragma unroll
+		for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+			struct extension_header *extension = next;
+
+			if (!is_extension_header(tuple->protocol))
+				break;
+			if ((void *)(extension + 1) > end)
+				return PARSE_SHORT;
+			tuple->protocol = extension->next_header;
+			next += (extension->length + 1) * 8;
+		}
+	}
+	if (tuple->protocol == IPPROTO_FRAGMENT)
+		return PARSE_FRAGMENT;
+	*transport = next;
+	return parse_transport(next, end, tuple);
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* A RST to the client in the name of a VIP whose backend for this flow is down. */
+#ifndef L4D_RESET_H
+#define L4D_RESET_H
+
+#include "count.h"
+#include "parse.h"
+#include "rewrite.h"
+
+#define TCP_WORDS (sizeof(struct tcphdr) / 2)
+
+/*
+ * Turns the client's segment into its reset (RFC 9293 section 3.10.7.1): SEQ = SEG.ACK when it
+ * has one, else SEQ = 0 and ACK = SEG.SEQ + SEG.LEN. `segment_length` is the payload in bytes.
+ */
+static __always_inline void make_reset(struct tcphdr *tcp, __u32 segment_length, __u32 pseudo_sum)
+{
+	__be16 client_port = tcp->source;
+	__u32 length = segment_length + tcp->syn + tcp->fin;
+	__be32 sequence = tcp->ack ? tcp->ack_seq : 0;
+	__be32 acknowledged = tcp->ack ? 0 : bpf_htonl(bpf_ntohl(tcp->seq) + length);
+	__u16 answers_ack = tcp->ack;
+
+	tcp->source = tcp->dest;
+	tcp->dest = client_port;
+	tcp->seq = sequence;
+	tcp->ack_seq = acknowledged;
+	/* Data offset 5, no flag but RST and, without an ACK to refer to, ACK. */
+	((__u16 *)tcp)[6] = bpf_htons(0x5000 | (answers_ack ? 0x04 : 0x14));
+	tcp->window = 0;
+	tcp->check = 0;
+	tcp->urg_ptr = 0;
+	tcp->check = fold_checksum(pseudo_sum + sum_words(tcp, TCP_WORDS));
+}
+
+/* Sends the RST of an IPv4 flow out of the interface it came in by. */
+static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_offset)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct iphdr *ip = data + network_offset;
+	struct tcphdr *tcp = (void *)(ip + 1);
+	struct tcphdr *old_tcp;
+	__u32 header_length, total_length, tcp_length;
+	struct iphdr header = {};
+
+	if ((void *)(tcp + 1) > end)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	header_length = ip->ihl * 4;
+	total_length = bpf_ntohs(ip->tot_len);
+	old_tcp = (void *)ip + header_length;
+	if (header_length < sizeof(*ip) || (void *)(old_tcp + 1) > end)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	tcp_length = old_tcp->doff * 4;
+	if (tcp_length < sizeof(*tcp) || total_length < header_length + tcp_length)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	if (old_tcp->rst)
+		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
+	header.version = 4;
+	header.ihl = 5;
+	header.tot_len = bpf_htons(sizeof(*ip) + sizeof(*tcp));
+	header.ttl = REPLY_TTL;
+	header.protocol = IPPROTO_TCP;
+	header.saddr = ip->daddr;
+	header.daddr = ip->saddr;
+	header.check = fold_checksum(sum_words(&header, sizeof(header) / 2));
+	if (header_length > sizeof(*ip)) {
+		struct tcphdr moved = *old_tcp;
+
+		*tcp = moved;
+	}
+	*ip = header;
+	make_reset(tcp, total_length - header_length - tcp_length,
+		   sum_words(&ip->saddr, 4) + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(*tcp)));
+	swap_ethernet(data);
+	if (bpf_xdp_adjust_tail(context, (long)(tcp + 1) - (long)end))
+		return finish(DROP_MALFORMED, XDP_DROP);
+	return finish(TX_RESET, XDP_TX);
+}
+
+/* As reset_flow4. Flows behind extension headers are dropped: their TCP header would have to move. */
+static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_offset)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct ipv6hdr *ip = data + network_offset;
+	struct tcphdr *tcp = (void *)(ip + 1);
+	struct in6_addr client;
+	__u32 payload_length, tcp_length;
+
+	if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	payload_length = bpf_ntohs(ip->payload_len);
+	tcp_length = tcp->doff * 4;
+	if (tcp_length < sizeof(*tcp) || payload_length < tcp_length)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	if (tcp->rst)
+		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
+	client = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	ip->hop_limit = REPLY_TTL;
+	ip->payload_len = bpf_htons(sizeof(*tcp));
+	make_reset(tcp, payload_length - tcp_length,
+		   sum_words(&ip->saddr, 16) + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(*tcp)));
+	swap_ethernet(data);
+	if (bpf_xdp_adjust_tail(context, (long)(tcp + 1) - (long)end))
+		return finish(DROP_MALFORMED, XDP_DROP);
+	return finish(TX_RESET, XDP_TX);
+}
+
+#endif
