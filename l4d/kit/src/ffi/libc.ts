@@ -9,14 +9,20 @@ const raw = {
   bind: libc.func('int bind(int fd, const void *address, uint32_t length)'),
   connect: libc.func('int connect(int fd, const void *address, uint32_t length)'),
   setsockopt: libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)'),
-  sendto: libc.func('long sendto(int fd, const void *data, size_t size, int flags, const void *address, uint32_t length)'),
+  getsockopt: libc.func('int getsockopt(int fd, int level, int name, void *value, uint32_t *length)'),
+  shutdown: libc.func('int shutdown(int fd, int how)'),
+  sendto: libc.func(
+    'long sendto(int fd, const void *data, size_t size, int flags, const void *address, uint32_t length)',
+  ),
   recv: libc.func('long recv(int fd, void *data, size_t size, int flags)'),
   mmap: libc.func('void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)'),
   munmap: libc.func('int munmap(void *address, size_t size)'),
   open: libc.func('int open(const char *path, int flags)'),
   close: libc.func('int close(int fd)'),
   ifNameToIndex: libc.func('uint32_t if_nametoindex(const char *name)'),
-  mount: libc.func('int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)'),
+  mount: libc.func(
+    'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
+  ),
   flock: libc.func('int flock(int fd, int operation)'),
 };
 
@@ -36,6 +42,9 @@ export const constant = {
   IP_TTL: 2,
   IP_MINTTL: 21,
   SOL_SOCKET: 1,
+  SO_ERROR: 4,
+  SO_RCVBUF: 8,
+  SO_LINGER: 13,
   SO_RCVBUFFORCE: 33,
   SO_MARK: 36,
   SO_BINDTODEVICE: 25,
@@ -49,7 +58,11 @@ export const constant = {
   SOL_NETLINK: 270,
   NETLINK_ROUTE: 0,
   NETLINK_ADD_MEMBERSHIP: 1,
+  NETLINK_CAP_ACK: 10,
   NETLINK_EXT_ACK: 11,
+  NETLINK_GET_STRICT_CHK: 12,
+  MSG_TRUNC: 0x20,
+  SHUT_WR: 1,
   MSG_DONTWAIT: 0x40,
   PROT_READ: 1,
   PROT_WRITE: 2,
@@ -60,9 +73,15 @@ export const constant = {
   EWOULDBLOCK: 11,
   EINPROGRESS: 115,
   ENOENT: 2,
+  ESRCH: 3,
+  EBADF: 9,
+  ENODEV: 19,
   EEXIST: 17,
   EBUSY: 16,
+  EMSGSIZE: 90,
+  EADDRNOTAVAIL: 99,
   ENOBUFS: 105,
+  ETIMEDOUT: 110,
 } as const;
 
 /** A socket's file descriptor. Throws SyscallError. */
@@ -90,6 +109,18 @@ export function setSocketOption(fd: number, level: number, name: number, value: 
 /** Sets an int socket option (host byte order). Throws SyscallError. */
 export function setSocketOptionInt(fd: number, level: number, name: number, value: number): void {
   setSocketOption(fd, level, name, new Uint8Array(Int32Array.of(value).buffer));
+}
+
+/** Reads an int socket option (host byte order); SO_ERROR also clears the error. Throws SyscallError. */
+export function getSocketOptionInt(fd: number, level: number, name: number): number {
+  const value = new Int32Array(1);
+  check('getsockopt', raw.getsockopt(fd, level, name, value, Uint32Array.of(4)));
+  return value[0] ?? 0;
+}
+
+/** Ends one direction of a connection (SHUT_*). Throws SyscallError. */
+export function shutdown(fd: number, how: number): void {
+  check('shutdown', raw.shutdown(fd, how));
 }
 
 /** Sends bytes on a connected or netlink socket; returns how many. Throws SyscallError. */
@@ -132,7 +163,8 @@ export function interfaceIndex(name: string): number {
 /** Maps a descriptor shared and writable; the view lives until unmapped. Throws SyscallError. */
 export function mapShared(fd: number, size: number): Uint8Array {
   const address = raw.mmap(null, size, constant.PROT_READ | constant.PROT_WRITE, constant.MAP_SHARED, fd, 0);
-  if (address === null || BigInt.asIntN(64, BigInt(address)) === -1n) throw new SyscallError('mmap', koffi.errno());
+  if (address === null || BigInt.asIntN(64, BigInt(address)) === -1n)
+    throw new SyscallError('mmap', koffi.errno());
   return new Uint8Array(koffi.view(address, size));
 }
 

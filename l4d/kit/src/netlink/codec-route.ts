@@ -1,0 +1,110 @@
+import { type IpAddress, type IpFamily, ipAddressFromBytes } from '../ip-address.ts';
+import type { IpPrefix } from '../ip-prefix.ts';
+import { err, ok, type Result } from '../result.ts';
+import { decodeAttributes, decodeU32, encodePayload, encodeU32, viewOf } from './codec.ts';
+import { addressLength, familyNumber } from './codec-address.ts';
+import { headerLength, ROUTE_ONLINK, routeProtocol, routeScope, routeTable, routeType } from './constants.ts';
+
+/** A route to make or to remove. */
+export interface RouteSpec {
+  readonly destination: IpPrefix;
+  /** Table number; main (254) by default, local (255) for a route of type local. */
+  readonly table?: number;
+  /** `unicast` by default. */
+  readonly type?: 'unicast' | 'local' | 'blackhole';
+  readonly gateway?: IpAddress;
+  /** The gateway counts as on the link even when no route says so. */
+  readonly onLink?: boolean;
+  readonly interfaceIndex?: number;
+  readonly preferredSource?: IpAddress;
+  /** Metric; the kernel's default when missing. */
+  readonly priority?: number;
+  /** RTPROT_*; static (4) by default. */
+  readonly protocol?: number;
+}
+
+/** A route as the kernel tells it. */
+export interface Route {
+  readonly destination: IpPrefix;
+  readonly table: number;
+  /** RTN_* number, see `routeType`. */
+  readonly type: number;
+  readonly gateway: IpAddress | undefined;
+  readonly onLink: boolean;
+  /** Undefined for a blackhole or a multipath route. */
+  readonly interfaceIndex: number | undefined;
+  readonly preferredSource: IpAddress | undefined;
+  readonly priority: number | undefined;
+  readonly protocol: number;
+}
+
+const attribute = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15 } as const;
+
+/** Payload of RTM_GETROUTE for a dump; a table is honoured with strict checking. */
+export function encodeRouteRequest(family: IpFamily, table?: number): Uint8Array {
+  const header = new Uint8Array(headerLength.ROUTE);
+  header[0] = familyNumber(family);
+  return encodePayload(header, table === undefined ? [] : [[attribute.TABLE, encodeU32(table)]]);
+}
+
+/** Payload of RTM_NEWROUTE and RTM_DELROUTE. */
+export function encodeRoute(route: RouteSpec): Uint8Array {
+  const type = route.type ?? 'unicast';
+  const table = route.table ?? (type === 'local' ? routeTable.LOCAL : routeTable.MAIN);
+  const header = new Uint8Array(headerLength.ROUTE);
+  const view = new DataView(header.buffer);
+  view.setUint8(0, familyNumber(route.destination.address.family));
+  view.setUint8(1, route.destination.length);
+  // Numbers above 255 live in RTA_TABLE alone.
+  view.setUint8(4, table < 256 ? table : 0);
+  view.setUint8(5, route.protocol ?? routeProtocol.STATIC);
+  view.setUint8(6, scopeOf(route));
+  view.setUint8(7, routeType[type]);
+  view.setUint32(8, route.onLink === true ? ROUTE_ONLINK : 0, true);
+  const attributes: [number, Uint8Array][] = [[attribute.TABLE, encodeU32(table)]];
+  if (route.destination.length > 0) attributes.push([attribute.DST, route.destination.address.bytes]);
+  if (route.gateway !== undefined) attributes.push([attribute.GATEWAY, route.gateway.bytes]);
+  if (route.interfaceIndex !== undefined) attributes.push([attribute.OIF, encodeU32(route.interfaceIndex)]);
+  if (route.preferredSource !== undefined) attributes.push([attribute.PREFSRC, route.preferredSource.bytes]);
+  if (route.priority !== undefined) attributes.push([attribute.PRIORITY, encodeU32(route.priority)]);
+  return encodePayload(header, attributes);
+}
+
+/** Payload of RTM_NEWROUTE or RTM_DELROUTE; `ok(undefined)` for a family that is not IP. */
+export function decodeRoute(payload: Uint8Array): Result<Route | undefined, string> {
+  const attributes = decodeAttributes(payload, headerLength.ROUTE);
+  if (!attributes.ok) return attributes;
+  const view = viewOf(payload);
+  const length = addressLength(view.getUint8(0));
+  if (length < 0) return ok(undefined);
+  const at = (type: number): IpAddress | undefined | 'bad' => {
+    const bytes = attributes.value.get(type);
+    if (bytes === undefined) return undefined;
+    return bytes.length === length ? ipAddressFromBytes(bytes) : 'bad';
+  };
+  const destination = at(attribute.DST) ?? ipAddressFromBytes(new Uint8Array(length));
+  const gateway = at(attribute.GATEWAY);
+  const preferredSource = at(attribute.PREFSRC);
+  const prefixLength = view.getUint8(1);
+  if (destination === 'bad' || gateway === 'bad' || preferredSource === 'bad')
+    return err('a route with a misshapen address');
+  if (prefixLength > length * 8) return err(`a route with prefix length ${prefixLength}`);
+  return ok({
+    destination: { address: destination, length: prefixLength },
+    table: decodeU32(attributes.value.get(attribute.TABLE)) ?? view.getUint8(4),
+    type: view.getUint8(7),
+    gateway,
+    onLink: (view.getUint32(8, true) & ROUTE_ONLINK) !== 0,
+    interfaceIndex: decodeU32(attributes.value.get(attribute.OIF)),
+    preferredSource,
+    priority: decodeU32(attributes.value.get(attribute.PRIORITY)),
+    protocol: view.getUint8(5),
+  });
+}
+
+/** The scope that ip-route(8) gives: local is host, a unicast without a gateway (IPv4) is link. */
+function scopeOf(route: RouteSpec): number {
+  if (route.type === 'local') return routeScope.HOST;
+  const direct = route.gateway === undefined && route.type !== 'blackhole';
+  return direct && route.destination.address.family === 4 ? routeScope.LINK : routeScope.UNIVERSE;
+}
