@@ -1,0 +1,81 @@
+/**
+ * The desired state: everything that an operator says, in one schema, whole and versioned.
+ *
+ *   JSON value --parseDesiredState--> DesiredState --encodeDesiredState--> JSON value
+ *
+ * The fields are under desired/, one file a noun; desired/rules.ts holds what spans fields.
+ */
+import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { z } from 'zod';
+import { decodeWith } from './desired/decode.ts';
+import { hostSchema } from './desired/host.ts';
+import { peerSchema } from './desired/peer.ts';
+import { type PathProblem, showValue } from './desired/problem.ts';
+import { checkRules } from './desired/rules.ts';
+import { list } from './desired/scalars.ts';
+import { completeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
+
+export type { Backend } from './desired/backend.ts';
+export type { Check, StatusRange } from './desired/check.ts';
+export type { Host } from './desired/host.ts';
+export type { Peer } from './desired/peer.ts';
+export type { Access, MinHealthy, Route, Vip } from './desired/vip.ts';
+
+/** The whole document, as declared. */
+export const desiredStateSchema = z.strictObject({
+  version: z.literal(1, {
+    error: ({ input }) =>
+      input === undefined
+        ? 'is missing (needed: version: 1)'
+        : `${showValue(input)} is not a version known here (allowed: 1)`,
+  }),
+  host: hostSchema.prefault({}),
+  peers: list(peerSchema, 'peers').prefault([]),
+  vips: list(vipSchema, 'VIPs').prefault([]),
+});
+
+/** Everything that an operator said, valid and complete. Treat as immutable. */
+export type DesiredState = Omit<z.output<typeof desiredStateSchema>, 'vips'> & {
+  readonly vips: readonly Vip[];
+};
+
+/** The state of a host that was told nothing. */
+export const emptyDesiredState: DesiredState = { ...desiredStateSchema.decode({ version: 1 }), vips: [] };
+
+/**
+ * Reads a JSON value as desired state; every problem found is told. What the value leaves out is filled
+ * in; the table size of a VIP that `previous` holds under the same address, port and protocol is kept.
+ */
+export function parseDesiredState(
+  json: unknown,
+  previous?: DesiredState,
+): Result<DesiredState, PathProblem[]> {
+  const declared = decodeWith(desiredStateSchema, json);
+  if (!declared.ok) return declared;
+  const before = new Map((previous?.vips ?? []).map((vip) => [vipKeyText(vip), vip]));
+  return checkDesiredState({
+    ...declared.value,
+    vips: declared.value.vips.map((vip) => completeVip(vip, before.get(vipKeyText(vip)))),
+  });
+}
+
+/** Checks the rules that span fields over a state that was changed. */
+export function checkDesiredState(state: DesiredState): Result<DesiredState, PathProblem[]> {
+  const problems = checkRules(state);
+  return problems.length === 0 ? ok(state) : err(problems);
+}
+
+/** The JSON value of a state; parseDesiredState reads it back as the same. */
+export function encodeDesiredState(state: DesiredState): JsonObject {
+  return z.encode(desiredStateSchema, { ...state, vips: [...state.vips] });
+}
+
+/** A JSON object. */
+export interface JsonObject {
+  readonly [key: string]: unknown;
+}
+
+/** JSON Schema (2020-12) of the document. */
+export function desiredStateJsonSchema(): JsonObject {
+  return z.toJSONSchema(desiredStateSchema, { io: 'input' });
+}

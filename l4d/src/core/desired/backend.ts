@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { flag, integer, ipAddressText, portNumber, text } from './scalars.ts';
+
+/** Name of a pool of backends of an l7 VIP. */
+export const poolName = text(
+  'a pool name',
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+  'letters, digits, ".", "_", "-"',
+);
+
+/** Pool of the backends that name none. */
+export const defaultPool = 'default';
+
+/** A server behind a VIP. */
+export const backendSchema = z.strictObject({
+  address: ipAddressText,
+  /** Share of new flows against its neighbours; 0 drains. */
+  weight: integer('a weight', 0, 1000).prefault(1),
+  /** A draining backend keeps its flows and gets no new ones. */
+  drain: flag().prefault(false),
+  /** l7 only; by default the VIP's port. */
+  port: portNumber.exactOptional(),
+  /** l7 only; `default` by default. */
+  pool: poolName.exactOptional(),
+});
+
+/** A server behind a VIP. */
+export type Backend = z.output<typeof backendSchema>;
+
+/** Whether the operator asked that the backend gets no new flows. */
+export function isDrained(backend: Backend): boolean {
+  return backend.drain || backend.weight === 0;
+}

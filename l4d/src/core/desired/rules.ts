@@ -1,0 +1,285 @@
+import { type Duration, formatDuration } from '@l4d/kit/duration.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { tableSizeFor } from '../table-size.ts';
+import { defaultPool } from './backend.ts';
+import type { Host } from './host.ts';
+import type { Peer } from './peer.ts';
+import { didYouMean, type PathProblem, type PathSegment, problemAt } from './problem.ts';
+import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
+
+/** The parts of a desired state that the rules look at. */
+interface Parts {
+  readonly host: Host;
+  readonly peers: readonly Peer[];
+  readonly vips: readonly Vip[];
+}
+
+/** The rules that span fields, over a state whose fields are right one by one. */
+export function checkRules(state: Parts): PathProblem[] {
+  return [
+    ...state.vips.flatMap((vip, index) => checkVip(vip, ['vips', index])),
+    ...duplicates(
+      // Names that were filled in are the key itself: the rule below tells of those.
+      state.vips.map((vip) => (vip.name === vipKeyText(vip) ? undefined : vip)),
+      (vip) => vip?.name,
+      (vip, first) =>
+        problemAt([...first.at, 'name'], `"${vip?.name}" is already the name of vips[${first.index}]`),
+      'vips',
+    ),
+    ...duplicates(
+      state.vips,
+      vipKeyText,
+      (vip, first) =>
+        problemAt(
+          [...first.at, 'address'],
+          `${formatIpAddress(vip.address)} port ${vip.port} ${vip.protocol} is already served by vips[${first.index}] ("${state.vips[first.index]?.name}")`,
+          'a VIP is one address, port and protocol: merge the backends or change one of the three',
+        ),
+      'vips',
+    ),
+    ...checkPeers(state),
+  ];
+}
+
+function checkVip(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  return [
+    ...checkVipAddress(vip.address, [...at, 'address']),
+    ...checkBackends(vip, at),
+    ...checkHealth(vip, at),
+    ...(vip.policy === 'l7' ? checkL7(vip, at) : checkForward(vip, at)),
+  ];
+}
+
+function checkVipAddress(address: IpAddress, at: readonly PathSegment[]): PathProblem[] {
+  const kind = specialKind(address);
+  if (kind === undefined) return [];
+  return [
+    problemAt(
+      at,
+      `${formatIpAddress(address)} is ${kind} (allowed: a unicast address that routers can carry)`,
+    ),
+  ];
+}
+
+function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const seen = new Map<string, number>();
+  for (const [index, backend] of vip.backends.entries()) {
+    const where = [...at, 'backends', index, 'address'];
+    const address = formatIpAddress(backend.address);
+    const kind = specialKind(backend.address);
+    if (kind !== undefined && !(vip.policy === 'l7' && kind === 'a loopback address')) {
+      problems.push(problemAt(where, `${address} is ${kind} (allowed: the address of a server)`));
+    }
+    if (vip.policy === 'forward' && backend.address.family !== vip.address.family) {
+      problems.push(
+        problemAt(
+          where,
+          `${address} is IPv${backend.address.family}, its VIP ${formatIpAddress(vip.address)} is IPv${vip.address.family} (allowed: the VIP's family)`,
+          'policy l7 may have backends of another family',
+        ),
+      );
+    }
+    if (address === formatIpAddress(vip.address)) {
+      problems.push(
+        problemAt(where, `${address} is the VIP itself (allowed: an address of the server's own)`),
+      );
+    }
+    const identity =
+      vip.policy === 'l7' ? `${address} ${backendPort(vip, backend)} ${backendPool(backend)}` : address;
+    const first = seen.get(identity);
+    if (first === undefined) seen.set(identity, index);
+    else
+      problems.push(
+        problemAt(
+          where,
+          `${address} is already backends[${first}] of this VIP`,
+          'use weight for a larger share',
+        ),
+      );
+  }
+  return problems;
+}
+
+function checkHealth(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const count = vip.backends.length;
+  if (vip.minHealthy.kind === 'count' && vip.minHealthy.count > count) {
+    problems.push(
+      problemAt(
+        [...at, 'minHealthy'],
+        `${vip.minHealthy.count} is more than the VIP has backends (allowed: 1 to ${count})`,
+      ),
+    );
+  }
+  if (vip.tableSize < count) {
+    problems.push(
+      problemAt(
+        [...at, 'tableSize'],
+        `${vip.tableSize} slots are fewer than the ${count} backends (allowed: a prime of at least ${count})`,
+        `for ${count} backends ${tableSizeFor(count)} is usual; declare it: a resize moves most flows`,
+      ),
+    );
+  }
+  if (vip.check.type === 'udp' && vip.protocol !== 'udp') {
+    problems.push(
+      problemAt([...at, 'check', 'type'], 'udp checks a UDP service (allowed: tcp, http, https, none)'),
+    );
+  }
+  return problems;
+}
+
+function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  const onlyL7 = (path: readonly PathSegment[]) =>
+    problemAt(path, 'is allowed for policy l7 only', 'set policy: l7, or remove it');
+  const problems: PathProblem[] = [];
+  if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
+  if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
+  for (const [index, backend] of vip.backends.entries()) {
+    if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
+    if (backend.pool !== undefined) problems.push(onlyL7([...at, 'backends', index, 'pool']));
+  }
+  return problems;
+}
+
+function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  if (vip.protocol !== 'tcp') {
+    problems.push(
+      problemAt(
+        [...at, 'policy'],
+        `l7 is not a policy of ${vip.protocol} (allowed: forward, or protocol tcp)`,
+      ),
+    );
+  }
+  const pools = [...new Set(vip.backends.map(backendPool))];
+  const routes = vip.routes ?? [];
+  const seen = new Map<string, number>();
+  for (const [index, route] of routes.entries()) {
+    const where = [...at, 'routes', index];
+    if (!pools.includes(route.pool)) {
+      const allowed = `the pools of its backends: ${pools.join(', ')}`;
+      problems.push(
+        problemAt(
+          [...where, 'pool'],
+          `"${route.pool}" is no pool of this VIP (allowed: ${allowed})`,
+          didYouMean(route.pool, pools),
+        ),
+      );
+    }
+    const match = `${route.host?.toLowerCase() ?? '*'} ${route.pathPrefix ?? '/'}`;
+    const first = seen.get(match);
+    if (first === undefined) seen.set(match, index);
+    else problems.push(problemAt(where, `matches the same requests as routes[${first}]`));
+  }
+  if (routes.length === 0 && !pools.includes(defaultPool)) {
+    problems.push(
+      problemAt(
+        [...at, 'routes'],
+        `has no routes, and no backend is in pool "${defaultPool}"`,
+        'add a route for each pool',
+      ),
+    );
+  }
+  return problems;
+}
+
+function checkPeers(state: Parts): PathProblem[] {
+  const problems = duplicates(
+    state.peers,
+    (peer) => formatIpAddress(peer.address),
+    (peer, first) =>
+      problemAt(
+        [...first.at, 'address'],
+        `${formatIpAddress(peer.address)} is already peers[${first.index}]`,
+      ),
+    'peers',
+  );
+  const bgp = state.host.bgp;
+  if (state.peers.length > 0 && bgp === undefined) {
+    problems.push(
+      problemAt(
+        ['peers'],
+        'are declared, but this host has no BGP identity',
+        'declare host.bgp: { as, routerId }',
+      ),
+    );
+  }
+  if (bgp?.routerId.bytes.every((byte) => byte === 0)) {
+    // RFC 6286 section 2.1: the BGP identifier is not zero.
+    problems.push(
+      problemAt(['host', 'bgp', 'routerId'], '0.0.0.0 is not a router id (allowed: any other IPv4 form)'),
+    );
+  }
+  for (const [index, peer] of state.peers.entries()) {
+    const at = ['peers', index];
+    if (peer.mode === 'passive' && bgp?.listen === false) {
+      problems.push(
+        problemAt(
+          [...at, 'mode'],
+          'passive waits for the peer, but host.bgp.listen is false',
+          'set host.bgp.listen: true',
+        ),
+      );
+    }
+    if (peer.localAddress !== undefined && peer.localAddress.family !== peer.address.family) {
+      problems.push(
+        problemAt(
+          [...at, 'localAddress'],
+          `is IPv${peer.localAddress.family}, the peer is IPv${peer.address.family}`,
+        ),
+      );
+    }
+    if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
+      problems.push(
+        problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
+      );
+    }
+    problems.push(...checkHoldTime(peer.holdTime, [...at, 'holdTime']));
+  }
+  return problems;
+}
+
+/** RFC 4271 section 4.2: the hold time is carried in whole seconds. */
+function checkHoldTime(holdTime: Duration, at: readonly PathSegment[]): PathProblem[] {
+  if (holdTime % 1000 === 0) return [];
+  return [problemAt(at, `${formatDuration(holdTime)} is not a hold time (allowed: whole seconds from 3s)`)];
+}
+
+function duplicates<Item>(
+  items: readonly Item[],
+  key: (item: Item) => string | undefined,
+  complain: (
+    item: Item,
+    found: { readonly at: readonly PathSegment[]; readonly index: number },
+  ) => PathProblem,
+  listName: string,
+): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const seen = new Map<string, number>();
+  for (const [index, item] of items.entries()) {
+    const text = key(item);
+    if (text === undefined) continue;
+    const first = seen.get(text);
+    if (first === undefined) seen.set(text, index);
+    else problems.push(complain(item, { at: [listName, index], index: first }));
+  }
+  return problems;
+}
+
+/** What makes an address unfit to be served or to serve; undefined for an ordinary one. */
+function specialKind(address: IpAddress): string | undefined {
+  const [first = 0, second = 0] = address.bytes;
+  const leading = address.bytes.subarray(0, -1).every((byte) => byte === 0);
+  if (address.family === 6) {
+    if (leading && address.bytes[15] === 0) return 'the unspecified address';
+    if (leading && address.bytes[15] === 1) return 'a loopback address';
+    if (first === 0xff) return 'a multicast address';
+    if (first === 0xfe && (second & 0xc0) === 0x80) return 'a link-local address';
+    return undefined;
+  }
+  if (first === 0) return 'in 0.0.0.0/8';
+  if (first === 127) return 'a loopback address';
+  if (first >= 224) return 'a multicast or reserved address';
+  return undefined;
+}

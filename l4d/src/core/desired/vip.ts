@@ -1,0 +1,153 @@
+import { Seconds } from '@l4d/kit/duration.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { z } from 'zod';
+import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
+import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { type Check, checkSchema } from './check.ts';
+import {
+  choice,
+  durationText,
+  flag,
+  integer,
+  ipAddressText,
+  ipPrefixText,
+  list,
+  notA,
+  portNumber,
+  text,
+  typed,
+} from './scalars.ts';
+
+/** How many backends must be healthy for the VIP to be announced. */
+export type MinHealthy =
+  | { readonly kind: 'count'; readonly count: number }
+  /** Share of the weight of all backends that are not drained, 1 to 100 percent. */
+  | { readonly kind: 'share'; readonly percent: number };
+
+const minHealthyError = notA('a number of backends', 'a count of at least 1, or a share such as "50%"');
+
+const minHealthy = z.codec(z.union([z.int(), z.string()], { error: minHealthyError }), typed<MinHealthy>(), {
+  decode(input, context): MinHealthy {
+    if (typeof input === 'number' && input >= 1) return { kind: 'count', count: input };
+    const percent = typeof input === 'string' ? Number(/^(\d{1,3})%$/.exec(input)?.[1] ?? 0) : 0;
+    if (percent >= 1 && percent <= 100) return { kind: 'share', percent };
+    context.issues.push({ code: 'custom', input, message: minHealthyError({ input }) });
+    return z.NEVER;
+  },
+  encode: (value) => (value.kind === 'count' ? value.count : `${value.percent}%`),
+});
+
+/** A rule of an l7 VIP: requests that match go to a pool. The longest path prefix wins. */
+export const routeSchema = z.strictObject({
+  host: text('a host name', /^[A-Za-z0-9.-]{1,253}$/, 'such as a.example').exactOptional(),
+  pathPrefix: text('a path prefix', /^\/[\x21-\x7e]*$/, 'starts with /, no spaces').exactOptional(),
+  pool: poolName,
+});
+
+/** Name of a VIP. */
+export const vipName = text(
+  'a name',
+  /^[A-Za-z0-9:][A-Za-z0-9._:-]{0,62}$/,
+  '1 to 63 letters, digits, ".", "_", ":", "-"',
+);
+
+const tableSizeHint = (value: unknown) =>
+  typeof value === 'number' && value < maxTableSize ? `the next prime is ${primeAtLeast(value)}` : undefined;
+
+const tableSize = integer('a table size', 2, maxTableSize).check((context) => {
+  if (isPrime(context.value)) return;
+  context.issues.push({
+    code: 'custom',
+    input: context.value,
+    message: `${context.value} is not a table size (allowed: a prime up to ${maxTableSize})`,
+    params: { hint: tableSizeHint(context.value) },
+  });
+});
+
+/** A virtual address and what stands behind it, as declared. */
+export const vipSchema = z.strictObject({
+  name: vipName.exactOptional(),
+  address: ipAddressText,
+  port: portNumber,
+  protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
+  /** forward: packets go to backends; l7: connections go to the proxy. */
+  policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
+  enabled: flag().prefault(true),
+  /** Slots of the Maglev table; a prime. Kept once chosen. */
+  tableSize: tableSize.exactOptional(),
+  expectedBackends: integer('a number of backends', 1, maxBackendsPerVip).exactOptional(),
+  /** What happens to the TCP flows of a backend that died; UDP is always re-picked. */
+  onBackendDown: choice('a choice', ['keep', 'repick', 'reset']).prefault('keep'),
+  minHealthy: minHealthy.prefault(1),
+  /** 900 s for TCP, 90 s for UDP by default. */
+  idleTimeout: durationText(Seconds(1), Seconds(86_400)).exactOptional(),
+  check: checkSchema.exactOptional(),
+  backends: list(backendSchema, 'backends, at least one')
+    .min(1, { error: 'has no backends (allowed: at least one)' })
+    .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` }),
+  /** l7 only: clients let in; deny wins, an empty allow lets everyone in. */
+  access: z
+    .strictObject({
+      allow: list(ipPrefixText, 'prefixes').prefault([]),
+      deny: list(ipPrefixText, 'prefixes').prefault([]),
+    })
+    .exactOptional(),
+  /** l7 only: which requests go to which pool. */
+  routes: list(routeSchema, 'routes').exactOptional(),
+});
+
+/** A VIP as declared: what was left out is still missing. */
+export type DeclaredVip = z.output<typeof vipSchema>;
+
+/** A rule of an l7 VIP. */
+export type Route = z.output<typeof routeSchema>;
+
+/** Clients let in by an l7 VIP; deny wins, an empty allow lets everyone in. */
+export type Access = NonNullable<DeclaredVip['access']>;
+
+/** A VIP with everything filled in. `access` and `routes` are there exactly when the policy is l7. */
+export type Vip = DeclaredVip & Required<Pick<DeclaredVip, 'name' | 'tableSize' | 'idleTimeout' | 'check'>>;
+
+/** What makes a VIP the same to the packet path: `203.0.113.10-80-tcp`; also the name of one that has none. */
+export function vipKeyText(vip: {
+  readonly address: IpAddress;
+  readonly port: number;
+  readonly protocol: string;
+}): string {
+  return `${formatIpAddress(vip.address)}-${vip.port}-${vip.protocol}`;
+}
+
+/**
+ * Fills in what was left out. The table size of `previous`, the same VIP as stored before, is kept:
+ * a resize moves most flows, so it happens only when it is declared.
+ */
+export function completeVip(declared: DeclaredVip, previous?: Vip): Vip {
+  const expected = declared.expectedBackends ?? declared.backends.length;
+  const l7 =
+    declared.policy === 'l7'
+      ? { access: declared.access ?? { allow: [], deny: [] }, routes: declared.routes ?? [] }
+      : {};
+  return {
+    ...declared,
+    name: declared.name ?? vipKeyText(declared),
+    tableSize: declared.tableSize ?? previous?.tableSize ?? tableSizeFor(expected),
+    idleTimeout: declared.idleTimeout ?? (declared.protocol === 'tcp' ? Seconds(900) : Seconds(90)),
+    check: declared.check ?? defaultCheck(declared.protocol),
+    ...l7,
+  };
+}
+
+/** The check of a VIP that declares none. */
+export function defaultCheck(protocol: 'tcp' | 'udp'): Check {
+  return checkSchema.decode({ type: protocol });
+}
+
+/** Port on which a backend is reached: its own (l7) or the VIP's. */
+export function backendPort(vip: Vip, backend: Backend): number {
+  return backend.port ?? vip.port;
+}
+
+/** Pool that a backend of an l7 VIP belongs to. */
+export function backendPool(backend: Backend): string {
+  return backend.pool ?? defaultPool;
+}
