@@ -1,0 +1,41 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { ConfigError, OperatorError } from './errors.ts';
+import {
+  type ProxyDesiredInput,
+  type ProxyStatus,
+  proxyProblemSchema,
+  proxyStatusSchema,
+} from './proxy-api.ts';
+import { type JsonAnswer, requestJson } from './unix-http.ts';
+
+/** A proxy as its API offers it. Every call rejects with the socket's error when nobody listens. */
+export interface ProxyClient {
+  /** Gives the whole desired state; returns its revision. Rejects with ConfigError when it is refused. */
+  putDesired(desired: ProxyDesiredInput): Promise<number>;
+  status(): Promise<ProxyStatus>;
+}
+
+/** The proxy whose socket is in `runDir`. Makes no connection before the first call. */
+export function createProxyClient(runDir: string, timeoutMs = 10_000): ProxyClient {
+  const socketPath = join(runDir, 'proxy.sock');
+  return {
+    async putDesired(desired) {
+      const answer = await requestJson(socketPath, 'PUT', '/v1/desired', desired, timeoutMs);
+      return z.object({ revision: z.int() }).parse(accept(answer)).revision;
+    },
+    async status() {
+      const answer = await requestJson(socketPath, 'GET', '/v1/status', undefined, timeoutMs);
+      return proxyStatusSchema.parse(accept(answer));
+    },
+  };
+}
+
+function accept(answer: JsonAnswer): unknown {
+  if (answer.status === 200) return answer.body;
+  const problem = proxyProblemSchema.safeParse(answer.body);
+  if (answer.status === 400 && problem.success && problem.data.problems.length > 0) {
+    throw new ConfigError(problem.data.problems, 'proxy');
+  }
+  throw new OperatorError(`the proxy answered ${answer.status}: ${JSON.stringify(answer.body)}`);
+}

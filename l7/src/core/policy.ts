@@ -1,0 +1,93 @@
+import { type IpAddress, ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { ProxyDesired, ProxyListener } from '@l4d/kit/proxy-api.ts';
+import type { AccessList } from './access.ts';
+import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
+import type { Weighted } from './weighted-choice.ts';
+
+/** A backend of one pool, with its turn-taking state. */
+export interface Backend extends Weighted {
+  readonly address: string;
+  readonly port: number;
+  /** `address port`: the same backend in every pool of a listener. */
+  readonly key: string;
+}
+
+/** Backends among which requests are shared out. */
+export interface Pool {
+  readonly name: string;
+  readonly backends: readonly Backend[];
+}
+
+/** A listener, ready to be asked. */
+export interface Listener {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly key: string;
+  readonly access: AccessList;
+  /** In the order in which they are asked. */
+  readonly routes: readonly Route<Pool>[];
+  readonly pools: readonly Pool[];
+  readonly connectMs: number;
+  readonly responseMs: number;
+}
+
+/** All listeners by listenerKey. */
+export type PolicyTable = ReadonlyMap<string, Listener>;
+
+/** Name of the pool that takes everything when a listener has no routes. */
+const defaultPool = 'default';
+
+/** The key of a local address and port, one for every spelling of the address. */
+export function listenerKey(address: IpAddress, port: number): string {
+  return `${toMappedBytes(address).join('.')} ${port}`;
+}
+
+/**
+ * Compiles validated desired state. Whose turn it is in a pool is taken over from `previous`, so
+ * that a state put often does not favour the first backend of each pool.
+ */
+export function compilePolicy(desired: ProxyDesired, previous: PolicyTable = new Map()): PolicyTable {
+  const table = new Map<string, Listener>();
+  for (const listener of desired.listeners) {
+    const key = listenerKey(ipAddress(listener.address), listener.port);
+    table.set(key, compileListener(listener, key, previous.get(key)));
+  }
+  return table;
+}
+
+function compileListener(listener: ProxyListener, key: string, previous: Listener | undefined): Listener {
+  const pools = listener.pools.map((pool) => {
+    const before = previous?.pools.find((other) => other.name === pool.name)?.backends ?? [];
+    const credits = new Map(before.map((backend) => [backend.key, backend]));
+    return {
+      name: pool.name,
+      backends: pool.backends.map((backend) => {
+        const backendKey = `${backend.address} ${backend.port}`;
+        const old = credits.get(backendKey);
+        const credit = old !== undefined && old.weight === backend.weight ? old.credit : 0;
+        return { ...backend, key: backendKey, credit };
+      }),
+    };
+  });
+  const byName = new Map(pools.map((pool) => [pool.name, pool]));
+  const written =
+    listener.routes.length > 0 || !byName.has(defaultPool) ? listener.routes : [{ pool: defaultPool }];
+  const routes = written.flatMap((route: ProxyListener['routes'][number]) => {
+    const pool = byName.get(route.pool);
+    if (pool === undefined) return [];
+    return [{ host: hostMatch(route.host), pathPrefix: canonicalPathPrefix(route.pathPrefix), pool }];
+  });
+  return {
+    name: listener.name,
+    address: listener.address,
+    port: listener.port,
+    key,
+    access: { allow: listener.access.allow.map(ipPrefix), deny: listener.access.deny.map(ipPrefix) },
+    routes: orderRoutes(routes),
+    pools,
+    connectMs: listener.timeouts.connectMs,
+    responseMs: listener.timeouts.responseMs,
+  };
+}

@@ -1,0 +1,76 @@
+import { err, ok, type Result } from '@l4d/kit/result.ts';
+
+/** Where a request wants to go, as far as routing looks at it. */
+export interface RequestTarget {
+  /** Host in lower case without port and final dot; empty when the request names none (HTTP/1.0). */
+  readonly host: string;
+  /** The Host field as it is to be sent on: of an absolute-form target its authority. */
+  readonly hostField: string | undefined;
+  /** Path for routing: dot segments removed, needless percent-encoding undone, no query. */
+  readonly path: string;
+  /** What to put on the upstream's request line: origin-form, otherwise as the client sent it. */
+  readonly originForm: string;
+}
+
+/** What the request line and the Host fields say. */
+export interface TargetInput {
+  readonly method: string;
+  readonly target: string;
+  readonly hostFields: readonly string[];
+  readonly httpVersion: string;
+}
+
+// RFC 3986 section 3.2.2 without userinfo and percent-encoding: reg-name, IPv4, or bracketed IPv6.
+const authorityForm = /^([a-z0-9._~!$&'()*+,;=-]*|\[[0-9a-f:.]+\])(?::([0-9]*))?$/i;
+
+/**
+ * Reads the request target (RFC 9112 section 3.2). The error is a sentence for a 400 answer.
+ * CONNECT is not for this function: its target has another form.
+ */
+export function readRequestTarget(input: TargetInput): Result<RequestTarget, string> {
+  // RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+  // HTTP/1.1 request message that lacks a Host header field and to any request message that
+  // contains more than one Host header field line or a Host header field with an invalid field value."
+  if (input.hostFields.length > 1) return err('more than one Host field');
+  let hostField = input.hostFields[0];
+  if (hostField === undefined && input.httpVersion !== '1.0') return err('no Host field');
+
+  let originForm = input.target;
+  const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(input.target);
+  if (absolute !== null) {
+    // RFC 9112 section 3.2.2: a proxy "MUST ignore the received Host header field (if any) and
+    // instead replace it with the host information of the request-target."
+    hostField = absolute[1] ?? '';
+    const rest = absolute[2] ?? '';
+    originForm = rest.startsWith('/') ? rest : `/${rest}`;
+    if (hostField === '') return err('the request target names no host');
+  }
+  const authority = authorityForm.exec(hostField ?? '');
+  if (authority === null) return err('the Host field is not valid');
+  const host = (authority[1] ?? '').toLowerCase().replace(/\.$/, '');
+
+  if (originForm === '*' && input.method === 'OPTIONS') return ok({ host, hostField, path: '/', originForm });
+  if (!originForm.startsWith('/') || originForm.includes('#')) return err('the request target is not valid');
+  return ok({ host, hostField, path: normalizePath(originForm.split('?', 1)[0] ?? '/'), originForm });
+}
+
+/**
+ * A path as backends will understand it (RFC 3986 sections 6.2.2.2 and 6.2.2.3): unreserved
+ * characters decoded, then dot segments removed. Routing on the raw text would let
+ * `/public/%2e%2e/admin` take the route of /public and arrive as /admin.
+ */
+export function normalizePath(path: string): string {
+  const decoded = path.replace(/%([0-9a-f]{2})/gi, (encoded, hex: string) => {
+    const character = String.fromCharCode(Number.parseInt(hex, 16));
+    return /[A-Za-z0-9._~-]/.test(character) ? character : encoded.toUpperCase();
+  });
+  const kept: string[] = [];
+  const segments = decoded.split('/').slice(1);
+  for (const [index, segment] of segments.entries()) {
+    const isLast = index === segments.length - 1;
+    if (segment === '..') kept.pop();
+    if (segment !== '.' && segment !== '..') kept.push(segment);
+    else if (isLast) kept.push('');
+  }
+  return `/${kept.join('/')}`;
+}
