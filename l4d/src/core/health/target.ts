@@ -1,0 +1,58 @@
+import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
+import type { Check } from '../desired/check.ts';
+import type { HealthLimits, Verdict } from './verdict.ts';
+
+/** Something whose health is asked. */
+export interface HealthTarget {
+  /** Name under which its verdict is told; unique among the targets. */
+  readonly key: string;
+  /** Where the check is sent: the backend itself, or the VIP when `mark` steers it. */
+  readonly address: IpAddress;
+  /** Port of the service; the check's own port, when it has one, goes before it. */
+  readonly port: number;
+  readonly check: Check;
+  /** SO_MARK of the check's packets. */
+  readonly mark?: number;
+  /** Interface that the check's socket is bound to; needed for link-local addresses. */
+  readonly interfaceName?: string;
+  /** Verdict from before a restart. */
+  readonly adoptedVerdict?: Verdict;
+  /** End a TCP check by RST in place of FIN: leaves no TIME_WAIT here, but a log line there. */
+  readonly reset?: boolean;
+}
+
+/** Port that is asked. */
+export function checkPort(target: HealthTarget): number {
+  return (target.check.type === 'none' ? undefined : target.check.port) ?? target.port;
+}
+
+/** Limits of the target's check. */
+export function limitsOf(check: Check): HealthLimits {
+  return check.type === 'none' ? { rise: 1, fall: 1 } : { rise: check.rise, fall: check.fall };
+}
+
+/**
+ * How a new declaration differs from the old one under the same key: `same` keeps everything, `asked
+ * otherwise` (timing, path, mark …) keeps the verdict but starts the counts anew, `another` is another
+ * endpoint, of which nothing is known.
+ */
+export function compareTargets(
+  before: HealthTarget,
+  after: HealthTarget,
+): 'same' | 'asked-otherwise' | 'another' {
+  if (!sameIpAddress(before.address, after.address) || before.port !== after.port) return 'another';
+  return fingerprint(before) === fingerprint(after) ? 'same' : 'asked-otherwise';
+}
+
+function fingerprint(target: HealthTarget): string {
+  const { check, mark, interfaceName, reset } = target;
+  const fields = Object.entries(check).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([
+    formatIpAddress(target.address),
+    target.port,
+    fields,
+    mark,
+    interfaceName,
+    reset ?? false,
+  ]);
+}
