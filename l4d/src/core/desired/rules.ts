@@ -16,27 +16,30 @@ interface Parts {
 
 /** The rules that span fields, over a state whose fields are right one by one. */
 export function checkRules(state: Parts): PathProblem[] {
+  const sameKey = duplicates(
+    state.vips,
+    vipKeyText,
+    (vip, first) =>
+      problemAt(
+        [...first.at, 'address'],
+        `${formatIpAddress(vip.address)} port ${vip.port} ${vip.protocol} is already served by vips[${first.index}] ("${state.vips[first.index]?.name}")`,
+        'a VIP is one address, port and protocol: merge the backends or change one of the three',
+      ),
+    'vips',
+  );
+  const told = new Set(sameKey.map((problem) => problem.segments[1]));
+  const sameName = duplicates(
+    state.vips,
+    (vip) => vip.name,
+    (vip, first) =>
+      problemAt([...first.at, 'name'], `"${vip.name}" is already the name of vips[${first.index}]`),
+    'vips',
+  );
   return [
     ...state.vips.flatMap((vip, index) => checkVip(vip, ['vips', index])),
-    ...duplicates(
-      // Names that were filled in are the key itself: the rule below tells of those.
-      state.vips.map((vip) => (vip.name === vipKeyText(vip) ? undefined : vip)),
-      (vip) => vip?.name,
-      (vip, first) =>
-        problemAt([...first.at, 'name'], `"${vip?.name}" is already the name of vips[${first.index}]`),
-      'vips',
-    ),
-    ...duplicates(
-      state.vips,
-      vipKeyText,
-      (vip, first) =>
-        problemAt(
-          [...first.at, 'address'],
-          `${formatIpAddress(vip.address)} port ${vip.port} ${vip.protocol} is already served by vips[${first.index}] ("${state.vips[first.index]?.name}")`,
-          'a VIP is one address, port and protocol: merge the backends or change one of the three',
-        ),
-      'vips',
-    ),
+    ...sameKey,
+    // The same VIP twice has the same filled-in name twice: one complaint is enough.
+    ...sameName.filter((problem) => !told.has(problem.segments[1])),
     ...checkPeers(state),
   ];
 }
@@ -63,6 +66,11 @@ function checkVipAddress(address: IpAddress, at: readonly PathSegment[]): PathPr
 
 function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
+  if (vip.backends.length === 0) {
+    problems.push(
+      problemAt([...at, 'backends'], 'has no backends (allowed: at least one)', 'remove the VIP instead'),
+    );
+  }
   const seen = new Map<string, number>();
   for (const [index, backend] of vip.backends.entries()) {
     const where = [...at, 'backends', index, 'address'];
@@ -248,7 +256,7 @@ function checkHoldTime(holdTime: Duration, at: readonly PathSegment[]): PathProb
 
 function duplicates<Item>(
   items: readonly Item[],
-  key: (item: Item) => string | undefined,
+  key: (item: Item) => string,
   complain: (
     item: Item,
     found: { readonly at: readonly PathSegment[]; readonly index: number },
@@ -259,7 +267,6 @@ function duplicates<Item>(
   const seen = new Map<string, number>();
   for (const [index, item] of items.entries()) {
     const text = key(item);
-    if (text === undefined) continue;
     const first = seen.get(text);
     if (first === undefined) seen.set(text, index);
     else problems.push(complain(item, { at: [listName, index], index: first }));

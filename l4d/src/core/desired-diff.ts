@@ -1,0 +1,66 @@
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import type { Backend } from './desired/backend.ts';
+import { backendPool, backendPort, type Vip } from './desired/vip.ts';
+import { type DesiredState, encodeDesiredState, type JsonObject } from './desired-state.ts';
+import type { ChangeView } from './status.ts';
+
+/** The differences between two desired states, one VIP, backend, peer or the host each. */
+export function diffDesired(before: DesiredState, after: DesiredState): ChangeView[] {
+  const from = parts(before);
+  const to = parts(after);
+  const changes: ChangeView[] = [];
+  for (const [subject, value] of from) {
+    if (!to.has(subject)) changes.push({ action: 'remove', subject, fields: [] });
+    else {
+      const fields = changedFields(value, to.get(subject) ?? {});
+      if (fields.length > 0) changes.push({ action: 'change', subject, fields });
+    }
+  }
+  for (const subject of to.keys()) {
+    if (!from.has(subject)) changes.push({ action: 'add', subject, fields: [] });
+  }
+  return changes;
+}
+
+/** What an operator should weigh before the change from one state to the other. */
+export function diffWarnings(before: DesiredState, after: DesiredState): string[] {
+  const known = new Map(before.vips.map((vip) => [vip.name, vip]));
+  return after.vips.flatMap((vip) => {
+    const old = known.get(vip.name);
+    if (old === undefined || old.tableSize === vip.tableSize) return [];
+    return [
+      `VIP "${vip.name}": the table goes from ${old.tableSize} to ${vip.tableSize} slots; most flows without an entry in the flow table move to another backend`,
+    ];
+  });
+}
+
+function parts(state: DesiredState): Map<string, JsonObject> {
+  const encoded = encodeDesiredState(state) as { host: JsonObject; peers: JsonObject[]; vips: JsonObject[] };
+  const found = new Map<string, JsonObject>([['host', encoded.host]]);
+  for (const peer of encoded.peers) found.set(`peer ${peer.address}`, peer);
+  for (const [index, vip] of state.vips.entries()) {
+    const { backends, ...fields } = encoded.vips[index] as JsonObject & { backends: JsonObject[] };
+    found.set(`vip ${vip.name}`, fields);
+    for (const [place, backend] of vip.backends.entries()) {
+      found.set(`backend ${backendText(vip, backend)} of ${vip.name}`, backends[place] ?? {});
+    }
+  }
+  return found;
+}
+
+function backendText(vip: Vip, backend: Backend): string {
+  const address = formatIpAddress(backend.address);
+  return vip.policy === 'l7'
+    ? `${address} port ${backendPort(vip, backend)} pool ${backendPool(backend)}`
+    : address;
+}
+
+function changedFields(before: JsonObject, after: JsonObject): string[] {
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  return keys
+    .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]))
+    .map(
+      (key) =>
+        `${key}: ${JSON.stringify(before[key]) ?? 'unset'} -> ${JSON.stringify(after[key]) ?? 'unset'}`,
+    );
+}

@@ -1,0 +1,165 @@
+/**
+ * What the API answers about the running fabric, as plain JSON: addresses are text, times are
+ * milliseconds since the epoch (`…AtMs`) or spans in milliseconds (`…Ms`).
+ */
+
+/** Sums since the forwarding of the thing began. */
+export interface CountersView {
+  readonly packets: number;
+  readonly bytes: number;
+  /** New flows. */
+  readonly flows: number;
+}
+
+/** What is known of a backend. `drained` is the operator's will; `unknown` is before the first verdict. */
+export type BackendState = 'up' | 'down' | 'drained' | 'unknown';
+
+/** One backend of a VIP. */
+export interface BackendStatus {
+  readonly address: string;
+  /** l7 only. */
+  readonly port?: number;
+  /** l7 only. */
+  readonly pool?: string;
+  readonly weight: number;
+  readonly state: BackendState;
+  /** Why it is in this state, such as `3 checks failed: connection refused`. */
+  readonly reason: string;
+  /** When it came into this state. */
+  readonly sinceMs?: number;
+  /** Link-layer address packets are sent to, once it is known. */
+  readonly mac?: string;
+  readonly counters?: CountersView;
+}
+
+/** Why a VIP is announced or is not. `code` is stable; `reason` is for people. */
+export interface VerdictView {
+  readonly code: VerdictCode;
+  readonly reason: string;
+}
+
+/** `announced`, or the first condition that is not met. */
+export type VerdictCode =
+  | 'announced'
+  | 'disabled'
+  | 'host-draining'
+  | 'not-programmed'
+  | 'too-few-healthy'
+  | 'no-bgp'
+  | 'announcer-down'
+  | 'proxy-down'
+  | 'detached'
+  | 'withdrawn';
+
+/** One VIP. */
+export interface VipStatus {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly policy: 'forward' | 'l7';
+  readonly enabled: boolean;
+  /** Whether routers are told of its address by this host. */
+  readonly announced: boolean;
+  readonly verdict: VerdictView;
+  readonly tableSize: number;
+  readonly backends: readonly BackendStatus[];
+  readonly counters: CountersView;
+}
+
+/** One BGP neighbour, as the announcer tells it. */
+export interface BgpPeerView {
+  readonly address: string;
+  readonly as: number;
+  readonly state: 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established';
+  /** How long it has been in this state. */
+  readonly sinceMs: number;
+  readonly remoteRouterId?: string;
+  readonly holdTimeMs?: number;
+  readonly messagesReceived: number;
+  readonly messagesSent: number;
+  readonly prefixesReceived: number;
+  readonly prefixesAdvertised: number;
+  /** Times that the session left Established. */
+  readonly flaps: number;
+  readonly lastError?: {
+    readonly atMs: number;
+    readonly direction: string;
+    readonly code: number;
+    readonly subcode: number;
+    readonly text: string;
+  };
+}
+
+/** The announcer's own status, passed on. */
+export interface BgpView {
+  readonly pid: number;
+  /** Epoch milliseconds or ISO 8601 text. */
+  readonly startedAt: number | string;
+  readonly revision: number;
+  readonly owner?: string | null;
+  readonly lastHeardMs?: number | null;
+  readonly local?: { readonly as: number; readonly routerId: string } | null;
+  readonly peers: readonly BgpPeerView[];
+  readonly prefixes: readonly { readonly prefix: string; readonly advertisedTo: readonly string[] }[];
+}
+
+/** `GET /v1/bgp`: the announcer's answer, or why there is none. */
+export interface BgpStatus {
+  /** `off`: no host.bgp declared; `down`: the announcer does not answer. */
+  readonly state: 'running' | 'down' | 'off';
+  readonly reason?: string;
+  readonly announcer?: BgpView;
+}
+
+/** The packet path as it is in the kernel. */
+export interface DataplaneStatus {
+  /** Name and tag of the attached program; absent when none is attached. */
+  readonly program?: string;
+  readonly mode: 'native' | 'generic' | 'none';
+  /** Packets dropped or passed, by named reason. */
+  readonly dropReasons: Readonly<Record<string, number>>;
+  readonly flowTable: { readonly entries?: number; readonly capacity: number };
+}
+
+/** The whole of `GET /v1/status`. */
+export interface FabricStatus {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAtMs: number;
+  /** Revision of the desired state. */
+  readonly revision: number;
+  readonly host: {
+    readonly interface: string;
+    /** The mode in use, whatever was asked for. */
+    readonly xdpMode: 'native' | 'generic' | 'none';
+    readonly draining: boolean;
+    /** Things that the operator should know, such as `generic mode: the driver has no XDP`. */
+    readonly warnings?: readonly string[];
+  };
+  readonly vips: readonly VipStatus[];
+  readonly bgp: BgpStatus;
+  readonly dataplane: DataplaneStatus;
+  /** Set when the operator has taken VIPs or everything out of the packet path. */
+  readonly detached?: { readonly all: boolean; readonly vips: readonly string[] };
+  /** Set when desired state and kernel differ: the last failure of the reconciler. */
+  readonly lastError?: { readonly atMs: number; readonly message: string };
+}
+
+/** One difference between two desired states. */
+export interface ChangeView {
+  readonly action: 'add' | 'remove' | 'change';
+  /** What it is about: `vip web`, `backend 10.0.0.21 of web`, `peer 10.0.0.1`, `host`. */
+  readonly subject: string;
+  /** Field by field, such as `weight: 1 -> 3`; empty for additions and removals. */
+  readonly fields: readonly string[];
+}
+
+/** `POST /v1/plan`: what would happen. */
+export interface PlanView {
+  readonly changes: readonly ChangeView[];
+  /** What the reconciler would do, in order, for people. */
+  readonly operations: readonly string[];
+  /** What the operator should weigh, such as flows that a resize moves. */
+  readonly warnings: readonly string[];
+}
