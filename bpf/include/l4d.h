@@ -67,8 +67,8 @@ enum backend_flag {
 struct backend {
 	__u8 mac[6];
 	__u16 flags; /* enum backend_flag */
-	__u32 generation; /* rises when the index is given to another backend; 0: index is free */
-	__u32 vip_id;
+	__u32 generation; /* rises when the index is freed, so that flows of before find nothing */
+	__u32 vip_id; /* 0: the index is free */
 	__u8 address[16]; /* as in vip_key; for adoption after a restart */
 };
 

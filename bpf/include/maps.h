@@ -7,6 +7,11 @@
 #include <bpf/bpf_helpers.h>
 #include "l4d.h"
 
+/* Clang writes a type into BTF only when a variable has it; the daemon reads these enums there. */
+const volatile enum vip_flag vip_flag_type = 0;
+const volatile enum backend_flag backend_flag_type = 0;
+const volatile enum reason reason_type = 0;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct vip4_key);

@@ -140,7 +140,7 @@ static __always_inline struct selection select_backend(const struct tuple *tuple
 	}
 	chosen.index = *entry;
 	chosen.backend = bpf_map_lookup_elem(&backends, &chosen.index);
-	if (!chosen.backend || chosen.backend->generation == 0) {
+	if (!chosen.backend || chosen.backend->vip_id != vip->id) {
 		chosen.kind = SELECT_NONE;
 		return chosen;
 	}

@@ -1,0 +1,203 @@
+import { InvariantError } from './errors.ts';
+
+/**
+ * Struct layouts of a BPF object, read from its .BTF section (kernel: Documentation/bpf/btf.rst).
+ * Objects are our own build, so a broken one is an InvariantError, not user input.
+ */
+
+/** One member of a struct. Scalars have `count` 1; arrays more. Nested structs are not supported. */
+export interface FieldLayout {
+  readonly name: string;
+  /** Bytes from the start of the struct. */
+  readonly offset: number;
+  /** Bytes of one element. */
+  readonly elementSize: number;
+  readonly count: number;
+  /** Whether the C type is __be16, __be32 or __be64. */
+  readonly bigEndian: boolean;
+}
+
+/** A struct's size in bytes and its members by name. */
+export interface StructLayout {
+  readonly name: string;
+  readonly size: number;
+  readonly fields: ReadonlyMap<string, FieldLayout>;
+}
+
+/** A global variable's place in its data section. */
+export interface VariableLayout {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** What an object's BTF tells. */
+export interface ObjectTypes {
+  readonly structs: ReadonlyMap<string, StructLayout>;
+  /** Enum constants, by enum name, then constant name. */
+  readonly enums: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  /** Variables by section name (`.rodata`), then variable name. */
+  readonly sections: ReadonlyMap<string, ReadonlyMap<string, VariableLayout>>;
+}
+
+interface BtfType {
+  readonly kind: number;
+  readonly name: string;
+  readonly vlen: number;
+  /** Size in bytes or referenced type id, by kind. */
+  readonly sizeOrType: number;
+  /** Offset of the kind's trailing data. */
+  readonly tail: number;
+}
+
+const kind = {
+  int: 1,
+  pointer: 2,
+  array: 3,
+  struct: 4,
+  union: 5,
+  enum: 6,
+  typedef: 8,
+  volatile: 9,
+  const: 10,
+  restrict: 11,
+  functionPrototype: 13,
+  variable: 14,
+  dataSection: 15,
+  declarationTag: 17,
+  typeTag: 18,
+  enum64: 19,
+} as const;
+
+/** Bytes of trailing data per kind: a fixed part and a part per element. */
+const tailSizes: Readonly<Record<number, readonly [number, number]>> = {
+  [kind.int]: [4, 0],
+  [kind.array]: [12, 0],
+  [kind.struct]: [0, 12],
+  [kind.union]: [0, 12],
+  [kind.enum]: [0, 8],
+  [kind.functionPrototype]: [0, 8],
+  [kind.variable]: [4, 0],
+  [kind.dataSection]: [0, 12],
+  [kind.declarationTag]: [4, 0],
+  [kind.enum64]: [0, 12],
+};
+
+/** Reads the types of an ELF object (64-bit little-endian, as clang's bpf target writes). */
+export function readObjectTypes(elf: Uint8Array): ObjectTypes {
+  const view = new DataView(elf.buffer, elf.byteOffset, elf.byteLength);
+  const btf = findSection(elf, view, '.BTF');
+  const base = btf.offset + view.getUint32(btf.offset + 4, true);
+  const typesStart = base + view.getUint32(btf.offset + 8, true);
+  const typesLength = view.getUint32(btf.offset + 12, true);
+  const stringsStart = base + view.getUint32(btf.offset + 16, true);
+  const text = (offset: number) => cString(elf, stringsStart + offset);
+
+  const types: BtfType[] = [{ kind: 0, name: 'void', vlen: 0, sizeOrType: 0, tail: 0 }];
+  for (let at = typesStart; at < typesStart + typesLength; ) {
+    const info = view.getUint32(at + 4, true);
+    const type: BtfType = {
+      kind: (info >> 24) & 0x1f,
+      name: text(view.getUint32(at, true)),
+      vlen: info & 0xffff,
+      sizeOrType: view.getUint32(at + 8, true),
+      tail: at + 12,
+    };
+    types.push(type);
+    const [fixed, each] = tailSizes[type.kind] ?? [0, 0];
+    at += 12 + fixed + each * type.vlen;
+  }
+
+  const structs = new Map<string, StructLayout>();
+  const enums = new Map<string, Map<string, number>>();
+  const sections = new Map<string, Map<string, VariableLayout>>();
+  for (const type of types) {
+    if (type.kind === kind.struct && type.name !== '') {
+      structs.set(type.name, readStruct(view, types, type, text));
+    } else if (type.kind === kind.enum) {
+      const constants = new Map<string, number>();
+      for (let i = 0; i < type.vlen; i++) {
+        const at = type.tail + i * 8;
+        constants.set(text(view.getUint32(at, true)), view.getInt32(at + 4, true));
+      }
+      enums.set(type.name, constants);
+    } else if (type.kind === kind.dataSection) {
+      const variables = new Map<string, VariableLayout>();
+      for (let i = 0; i < type.vlen; i++) {
+        const at = type.tail + i * 12;
+        const variable = types[view.getUint32(at, true)];
+        if (variable === undefined) throw new InvariantError('BTF: variable of an unknown type');
+        variables.set(variable.name, {
+          offset: view.getUint32(at + 4, true),
+          size: view.getUint32(at + 8, true),
+        });
+      }
+      sections.set(type.name, variables);
+    }
+  }
+  return { structs, enums, sections };
+}
+
+function readStruct(
+  view: DataView,
+  types: readonly BtfType[],
+  type: BtfType,
+  text: (offset: number) => string,
+): StructLayout {
+  const fields = new Map<string, FieldLayout>();
+  for (let i = 0; i < type.vlen; i++) {
+    const at = type.tail + i * 12;
+    const name = text(view.getUint32(at, true));
+    const shape = elementShape(view, types, view.getUint32(at + 4, true));
+    // The low 24 bits are the bit offset also where the struct has bit fields (btf.rst, BTF_KIND_STRUCT).
+    const offset = (view.getUint32(at + 8, true) & 0xffffff) >> 3;
+    fields.set(name, { name, offset, ...shape });
+  }
+  return { name: type.name, size: type.sizeOrType, fields };
+}
+
+function elementShape(
+  view: DataView,
+  types: readonly BtfType[],
+  id: number,
+): { elementSize: number; count: number; bigEndian: boolean } {
+  let bigEndian = false;
+  let count = 1;
+  for (let current = types[id], steps = 0; current !== undefined && steps < 32; steps++) {
+    if (current.kind === kind.typedef && /^__be(16|32|64)$/.test(current.name)) bigEndian = true;
+    if (current.kind === kind.array) {
+      count *= view.getUint32(current.tail + 8, true);
+      current = types[view.getUint32(current.tail, true)];
+    } else if (current.kind === kind.pointer) {
+      return { elementSize: 8, count, bigEndian };
+    } else if ([kind.typedef, kind.volatile, kind.const, kind.restrict, kind.typeTag].includes(current.kind as 8)) {
+      current = types[current.sizeOrType];
+    } else {
+      return { elementSize: current.sizeOrType, count, bigEndian };
+    }
+  }
+  throw new InvariantError(`BTF: type ${id} has no size`);
+}
+
+function findSection(elf: Uint8Array, view: DataView, name: string): { offset: number; size: number } {
+  if (elf.length < 64 || view.getUint32(0) !== 0x7f454c46 || elf[4] !== 2 || elf[5] !== 1) {
+    throw new InvariantError('not a 64-bit little-endian ELF object');
+  }
+  const table = Number(view.getBigUint64(40, true));
+  const entrySize = view.getUint16(58, true);
+  const count = view.getUint16(60, true);
+  const namesHeader = table + view.getUint16(62, true) * entrySize;
+  const names = Number(view.getBigUint64(namesHeader + 24, true));
+  for (let i = 0; i < count; i++) {
+    const header = table + i * entrySize;
+    if (cString(elf, names + view.getUint32(header, true)) !== name) continue;
+    return {
+      offset: Number(view.getBigUint64(header + 24, true)),
+      size: Number(view.getBigUint64(header + 32, true)),
+    };
+  }
+  throw new InvariantError(`the object has no ${name} section`);
+}
+
+function cString(bytes: Uint8Array, start: number): string {
+  return Buffer.from(bytes.subarray(start, bytes.indexOf(0, start))).toString('latin1');
+}

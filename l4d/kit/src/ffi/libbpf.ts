@@ -1,0 +1,385 @@
+import koffi from 'koffi';
+import { exitCode, OperatorError, SyscallError, VerifierError } from '../errors.ts';
+
+/**
+ * libbpf 1.x through FFI: opening and loading objects, links, maps, test runs. Thin: it names
+ * failures and keeps pointers from leaking; what to load and where to pin is decided elsewhere.
+ */
+
+/** An opened or loaded BPF object. */
+export type BpfObject = bigint & { readonly __bpfObject?: never };
+
+/** Modes of an XDP attachment (UAPI XDP_FLAGS_*). */
+export const xdpFlag = { generic: 1 << 1, native: 1 << 2 } as const;
+
+/** enum bpf_attach_type */
+const attachType = { skLookup: 36, xdp: 37 } as const;
+
+const BPF_TC_EGRESS = 2;
+
+type Library = ReturnType<typeof bindLibrary>;
+let library: Library | undefined;
+
+function bindLibrary() {
+  const lib = loadLibrary();
+  const libc = koffi.load(null);
+  return {
+    openFile: lib.func('void *bpf_object__open_file(const char *path, const void *options)'),
+    load: lib.func('int bpf_object__load(void *object)'),
+    close: lib.func('void bpf_object__close(void *object)'),
+    findMap: lib.func('void *bpf_object__find_map_by_name(void *object, const char *name)'),
+    findProgram: lib.func('void *bpf_object__find_program_by_name(void *object, const char *name)'),
+    nextMap: lib.func('void *bpf_object__next_map(void *object, void *map)'),
+    mapName: lib.func('const char *bpf_map__name(void *map)'),
+    mapSetMaxEntries: lib.func('int bpf_map__set_max_entries(void *map, uint32_t count)'),
+    mapFd: lib.func('int bpf_map__fd(void *map)'),
+    mapReuseFd: lib.func('int bpf_map__reuse_fd(void *map, int fd)'),
+    mapInitialValue: lib.func('void *bpf_map__initial_value(void *map, _Out_ size_t *size)'),
+    mapSetInitialValue: lib.func('int bpf_map__set_initial_value(void *map, const void *data, size_t size)'),
+    programFd: lib.func('int bpf_program__fd(void *program)'),
+    linkCreate: lib.func('int bpf_link_create(int program, int target, int type, const void *options)'),
+    linkUpdate: lib.func('int bpf_link_update(int link, int program, const void *options)'),
+    linkDetach: lib.func('int bpf_link_detach(int link)'),
+    objPin: lib.func('int bpf_obj_pin(int fd, const char *path)'),
+    objGet: lib.func('int bpf_obj_get(const char *path)'),
+    objInfo: lib.func('int bpf_obj_get_info_by_fd(int fd, void *info, _Inout_ uint32_t *length)'),
+    tcHookCreate: lib.func('int bpf_tc_hook_create(void *hook)'),
+    tcAttach: lib.func('int bpf_tc_attach(const void *hook, void *options)'),
+    tcDetach: lib.func('int bpf_tc_detach(const void *hook, const void *options)'),
+    xdpQueryId: lib.func('int bpf_xdp_query_id(int ifindex, int flags, _Out_ uint32_t *id)'),
+    update: lib.func('int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)'),
+    lookup: lib.func('int bpf_map_lookup_elem(int fd, const void *key, void *value)'),
+    delete: lib.func('int bpf_map_delete_elem(int fd, const void *key)'),
+    nextKey: lib.func('int bpf_map_get_next_key(int fd, const void *key, void *next)'),
+    updateBatch: lib.func(
+      'int bpf_map_update_batch(int fd, const void *keys, const void *values, _Inout_ uint32_t *count, const void *options)',
+    ),
+    lookupBatch: lib.func(
+      'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, _Inout_ uint32_t *count, const void *options)',
+    ),
+    testRun: lib.func('int bpf_prog_test_run_opts(int fd, void *options)'),
+    possibleCpus: lib.func('int libbpf_num_possible_cpus()'),
+    setPrint: lib.func('void *libbpf_set_print(void *callback)'),
+    vsnprintf: libc.func('int vsnprintf(void *buffer, size_t size, const char *format, void *arguments)'),
+  };
+}
+
+function loadLibrary() {
+  try {
+    return koffi.load('libbpf.so.1');
+  } catch {
+    throw new OperatorError(
+      'libbpf.so.1 is not installed; l4d loads its kernel programs through it (Debian: apt-get install libbpf1)',
+      exitCode.system,
+    );
+  }
+}
+
+const printed: string[] = [];
+
+/** Binds libbpf on first use, so that a machine without it can still run what needs none. */
+function bpf(): Library {
+  if (library !== undefined) return library;
+  library = bindLibrary();
+  const bound = library;
+  const prototype = koffi.proto('int l4d_print(int level, const char *format, void *arguments)');
+  // The callback is process-global: this module must not be loaded in a worker that can exit.
+  const callback = koffi.register((_level: number, format: string, args: unknown) => {
+    const buffer = Buffer.alloc(1 << 18);
+    const length = bound.vsnprintf(buffer, buffer.length, format, args) as number;
+    printed.push(buffer.toString('utf8', 0, Math.min(length, buffer.length - 1)));
+    if (printed.length > 1000) printed.shift();
+    return length;
+  }, koffi.pointer(prototype));
+  bound.setPrint(callback);
+  return library;
+}
+
+/** Opens an object file without loading it. Throws SyscallError. */
+export function openObject(path: string): BpfObject {
+  const object = bpf().openFile(path, null);
+  if (object === null) throw new SyscallError(`bpf_object__open_file ${path}`, koffi.errno());
+  return object as BpfObject;
+}
+
+/** Names of the object's maps, internal ones (`.rodata`) included. */
+export function mapNames(object: BpfObject): string[] {
+  const names: string[] = [];
+  for (let map = bpf().nextMap(object, null); map !== null; map = bpf().nextMap(object, map)) {
+    names.push(bpf().mapName(map) as string);
+  }
+  return names;
+}
+
+/** Sets a map's size before loading. Throws SyscallError. */
+export function setMaxEntries(object: BpfObject, mapName: string, count: number): void {
+  check('bpf_map__set_max_entries', bpf().mapSetMaxEntries(findMap(object, mapName), count));
+}
+
+/** Makes the object use an existing map (its descriptor is duplicated). Throws SyscallError. */
+export function reuseMap(object: BpfObject, mapName: string, fd: number): void {
+  check(`bpf_map__reuse_fd ${mapName}`, bpf().mapReuseFd(findMap(object, mapName), fd));
+}
+
+/** Overwrites bytes of a data section (`.rodata`) before loading. Throws SyscallError. */
+export function setData(object: BpfObject, section: string, offset: number, bytes: Uint8Array): void {
+  const name = mapNames(object).find((candidate) => candidate.endsWith(section)) ?? section;
+  const map = findMap(object, name);
+  const size: [number | bigint] = [0];
+  const address = bpf().mapInitialValue(map, size);
+  const image = Buffer.from(new Uint8Array(koffi.view(address, Number(size[0]))));
+  image.set(bytes, offset);
+  check('bpf_map__set_initial_value', bpf().mapSetInitialValue(map, image, image.length));
+}
+
+/** Loads programs and maps into the kernel. Throws VerifierError with the log, or SyscallError. */
+export function loadObject(object: BpfObject, name: string): void {
+  printed.length = 0;
+  const result = bpf().load(object) as number;
+  if (result < 0) {
+    if (result === -1) throw new SyscallError(`load ${name}`, 1, 'root or CAP_BPF and CAP_NET_ADMIN are needed');
+    throw new VerifierError(name, -result, printed.join(''));
+  }
+}
+
+/** Frees the object; programs and maps live on while something refers to them. */
+export function closeObject(object: BpfObject): void {
+  bpf().close(object);
+}
+
+/** Descriptor of a loaded object's map; owned by the object. */
+export function mapFd(object: BpfObject, mapName: string): number {
+  return check(`bpf_map__fd ${mapName}`, bpf().mapFd(findMap(object, mapName)));
+}
+
+/** Descriptor of a loaded object's program; owned by the object. */
+export function programFd(object: BpfObject, programName: string): number {
+  const program = bpf().findProgram(object, programName);
+  if (program === null) throw new SyscallError(`program ${programName}`, 2);
+  return check('bpf_program__fd', bpf().programFd(program));
+}
+
+/** Attaches an XDP program to an interface by a link; returns the link's descriptor. Throws SyscallError. */
+export function attachXdp(program: number, interfaceIndex: number, flags: number): number {
+  const options = Buffer.alloc(64);
+  options.writeBigUInt64LE(64n, 0);
+  options.writeUInt32LE(flags, 8);
+  return checkErrno('bpf_link_create', bpf().linkCreate(program, interfaceIndex, attachType.xdp, options));
+}
+
+/** Attaches an sk_lookup program to a network namespace's descriptor; returns the link's. Throws SyscallError. */
+export function attachSkLookup(program: number, namespaceFd: number): number {
+  return checkErrno('bpf_link_create', bpf().linkCreate(program, namespaceFd, attachType.skLookup, null));
+}
+
+/**
+ * Swaps a link's program in one step. Off the event loop: the kernel waits for a grace period,
+ * 9 to 16 ms. Throws SyscallError.
+ */
+export function updateLink(link: number, program: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    bpf().linkUpdate.async(link, program, null, (error: Error | null, result: number) => {
+      if (error !== null) reject(error);
+      else if (result < 0) reject(new SyscallError('bpf_link_update', -result));
+      else resolve();
+    });
+  });
+}
+
+/** Detaches a link whoever else holds it. Throws SyscallError. */
+export function detachLink(link: number): void {
+  checkErrno('bpf_link_detach', bpf().linkDetach(link));
+}
+
+/** Pins a program, map or link in bpffs. Throws SyscallError (EEXIST when the path is taken). */
+export function pin(fd: number, path: string): void {
+  checkErrno(`bpf_obj_pin ${path}`, bpf().objPin(fd, path));
+}
+
+/** Opens a pinned object; undefined when there is none. Throws SyscallError otherwise. */
+export function openPinned(path: string): number | undefined {
+  const fd = bpf().objGet(path) as number;
+  if (fd >= 0) return fd;
+  const errno = koffi.errno();
+  if (errno === 2) return undefined;
+  throw new SyscallError(`bpf_obj_get ${path}`, errno);
+}
+
+/** struct bpf_map_info, the first members. Throws SyscallError. */
+export function mapInfo(fd: number): { id: number; keySize: number; valueSize: number; maxEntries: number } {
+  const info = objectInfo(fd);
+  return {
+    id: info.readUInt32LE(4),
+    keySize: info.readUInt32LE(8),
+    valueSize: info.readUInt32LE(12),
+    maxEntries: info.readUInt32LE(16),
+  };
+}
+
+/** struct bpf_prog_info: id and tag (a digest of the instructions, hex). Throws SyscallError. */
+export function programInfo(fd: number): { id: number; tag: string } {
+  const info = objectInfo(fd);
+  return { id: info.readUInt32LE(4), tag: info.toString('hex', 8, 16) };
+}
+
+/** struct bpf_link_info of an XDP link; interfaceIndex is 0 when the interface is gone. Throws SyscallError. */
+export function xdpLinkInfo(fd: number): { programId: number; interfaceIndex: number } {
+  const info = objectInfo(fd);
+  return { programId: info.readUInt32LE(8), interfaceIndex: info.readUInt32LE(16) };
+}
+
+function objectInfo(fd: number): Buffer {
+  const info = Buffer.alloc(256);
+  checkErrno('bpf_obj_get_info_by_fd', bpf().objInfo(fd, info, [info.length]));
+  return info;
+}
+
+/** Id of the XDP program on an interface in that mode; 0 when there is none. Throws SyscallError. */
+export function xdpProgramId(interfaceIndex: number, flags: number): number {
+  const id: [number] = [0];
+  checkErrno('bpf_xdp_query_id', bpf().xdpQueryId(interfaceIndex, flags, id));
+  return id[0];
+}
+
+/** Place of our filter on an interface's egress: any other user of tc keeps theirs. */
+const tcHandle = 0x6c34;
+const tcPriority = 0x6c34;
+
+/** Attaches (or replaces) a tc egress program on an interface. Throws SyscallError. */
+export function attachTcEgress(program: number, interfaceIndex: number): void {
+  const hook = tcHook(interfaceIndex);
+  const created = bpf().tcHookCreate(hook) as number;
+  if (created < 0 && created !== -17) throw new SyscallError('bpf_tc_hook_create', -created);
+  const options = tcOptions();
+  options.writeInt32LE(program, 8);
+  options.writeUInt32LE(1, 12); // BPF_TC_F_REPLACE
+  checkErrno('bpf_tc_attach', bpf().tcAttach(hook, options));
+}
+
+/** Removes our tc egress program; no error when it is not there. Throws SyscallError otherwise. */
+export function detachTcEgress(interfaceIndex: number): void {
+  const result = bpf().tcDetach(tcHook(interfaceIndex), tcOptions()) as number;
+  if (result < 0 && result !== -2 && result !== -22) throw new SyscallError('bpf_tc_detach', -result);
+}
+
+/** struct bpf_tc_hook: size, ifindex, attach point, parent. */
+function tcHook(interfaceIndex: number): Buffer {
+  const hook = Buffer.alloc(24);
+  hook.writeBigUInt64LE(24n, 0);
+  hook.writeInt32LE(interfaceIndex, 8);
+  hook.writeUInt32LE(BPF_TC_EGRESS, 12);
+  return hook;
+}
+
+/** struct bpf_tc_opts: size, prog_fd, flags, prog_id, handle, priority. */
+function tcOptions(): Buffer {
+  const options = Buffer.alloc(32);
+  options.writeBigUInt64LE(32n, 0);
+  options.writeUInt32LE(tcHandle, 20);
+  options.writeUInt32LE(tcPriority, 24);
+  return options;
+}
+
+/** Writes an element. `flags`: 0 any, 1 only new, 2 only existing. Throws SyscallError. */
+export function updateElement(fd: number, key: Uint8Array, value: Uint8Array, flags = 0): void {
+  checkErrno('bpf_map_update_elem', bpf().update(fd, key, value, flags));
+}
+
+/** Reads an element into `value`; false when there is none. Throws SyscallError otherwise. */
+export function lookupElement(fd: number, key: Uint8Array, value: Uint8Array): boolean {
+  if ((bpf().lookup(fd, key, value) as number) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === 2) return false;
+  throw new SyscallError('bpf_map_lookup_elem', errno);
+}
+
+/** Deletes an element; false when there was none. Throws SyscallError otherwise. */
+export function deleteElement(fd: number, key: Uint8Array): boolean {
+  if ((bpf().delete(fd, key) as number) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === 2) return false;
+  throw new SyscallError('bpf_map_delete_elem', errno);
+}
+
+/** All keys of a hash map (those there throughout; concurrent changes may hide or repeat others). */
+export function mapKeys(fd: number, keySize: number): Uint8Array[] {
+  const keys: Uint8Array[] = [];
+  let key: Uint8Array | null = null;
+  for (;;) {
+    const next = new Uint8Array(keySize);
+    if ((bpf().nextKey(fd, key, next) as number) !== 0) return keys;
+    keys.push(next);
+    key = next;
+  }
+}
+
+/** Writes many elements in one call; keys and values lie back to back. Throws SyscallError. */
+export function updateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): void {
+  if (count === 0) return;
+  checkErrno('bpf_map_update_batch', bpf().updateBatch(fd, keys, values, [count], null));
+}
+
+/**
+ * Reads the first `count` elements of an array map in one call; the result holds the values back
+ * to back. Throws SyscallError.
+ */
+export function lookupArray(fd: number, valueSize: number, count: number): Uint8Array {
+  const values = new Uint8Array(valueSize * count);
+  if (count === 0) return values;
+  const result = bpf().lookupBatch(fd, null, new Uint8Array(4), new Uint8Array(4 * count), values, [count], null);
+  // ENOENT tells that the end of the map was reached.
+  if ((result as number) < 0 && koffi.errno() !== 2) throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
+  return values;
+}
+
+/** CPUs that the kernel may ever have: the number of values in a per-CPU element. */
+export function possibleCpus(): number {
+  return checkErrno('libbpf_num_possible_cpus', bpf().possibleCpus());
+}
+
+/** What a program did with a packet. */
+export interface TestRun {
+  /** The program's return value, such as XDP_TX. */
+  readonly action: number;
+  readonly packet: Uint8Array;
+  /** Mean time of one repeat in nanoseconds. */
+  readonly nanoseconds: number;
+}
+
+/** Runs a program on a packet in the kernel (BPF_PROG_TEST_RUN). Throws SyscallError. */
+export function testRun(program: number, packet: Uint8Array, repeat = 1): TestRun {
+  const output = Buffer.alloc(packet.length + 512);
+  const options = Buffer.alloc(80);
+  options.writeBigUInt64LE(80n, 0);
+  options.writeBigUInt64LE(BigInt(koffi.address(packet)), 8);
+  options.writeBigUInt64LE(BigInt(koffi.address(output)), 16);
+  options.writeUInt32LE(packet.length, 24);
+  options.writeUInt32LE(output.length, 28);
+  options.writeInt32LE(repeat, 60);
+  checkErrno('bpf_prog_test_run', bpf().testRun(program, options));
+  return {
+    action: options.readUInt32LE(56),
+    packet: Uint8Array.from(output.subarray(0, options.readUInt32LE(28))),
+    nanoseconds: options.readUInt32LE(64),
+  };
+}
+
+function findMap(object: BpfObject, name: string): unknown {
+  const map = bpf().findMap(object, name);
+  if (map === null) throw new SyscallError(`map ${name}`, 2);
+  return map;
+}
+
+/** For calls that return -errno. */
+function check(call: string, result: unknown): number {
+  const value = Number(result);
+  if (value < 0) throw new SyscallError(call, -value);
+  return value;
+}
+
+/** For libbpf's low-level calls: -errno (libbpf 1.x), errno set as well. */
+function checkErrno(call: string, result: unknown): number {
+  const value = Number(result);
+  if (value < 0) throw new SyscallError(call, value === -1 ? koffi.errno() || 1 : -value);
+  return value;
+}

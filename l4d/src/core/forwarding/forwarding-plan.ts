@@ -1,0 +1,138 @@
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { buildMaglevTable } from './maglev.ts';
+
+/** How the data plane treats a backend of a VIP. */
+export type ForwardingState =
+  /** Takes new flows. */
+  | 'up'
+  /** Keeps its flows, takes no new ones. */
+  | 'draining'
+  /** Failed its checks: takes no new flows, existing ones do as the VIP says. */
+  | 'down';
+
+/** One backend as the data plane should hold it. */
+export interface WantedBackend {
+  readonly address: IpAddress;
+  readonly weight: number;
+  readonly state: ForwardingState;
+  /** Undefined while the neighbour is not resolved: it then gets no slot. */
+  readonly mac: MacAddress | undefined;
+}
+
+/** One VIP as the data plane should hold it. */
+export interface WantedVip {
+  readonly address: IpAddress;
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly policy: 'forward' | 'l7';
+  readonly onBackendDown: 'keep' | 'repick' | 'reset';
+  /** Flow idle time in data plane ticks (2^30 ns). */
+  readonly idleTicks: number;
+  /** Prime; slots of the Maglev table. */
+  readonly tableSize: number;
+  /** Empty for a VIP that is handed to the proxy. */
+  readonly backends: readonly WantedBackend[];
+}
+
+/** A backend's entry in the kernel. */
+export interface HeldBackend {
+  readonly index: number;
+  readonly address: IpAddress;
+  readonly state: ForwardingState;
+  readonly mac: MacAddress | undefined;
+}
+
+/** A VIP's entry in the kernel. */
+export interface HeldVip {
+  readonly id: number;
+  readonly policy: 'forward' | 'l7';
+  readonly onBackendDown: 'keep' | 'repick' | 'reset';
+  readonly idleTicks: number;
+  /** Backend indices by slot, as the kernel has them; empty: no backend is up. */
+  readonly slots: Uint32Array;
+  readonly backends: readonly HeldBackend[];
+}
+
+/**
+ * One step. Steps are performed in order; each leaves the kernel in a state in which no packet is
+ * misdirected: backends are written before a table names them, freed after none does.
+ */
+export type ForwardingOperation =
+  | { readonly kind: 'write-backend'; readonly backend: WantedBackend; readonly isNew: boolean }
+  | { readonly kind: 'write-vip'; readonly table: readonly WantedBackend[] | 'unchanged' }
+  | { readonly kind: 'free-backend'; readonly index: number; readonly address: IpAddress };
+
+/** Backends that get slots: up, with weight, resolved. */
+export function eligibleBackends(vip: WantedVip): WantedBackend[] {
+  return vip.backends.filter(
+    (backend) => backend.state === 'up' && backend.weight > 0 && backend.mac !== undefined,
+  );
+}
+
+/** The VIP's table as positions in `eligible`; empty when there is none. */
+export function tableOf(eligible: readonly WantedBackend[], tableSize: number): Uint32Array {
+  const members = eligible.map((backend) => ({ identity: formatIpAddress(backend.address), weight: backend.weight }));
+  return buildMaglevTable(members, tableSize);
+}
+
+/** What to do so that the kernel's entry of one VIP becomes what is wanted; nothing when it is already. */
+export function planVip(held: HeldVip | undefined, wanted: WantedVip): ForwardingOperation[] {
+  const operations: ForwardingOperation[] = [];
+  const heldByAddress = new Map(held?.backends.map((backend) => [formatIpAddress(backend.address), backend]));
+
+  const indexOf = new Map<string, number | undefined>();
+  for (const backend of wanted.backends) {
+    const text = formatIpAddress(backend.address);
+    const existing = heldByAddress.get(text);
+    indexOf.set(text, existing?.index);
+    if (existing === undefined) operations.push({ kind: 'write-backend', backend, isNew: true });
+    else if (existing.state !== backend.state || !sameMac(existing.mac, backend.mac)) {
+      operations.push({ kind: 'write-backend', backend, isNew: false });
+    }
+  }
+
+  const eligible = eligibleBackends(wanted);
+  const positions = tableOf(eligible, wanted.tableSize);
+  const tableHolds =
+    held !== undefined &&
+    held.slots.length === positions.length &&
+    positions.every((position, slot) => {
+      const backend = eligible[position];
+      return backend !== undefined && indexOf.get(formatIpAddress(backend.address)) === held.slots[slot];
+    });
+  const settingsHold =
+    held !== undefined &&
+    held.policy === wanted.policy &&
+    held.onBackendDown === wanted.onBackendDown &&
+    held.idleTicks === wanted.idleTicks;
+  if (!tableHolds || !settingsHold) {
+    operations.push({ kind: 'write-vip', table: tableHolds ? 'unchanged' : eligible });
+  }
+
+  const wantedAddresses = new Set(wanted.backends.map((backend) => formatIpAddress(backend.address)));
+  for (const backend of held?.backends ?? []) {
+    if (!wantedAddresses.has(formatIpAddress(backend.address))) {
+      operations.push({ kind: 'free-backend', index: backend.index, address: backend.address });
+    }
+  }
+  return orderOperations(operations);
+}
+
+/**
+ * A backend that loses its slots is marked after the table has moved on, so that no new flow meets
+ * a mark; one that gains them is written before.
+ */
+function orderOperations(operations: readonly ForwardingOperation[]): ForwardingOperation[] {
+  const rank = (operation: ForwardingOperation): number => {
+    if (operation.kind === 'write-vip') return 1;
+    if (operation.kind === 'free-backend') return 3;
+    return operation.backend.state === 'up' || operation.isNew ? 0 : 2;
+  };
+  return [...operations].sort((a, b) => rank(a) - rank(b));
+}
+
+function sameMac(a: MacAddress | undefined, b: MacAddress | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return a.every((byte, index) => byte === b[index]);
+}

@@ -1,0 +1,130 @@
+import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { mapShared } from '@l4d/kit/ffi/libc.ts';
+import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { BackendRecord, MapCodec, VipKey, VipRecord } from './map-codec.ts';
+
+/** Names of the maps that are pinned: the whole state of the data plane. */
+export const pinnedMaps = [
+  'vips4',
+  'vips6',
+  'maglev_slots',
+  'backends',
+  'flows4',
+  'flows6',
+  'vip_counters',
+  'backend_counters',
+  'reasons',
+] as const;
+
+/** Descriptors by map name. */
+export type MapFds = Readonly<Record<(typeof pinnedMaps)[number], number>>;
+
+/** Typed access to the pinned maps. All calls are direct system calls; they throw SyscallError. */
+export type ForwardingMaps = ReturnType<typeof createForwardingMaps>;
+
+/** Access to the maps behind `fds`, which stay open for as long as it is used. */
+export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
+  const cpus = libbpf.possibleCpus();
+  const capacity = {
+    vips: Math.min(libbpf.mapInfo(fds.vips4).maxEntries, libbpf.mapInfo(fds.vip_counters).maxEntries),
+    backends: libbpf.mapInfo(fds.backends).maxEntries,
+    slots: libbpf.mapInfo(fds.maglev_slots).maxEntries,
+    flows: libbpf.mapInfo(fds.flows4).maxEntries,
+  };
+  const slotBytes = mapShared(fds.maglev_slots, Math.ceil((capacity.slots * 4) / 4096) * 4096);
+  const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
+  const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
+
+  return {
+    capacity,
+
+    readVip(key: VipKey): VipRecord | undefined {
+      const value = new Uint8Array(codec.vipSize);
+      const found = libbpf.lookupElement(vipMap(key.address.family), codec.encodeVipKey(key), value);
+      return found ? codec.decodeVip(value) : undefined;
+    },
+
+    writeVip(key: VipKey, record: VipRecord): void {
+      libbpf.updateElement(vipMap(key.address.family), codec.encodeVipKey(key), codec.encodeVip(record));
+    },
+
+    deleteVip(key: VipKey): boolean {
+      return libbpf.deleteElement(vipMap(key.address.family), codec.encodeVipKey(key));
+    },
+
+    readAllVips(): Array<{ key: VipKey; record: VipRecord }> {
+      const all: Array<{ key: VipKey; record: VipRecord }> = [];
+      for (const family of [4, 6] as const) {
+        for (const bytes of libbpf.mapKeys(vipMap(family), codec.vipKeySize(family))) {
+          const value = new Uint8Array(codec.vipSize);
+          if (!libbpf.lookupElement(vipMap(family), bytes, value)) continue;
+          all.push({ key: codec.decodeVipKey(family, bytes), record: codec.decodeVip(value) });
+        }
+      }
+      return all;
+    },
+
+    readBackend(index: number): BackendRecord {
+      const value = new Uint8Array(codec.backendSize);
+      if (!libbpf.lookupElement(fds.backends, indexKey(index), value)) {
+        throw new InvariantError(`backend index ${index} lies outside its map`);
+      }
+      return codec.decodeBackend(value);
+    },
+
+    writeBackend(index: number, record: BackendRecord): void {
+      libbpf.updateElement(fds.backends, indexKey(index), codec.encodeBackend(record));
+    },
+
+    /** Every used entry, by index. */
+    readAllBackends(): Map<number, BackendRecord> {
+      const values = libbpf.lookupArray(fds.backends, codec.backendSize, capacity.backends);
+      const view = new DataView(values.buffer);
+      const used = new Map<number, BackendRecord>();
+      for (let index = 0; index < capacity.backends; index++) {
+        const at = index * codec.backendSize;
+        if (view.getBigUint64(at, true) === 0n && view.getBigUint64(at + 8, true) === 0n) continue;
+        const record = codec.decodeBackend(values.subarray(at, at + codec.backendSize));
+        if (record.vipId !== 0) used.set(index, record);
+      }
+      return used;
+    },
+
+    readSlots: (offset: number, size: number): Uint32Array => slots.slice(offset, offset + size),
+
+    writeSlots(offset: number, values: Uint32Array): void {
+      slots.set(values, offset);
+    },
+
+    clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),
+    clearBackendCounter: (index: number) => clear(fds.backend_counters, index, codec.counterSize),
+    readVipCounter: (id: number): TrafficCounter => readCounter(fds.vip_counters, id),
+    readBackendCounter: (index: number): TrafficCounter => readCounter(fds.backend_counters, index),
+
+    /** Packets by reason since the maps were made. */
+    readReasons(): Record<string, number> {
+      const counts: Record<string, number> = {};
+      for (const [index, name] of codec.reasonNames.entries()) {
+        const value = new Uint8Array(8 * cpus);
+        libbpf.lookupElement(fds.reasons, indexKey(index), value);
+        counts[name] = Number(new BigUint64Array(value.buffer).reduce((sum, one) => sum + one, 0n));
+      }
+      return counts;
+    },
+  };
+
+  function readCounter(fd: number, index: number): TrafficCounter {
+    const value = new Uint8Array(codec.counterSize * cpus);
+    if (!libbpf.lookupElement(fd, indexKey(index), value)) throw new SyscallError('read counter', 2);
+    return codec.sumCounter(value);
+  }
+
+  function clear(fd: number, index: number, size: number): void {
+    libbpf.updateElement(fd, indexKey(index), new Uint8Array(size * cpus));
+  }
+}
+
+function indexKey(index: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(index).buffer);
+}

@@ -1,0 +1,309 @@
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Seconds } from '@l4d/kit/duration.ts';
+import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import {
+  eligibleBackends,
+  type HeldBackend,
+  type HeldVip,
+  planVip,
+  tableOf,
+  type WantedBackend,
+  type WantedVip,
+} from '../../core/forwarding/forwarding-plan.ts';
+import { createIndexAllocator } from '../../core/forwarding/index-allocator.ts';
+import { createRegionAllocator, type Region } from '../../core/forwarding/region-allocator.ts';
+import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { ForwardingMaps } from './forwarding-maps.ts';
+import { ipProtocol, type VipKey } from './map-codec.ts';
+
+/** A VIP's identity: `203.0.113.10-80-tcp`. */
+export type VipId = string;
+
+/** The identity of a VIP. */
+export function vipIdOf(vip: { address: IpAddress; port: number; protocol: 'tcp' | 'udp' }): VipId {
+  return `${formatIpAddress(vip.address)}-${vip.port}-${vip.protocol}`;
+}
+
+/** No program runs for longer than this after a table was replaced, so its slots may be used again. */
+const tableGrace = Seconds(1);
+
+/**
+ * The VIPs in the kernel: adopts what is there, applies what is wanted by the planner's steps, and
+ * reads back. One VIP's change touches that VIP's entries alone.
+ */
+export type ForwardingTable = ReturnType<typeof createForwardingTable>;
+
+interface Entry {
+  readonly key: VipKey;
+  held: HeldVip;
+  region: Region;
+}
+
+/** Adopts the maps' content. Throws SyscallError. */
+export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
+  const vipIndices = createIndexAllocator(1, maps.capacity.vips);
+  const backendIndices = createIndexAllocator(0, maps.capacity.backends);
+  const regions = createRegionAllocator(maps.capacity.slots);
+  const entries = new Map<VipId, Entry>();
+  const vipsOfAddress = new Map<string, Set<VipId>>();
+
+  adopt();
+
+  return {
+    /** Identities of the VIPs in the kernel. */
+    identities: (): VipId[] => [...entries.keys()],
+
+    /** What the kernel holds of a VIP. */
+    held: (identity: VipId): HeldVip | undefined => entries.get(identity)?.held,
+
+    /** Index of a backend, which marked checks name; undefined before it was applied. */
+    backendIndex(identity: VipId, address: IpAddress): number | undefined {
+      const text = formatIpAddress(address);
+      return entries.get(identity)?.held.backends.find((backend) => formatIpAddress(backend.address) === text)?.index;
+    },
+
+    /**
+     * Makes the kernel hold what is wanted; returns how many writes that took. Throws OperatorError
+     * when a map is full (nothing of this VIP's table is changed then), SyscallError otherwise.
+     */
+    apply(wanted: WantedVip): number {
+      const identity = vipIdOf(wanted);
+      let entry = entries.get(identity);
+      const operations = planVip(entry?.held, wanted);
+      if (entry === undefined) {
+        entry = newEntry(wanted);
+        entries.set(identity, entry);
+      }
+      for (const operation of operations) {
+        if (operation.kind === 'write-backend') writeBackend(entry, operation.backend);
+        else if (operation.kind === 'free-backend') freeBackend(entry, operation.index);
+        else writeVip(entry, wanted, operation.table);
+      }
+      addAddress(wanted.address, identity);
+      return operations.length;
+    },
+
+    /** Removes a VIP; false when the kernel does not hold it. */
+    remove(identity: VipId): boolean {
+      const entry = entries.get(identity);
+      if (entry === undefined) return false;
+      maps.deleteVip(entry.key);
+      for (const backend of entry.held.backends) freeBackend(entry, backend.index);
+      releaseLater(entry.region);
+      vipIndices.release(entry.held.id);
+      entries.delete(identity);
+      removeAddress(entry.key.address, identity);
+      return true;
+    },
+
+    /**
+     * Reads a VIP back from the kernel and compares it with what is wanted: undefined when it is
+     * there, else what is not.
+     */
+    verify(wanted: WantedVip): string | undefined {
+      const entry = entries.get(vipIdOf(wanted));
+      const record = entry === undefined ? undefined : maps.readVip(entry.key);
+      if (entry === undefined || record === undefined) return 'the VIP is not in the kernel';
+      if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
+        return 'the VIP in the kernel has another policy';
+      }
+      const eligible = eligibleBackends(wanted);
+      const positions = tableOf(eligible, wanted.tableSize);
+      if (record.tableSize !== positions.length) return 'the Maglev table in the kernel has another size';
+      const slots = maps.readSlots(record.tableOffset, record.tableSize);
+      const indices = eligible.map((backend) => this.backendIndex(vipIdOf(wanted), backend.address));
+      if (positions.some((position, slot) => indices[position] !== slots[slot])) {
+        return 'the Maglev table in the kernel differs';
+      }
+      for (const backend of wanted.backends) {
+        const index = this.backendIndex(vipIdOf(wanted), backend.address);
+        const held = index === undefined ? undefined : maps.readBackend(index);
+        if (held?.vipId !== record.id || formatIpAddress(held.address) !== formatIpAddress(backend.address)) {
+          return `backend ${formatIpAddress(backend.address)} is not in the kernel`;
+        }
+      }
+      return undefined;
+    },
+
+    vipCounter(identity: VipId): TrafficCounter | undefined {
+      const entry = entries.get(identity);
+      return entry === undefined ? undefined : maps.readVipCounter(entry.held.id);
+    },
+
+    backendCounter(identity: VipId, address: IpAddress): TrafficCounter | undefined {
+      const index = this.backendIndex(identity, address);
+      return index === undefined ? undefined : maps.readBackendCounter(index);
+    },
+  };
+
+  function adopt(): void {
+    const backendsOfVip = new Map<number, HeldBackend[]>();
+    for (const [index, record] of maps.readAllBackends()) {
+      backendIndices.claim(index);
+      const list = backendsOfVip.get(record.vipId) ?? [];
+      list.push({ index, address: record.address, state: record.state, mac: record.mac });
+      backendsOfVip.set(record.vipId, list);
+    }
+    for (const { key, record } of maps.readAllVips()) {
+      if (record.isAddressEntry) {
+        addressSet(key.address);
+        continue;
+      }
+      const protocol = key.protocol === ipProtocol.tcp ? 'tcp' : 'udp';
+      const identity = vipIdOf({ address: key.address, port: key.port, protocol });
+      const region = { offset: record.tableOffset, size: record.tableSize };
+      const held: HeldVip = {
+        id: record.id,
+        policy: record.policy,
+        onBackendDown: record.onBackendDown,
+        idleTicks: record.idleTicks,
+        slots: maps.readSlots(region.offset, region.size),
+        backends: backendsOfVip.get(record.id) ?? [],
+      };
+      vipIndices.claim(record.id);
+      if (region.size > 0 && !regions.claim(region)) throw new InvariantError(`the table of ${identity} overlaps another`);
+      entries.set(identity, { key, held, region });
+      addressSet(key.address).add(identity);
+      backendsOfVip.delete(record.id);
+    }
+    // A crash between deleting a VIP and freeing its backends leaves them without an owner.
+    for (const orphans of backendsOfVip.values()) {
+      for (const orphan of orphans) freeIndex(orphan.index);
+    }
+    // Likewise an address entry whose last VIP is gone.
+    for (const [text, identities] of vipsOfAddress) {
+      if (identities.size === 0) vipsOfAddress.delete(text);
+    }
+    for (const { key, record } of maps.readAllVips()) {
+      if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
+    }
+  }
+
+  function newEntry(wanted: WantedVip): Entry {
+    const protocol = ipProtocol[wanted.protocol];
+    const id = vipIndices.take();
+    maps.clearVipCounter(id);
+    return {
+      key: { address: wanted.address, port: wanted.port, protocol },
+      held: {
+        id,
+        policy: wanted.policy,
+        onBackendDown: wanted.onBackendDown,
+        idleTicks: -1,
+        slots: new Uint32Array(0),
+        backends: [],
+      },
+      region: { offset: 0, size: 0 },
+    };
+  }
+
+  function writeBackend(entry: Entry, backend: WantedBackend): void {
+    const text = formatIpAddress(backend.address);
+    const existing = entry.held.backends.find((held) => formatIpAddress(held.address) === text);
+    const index = existing?.index ?? backendIndices.take();
+    if (existing === undefined) maps.clearBackendCounter(index);
+    const generation = maps.readBackend(index).generation;
+    maps.writeBackend(index, {
+      mac: backend.mac,
+      state: backend.state,
+      generation,
+      vipId: entry.held.id,
+      address: backend.address,
+    });
+    const held: HeldBackend = { index, address: backend.address, state: backend.state, mac: backend.mac };
+    entry.held = {
+      ...entry.held,
+      backends: [...entry.held.backends.filter((other) => other.index !== index), held],
+    };
+  }
+
+  function writeVip(entry: Entry, wanted: WantedVip, table: readonly WantedBackend[] | 'unchanged'): void {
+    let { region } = entry;
+    let { slots } = entry.held;
+    const oldRegion = region;
+    if (table !== 'unchanged') {
+      slots = tableOf(table, wanted.tableSize).map((position) => indexOf(entry, table[position]));
+      const taken = slots.length === 0 ? { offset: 0, size: 0 } : regions.take(slots.length);
+      if (taken === undefined) {
+        throw new OperatorError(
+          `no room for a Maglev table of ${slots.length} slots: ${regions.free} of ${maps.capacity.slots} are free ` +
+            'but no run of them is long enough (raise host.capacity.tableSlots, or lower tableSize)',
+        );
+      }
+      region = taken;
+      maps.writeSlots(region.offset, slots);
+    }
+    maps.writeVip(entry.key, {
+      id: entry.held.id,
+      policy: wanted.policy,
+      onBackendDown: wanted.onBackendDown,
+      isAddressEntry: false,
+      tableOffset: region.offset,
+      tableSize: region.size,
+      idleTicks: wanted.idleTicks,
+    });
+    entry.region = region;
+    const { policy, onBackendDown, idleTicks } = wanted;
+    entry.held = { ...entry.held, policy, onBackendDown, idleTicks, slots };
+    if (table !== 'unchanged') releaseLater(oldRegion);
+  }
+
+  function indexOf(entry: Entry, backend: WantedBackend | undefined): number {
+    const text = backend === undefined ? '' : formatIpAddress(backend.address);
+    const held = entry.held.backends.find((candidate) => formatIpAddress(candidate.address) === text);
+    if (held === undefined) throw new InvariantError(`backend ${text} has no index`);
+    return held.index;
+  }
+
+  function freeBackend(entry: Entry, index: number): void {
+    freeIndex(index);
+    entry.held = { ...entry.held, backends: entry.held.backends.filter((backend) => backend.index !== index) };
+  }
+
+  function freeIndex(index: number): void {
+    const record = maps.readBackend(index);
+    // The new generation makes flows of the old owner find nothing.
+    maps.writeBackend(index, { ...record, mac: undefined, state: 'up', generation: record.generation + 1, vipId: 0 });
+    backendIndices.release(index);
+  }
+
+  function releaseLater(region: Region): void {
+    if (region.size > 0) clock.after(tableGrace, () => regions.release(region));
+  }
+
+  function addressSet(address: IpAddress): Set<VipId> {
+    const text = formatIpAddress(address);
+    const set = vipsOfAddress.get(text) ?? new Set();
+    vipsOfAddress.set(text, set);
+    return set;
+  }
+
+  function addAddress(address: IpAddress, identity: VipId): void {
+    const set = addressSet(address);
+    const isFirst = set.size === 0;
+    set.add(identity);
+    if (!isFirst && maps.readVip(addressKey(address)) !== undefined) return;
+    maps.writeVip(addressKey(address), {
+      id: 0,
+      policy: 'forward',
+      onBackendDown: 'keep',
+      isAddressEntry: true,
+      tableOffset: 0,
+      tableSize: 0,
+      idleTicks: 0,
+    });
+  }
+
+  function removeAddress(address: IpAddress, identity: VipId): void {
+    const set = addressSet(address);
+    set.delete(identity);
+    if (set.size > 0) return;
+    vipsOfAddress.delete(formatIpAddress(address));
+    maps.deleteVip(addressKey(address));
+  }
+}
+
+function addressKey(address: IpAddress): VipKey {
+  return { address, port: 0, protocol: address.family === 4 ? ipProtocol.icmp : ipProtocol.icmp6 };
+}

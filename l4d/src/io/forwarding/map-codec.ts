@@ -1,0 +1,148 @@
+import type { ObjectTypes } from '@l4d/kit/btf.ts';
+import { fromMappedBytes, type IpAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { encodeStruct, readBigint, readBytes, readNumber } from '@l4d/kit/struct-codec.ts';
+import type { ForwardingState, HeldVip } from '../../core/forwarding/forwarding-plan.ts';
+import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import { enumConstant, structLayout } from './bpf-objects.ts';
+
+/** IANA protocol numbers of VIP keys. */
+export const ipProtocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
+
+/** A VIP's entry as the kernel holds it. */
+export interface VipRecord {
+  readonly id: number;
+  readonly policy: HeldVip['policy'];
+  readonly onBackendDown: HeldVip['onBackendDown'];
+  readonly isAddressEntry: boolean;
+  readonly tableOffset: number;
+  readonly tableSize: number;
+  readonly idleTicks: number;
+}
+
+/** A backend's entry as the kernel holds it; vipId 0 means that the index is free. */
+export interface BackendRecord {
+  readonly mac: MacAddress | undefined;
+  readonly state: ForwardingState;
+  readonly generation: number;
+  readonly vipId: number;
+  readonly address: IpAddress;
+}
+
+/** A VIP's key: port 0 with an ICMP protocol stands for the address as a whole. */
+export interface VipKey {
+  readonly address: IpAddress;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+/** Bytes ↔ values of the pinned maps, by the layouts in the object's BTF. */
+export type MapCodec = ReturnType<typeof createMapCodec>;
+
+/** A codec for the object's layouts. Throws InvariantError when header and code have parted. */
+export function createMapCodec(types: ObjectTypes) {
+  const layouts = {
+    vip4Key: structLayout(types, 'vip4_key'),
+    vip6Key: structLayout(types, 'vip6_key'),
+    vip: structLayout(types, 'vip'),
+    backend: structLayout(types, 'backend'),
+    counter: structLayout(types, 'traffic_counter'),
+  };
+  const flag = {
+    l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
+    reset: enumConstant(types, 'vip_flag', 'VIP_RESET'),
+    repick: enumConstant(types, 'vip_flag', 'VIP_REPICK'),
+    echo: enumConstant(types, 'vip_flag', 'VIP_ECHO'),
+    down: enumConstant(types, 'backend_flag', 'BACKEND_DOWN'),
+    draining: enumConstant(types, 'backend_flag', 'BACKEND_DRAINING'),
+  };
+  const reasons = [...(types.enums.get('reason') ?? [])].filter(([name]) => name !== 'REASON_COUNT');
+
+  return {
+    vipKeySize: (family: 4 | 6) => (family === 4 ? layouts.vip4Key : layouts.vip6Key).size,
+    vipSize: layouts.vip.size,
+    backendSize: layouts.backend.size,
+    counterSize: layouts.counter.size,
+    /** Names of the reasons in lower case, by index. */
+    reasonNames: reasons.map(([name]) => name.toLowerCase()),
+
+    encodeVipKey(key: VipKey): Uint8Array {
+      const values = { port: key.port, protocol: key.protocol };
+      if (key.address.family === 6) return encodeStruct(layouts.vip6Key, { ...values, address: key.address.bytes });
+      const address = new DataView(key.address.bytes.buffer, key.address.bytes.byteOffset).getUint32(0);
+      return encodeStruct(layouts.vip4Key, { ...values, address });
+    },
+
+    decodeVipKey(family: 4 | 6, bytes: Uint8Array): VipKey {
+      const layout = family === 4 ? layouts.vip4Key : layouts.vip6Key;
+      return {
+        address: { family, bytes: bytes.slice(0, family === 4 ? 4 : 16) },
+        port: readNumber(layout, bytes, 'port'),
+        protocol: readNumber(layout, bytes, 'protocol'),
+      };
+    },
+
+    encodeVip(record: VipRecord): Uint8Array {
+      const flags =
+        (record.policy === 'l7' ? flag.l7 : 0) |
+        (record.onBackendDown === 'reset' ? flag.reset : 0) |
+        (record.onBackendDown === 'repick' ? flag.repick : 0) |
+        (record.isAddressEntry ? flag.echo : 0);
+      return encodeStruct(layouts.vip, {
+        id: record.id,
+        flags,
+        table_offset: record.tableOffset,
+        table_size: record.tableSize,
+        idle_ticks: record.idleTicks,
+      });
+    },
+
+    decodeVip(bytes: Uint8Array): VipRecord {
+      const flags = readNumber(layouts.vip, bytes, 'flags');
+      return {
+        id: readNumber(layouts.vip, bytes, 'id'),
+        policy: flags & flag.l7 ? 'l7' : 'forward',
+        onBackendDown: flags & flag.reset ? 'reset' : flags & flag.repick ? 'repick' : 'keep',
+        isAddressEntry: (flags & flag.echo) !== 0,
+        tableOffset: readNumber(layouts.vip, bytes, 'table_offset'),
+        tableSize: readNumber(layouts.vip, bytes, 'table_size'),
+        idleTicks: readNumber(layouts.vip, bytes, 'idle_ticks'),
+      };
+    },
+
+    encodeBackend(record: BackendRecord): Uint8Array {
+      const flags = record.state === 'down' ? flag.down : record.state === 'draining' ? flag.draining : 0;
+      return encodeStruct(layouts.backend, {
+        mac: record.mac ?? new Uint8Array(6),
+        flags,
+        generation: record.generation,
+        vip_id: record.vipId,
+        address: toMappedBytes(record.address),
+      });
+    },
+
+    decodeBackend(bytes: Uint8Array): BackendRecord {
+      const flags = readNumber(layouts.backend, bytes, 'flags');
+      const mac = readBytes(layouts.backend, bytes, 'mac');
+      return {
+        mac: mac.every((byte) => byte === 0) ? undefined : mac,
+        state: flags & flag.down ? 'down' : flags & flag.draining ? 'draining' : 'up',
+        generation: readNumber(layouts.backend, bytes, 'generation'),
+        vipId: readNumber(layouts.backend, bytes, 'vip_id'),
+        address: fromMappedBytes(readBytes(layouts.backend, bytes, 'address')),
+      };
+    },
+
+    /** Sum of the per-CPU values of a counter, which lie back to back. */
+    sumCounter(perCpu: Uint8Array): TrafficCounter {
+      let [packets, bytes, flows] = [0n, 0n, 0n];
+      for (let at = 0; at + layouts.counter.size <= perCpu.length; at += layouts.counter.size) {
+        const one = perCpu.subarray(at, at + layouts.counter.size);
+        packets += readBigint(layouts.counter, one, 'packets');
+        bytes += readBigint(layouts.counter, one, 'bytes');
+        flows += readBigint(layouts.counter, one, 'flows');
+      }
+      return { packets: Number(packets), bytes: Number(bytes), flows: Number(flows) };
+    },
+  };
+}
