@@ -1,0 +1,270 @@
+/**
+ * The announcer's API: schema and types. HTTP and JSON on a unix socket.
+ *
+ * The desired state is whole and level-triggered: the same PUT twice changes nothing.
+ */
+import { Milliseconds } from '@l4d/kit/duration.ts';
+import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { z } from 'zod';
+import type { Phase } from './fsm-types.ts';
+import type { DesiredPrefix } from './out-routes.ts';
+
+const addressText = z.string().superRefine((text, context) => {
+  const parsed = parseIpAddress(text);
+  if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error });
+});
+
+const addressTextOf = (family: 4 | 6) =>
+  addressText.refine((text) => text.includes(':') === (family === 6), {
+    message: `must be an IPv${family} address`,
+  });
+
+const prefixText = z.string().superRefine((text, context) => {
+  const parsed = parseIpPrefix(text);
+  if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error });
+});
+
+/** RFC 7607: AS 0 must not be used; RFC 6793: AS_TRANS stands for others; RFC 7300: the last is reserved. */
+const asNumber = z
+  .number()
+  .int()
+  .min(1)
+  .max(0xffff_fffe)
+  .refine((value) => value !== 23456, { message: 'AS 23456 is AS_TRANS, reserved by RFC 6793' });
+
+const port = z.number().int().min(1).max(65535);
+
+const communityText = z
+  .string()
+  .refine(
+    (text) => /^\d{1,5}:\d{1,5}$/.test(text) && text.split(':').every((part) => Number(part) <= 0xffff),
+    { message: 'must be two numbers up to 65535, such as 65000:1' },
+  );
+
+const localSchema = z.strictObject({
+  as: asNumber,
+  /** Dotted quad, not 0.0.0.0 (RFC 6286). */
+  routerId: addressTextOf(4).refine((text) => text !== '0.0.0.0', { message: 'must not be 0.0.0.0' }),
+  /** Whether peers may connect to us: port 179, or the given one. */
+  listen: z.union([z.boolean(), z.strictObject({ port })]).default(true),
+});
+
+const peerSchema = z.strictObject({
+  address: addressText,
+  port: port.default(179),
+  as: asNumber,
+  /** Source address of our connections, also the only one accepted as their target. */
+  localAddress: addressText.optional(),
+  /** 0 (no keepalives), or 3000 to 65535000, in whole seconds on the wire (rounded up). */
+  holdTimeMs: z
+    .number()
+    .int()
+    .max(65_535_000)
+    .refine((value) => value === 0 || value >= 3000, { message: 'must be 0, or 3000 or more (RFC 4271)' })
+    .default(9000),
+  connectRetryMs: z.number().int().min(10).max(3_600_000).default(1000),
+  mode: z.enum(['active', 'passive', 'both']).default('both'),
+  families: z
+    .array(z.enum(['ipv4', 'ipv6']))
+    .min(1)
+    .default(['ipv4', 'ipv6']),
+  nextHop4: addressTextOf(4).optional(),
+  nextHop6: addressTextOf(6).optional(),
+  /** IP TTL of what we send; default 1 to external peers (directly connected), 64 to internal ones. */
+  ttl: z.number().int().min(1).max(255).optional(),
+});
+
+const prefixSchema = z.strictObject({
+  prefix: prefixText,
+  med: z.number().int().min(0).max(0xffff_ffff).optional(),
+  /** At most 255, so that an UPDATE always has room for prefixes. */
+  communities: z.array(communityText).max(255).optional(),
+});
+
+/** Body of `PUT /v1/desired`. */
+export const desiredSchema = z
+  .strictObject({
+    owner: z.string().min(1).max(200),
+    /** Without a sign of life for so long, everything is withdrawn. */
+    deadManMs: z.number().int().min(100).max(2_000_000_000).default(300_000),
+    local: localSchema,
+    peers: z.array(peerSchema).max(1000),
+    prefixes: z.array(prefixSchema).max(1_000_000),
+  })
+  .superRefine((desired, context) => {
+    refuseDuplicates(
+      context,
+      'peers',
+      'address',
+      desired.peers.map(({ address }) => canonicalAddress(address)),
+    );
+    refuseDuplicates(
+      context,
+      'prefixes',
+      'prefix',
+      desired.prefixes.map(({ prefix }) => canonicalPrefix(prefix)),
+    );
+    for (const [index, { address, localAddress }] of desired.peers.entries()) {
+      if (localAddress === undefined || localAddress.includes(':') === address.includes(':')) continue;
+      const message = 'must be of the same family as the address of the peer';
+      context.addIssue({ code: 'custom', path: ['peers', index, 'localAddress'], message });
+    }
+  });
+
+/** Body of `POST /v1/withdraw`. */
+export const withdrawSchema = z.strictObject({ prefixes: z.union([z.literal('all'), z.array(prefixText)]) });
+
+/** What a client may send: defaults may be left out. */
+export type DesiredInput = z.input<typeof desiredSchema>;
+
+/** The desired state with all defaults. */
+export type Desired = z.output<typeof desiredSchema>;
+
+/** A peer of the desired state. */
+export type DesiredPeer = Desired['peers'][number];
+
+/** A prefix of the desired state, as text. */
+export type DesiredPrefixText = Desired['prefixes'][number];
+
+/** Body of `POST /v1/withdraw`. */
+export type WithdrawInput = z.input<typeof withdrawSchema>;
+
+/** The last thing that went wrong with a peer. */
+export interface StatusError {
+  /** Unix time in milliseconds. */
+  readonly atMs: number;
+  readonly direction: 'sent' | 'received' | 'local';
+  readonly code: number;
+  readonly subcode: number;
+  readonly text: string;
+}
+
+/** A peer in `GET /v1/status`. */
+export interface PeerStatus {
+  readonly address: string;
+  readonly as: number;
+  readonly state: Phase;
+  /** Milliseconds that the peer has been in this state. */
+  readonly sinceMs: number;
+  readonly remoteRouterId?: string;
+  /** Negotiated while Established, configured otherwise. */
+  readonly holdTimeMs: number;
+  readonly messagesReceived: number;
+  readonly messagesSent: number;
+  /** Prefixes that the peer has announced to us since the session came up; none is imported. */
+  readonly prefixesReceived: number;
+  readonly prefixesAdvertised: number;
+  /** Sessions that ended after they had been Established. */
+  readonly flaps: number;
+  readonly lastError?: StatusError;
+}
+
+/** A prefix in `GET /v1/status`. */
+export interface PrefixStatus {
+  readonly prefix: string;
+  /** Addresses of the peers that have been told. */
+  readonly advertisedTo: readonly string[];
+  /** Peers with a session that cannot be told, and why. */
+  readonly notAdvertisedTo: readonly { readonly peer: string; readonly reason: string }[];
+}
+
+/** Answer of `GET /v1/status`. */
+export interface AnnouncerStatus {
+  readonly pid: number;
+  /** RFC 3339. */
+  readonly startedAt: string;
+  readonly revision: number;
+  readonly owner: string | null;
+  /** Milliseconds since the owner's last sign of life; null when there never was one. */
+  readonly lastHeardMs: number | null;
+  /** True once the dead-man time has passed: nothing is announced until the next PUT. */
+  readonly deadMan: boolean;
+  readonly local: Desired['local'] | null;
+  /** Why nobody can connect to us, when listening failed. */
+  readonly listenError?: string;
+  readonly peers: readonly PeerStatus[];
+  readonly prefixes: readonly PrefixStatus[];
+}
+
+/** Problem document of an answer 400 (RFC 9457). */
+export interface ApiProblem {
+  readonly title: string;
+  readonly detail: string;
+  readonly problems: readonly { readonly path: string; readonly message: string }[];
+}
+
+/** The problem document of a failed validation. */
+export function describeProblems(error: z.ZodError): ApiProblem {
+  const problems = error.issues.map((issue) => ({ path: formatPath(issue.path), message: issue.message }));
+  return {
+    title: 'The request is refused',
+    detail: problems
+      .map(({ path, message }) => `${path}: ${message}`)
+      .slice(0, 10)
+      .join('; '),
+    problems,
+  };
+}
+
+/** Hold time in the whole seconds of the wire. */
+export function holdTimeSeconds(peer: DesiredPeer): number {
+  return Math.ceil(peer.holdTimeMs / 1000);
+}
+
+/** The connect-retry time as a duration. */
+export function connectRetry(peer: DesiredPeer) {
+  return Milliseconds(peer.connectRetryMs);
+}
+
+/** Canonical text of an address that the schema has accepted. */
+export function canonicalAddress(text: string): string {
+  const parsed = parseIpAddress(text);
+  return parsed.ok ? Array.from(parsed.value.bytes).join('.') : text;
+}
+
+/** Canonical text of a prefix that the schema has accepted. */
+export function canonicalPrefix(text: string): string {
+  const parsed = parseIpPrefix(text);
+  return parsed.ok ? formatIpPrefix(parsed.value) : text;
+}
+
+/** The typed form of a prefix that the schema has accepted. */
+export function toDesiredPrefix(text: DesiredPrefixText): DesiredPrefix {
+  const parsed = parseIpPrefix(text.prefix);
+  if (!parsed.ok) throw new TypeError(parsed.error);
+  const communities = (text.communities ?? []).map((community) => {
+    const [high = 0, low = 0] = community.split(':').map(Number);
+    return high * 0x10000 + low;
+  });
+  return { prefix: parsed.value, communities, ...(text.med === undefined ? {} : { med: text.med }) };
+}
+
+/** The typed form of an optional address that the schema has accepted. */
+export function toAddress(text: string | undefined): IpAddress | undefined {
+  if (text === undefined) return undefined;
+  const parsed = parseIpAddress(text);
+  return parsed.ok ? parsed.value : undefined;
+}
+
+function refuseDuplicates(
+  context: z.core.$RefinementCtx,
+  list: string,
+  field: string,
+  values: readonly string[],
+): void {
+  const seen = new Set<string>();
+  for (const [index, value] of values.entries()) {
+    if (seen.has(value)) {
+      context.addIssue({ code: 'custom', path: [list, index, field], message: 'appears more than once' });
+    }
+    seen.add(value);
+  }
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  return path
+    .map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`))
+    .join('')
+    .replace(/^\./, '');
+}

@@ -1,0 +1,103 @@
+import type { Duration } from '@l4d/kit/duration.ts';
+import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
+import type { NotificationMessage } from './codec/notification.ts';
+import type { FamilyName, Negotiated, SessionSettings } from './negotiation.ts';
+
+/** State names of RFC 4271 section 8.2.2. */
+export type Phase = 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established';
+
+/** Who opens the TCP connection: we, the peer, or whoever comes first. */
+export type ConnectMode = 'active' | 'passive' | 'both';
+
+/** Everything about a peer that its state machine depends on. */
+export interface PeerSettings extends SessionSettings {
+  readonly mode: ConnectMode;
+  /** Pause before the second attempt; doubles with every failure up to maxConnectRetry. */
+  readonly connectRetry: Duration;
+}
+
+/** One TCP connection with the peer. At most one each way exists at a time (RFC 4271 section 8.2.1). */
+export interface Connection {
+  readonly id: number;
+  readonly direction: 'outgoing' | 'incoming';
+  readonly phase: 'Connect' | 'OpenSent' | 'OpenConfirm' | 'Established';
+  /** There from OpenConfirm on. */
+  readonly negotiated?: Negotiated;
+}
+
+/** State of one peer: both halves of a connection collision are in it. */
+export interface PeerState {
+  readonly settings: PeerSettings;
+  readonly enabled: boolean;
+  readonly connections: readonly Connection[];
+  /** Whether the connect-retry timer runs. */
+  readonly retryArmed: boolean;
+  /** Failures since the last session that proved itself. */
+  readonly failures: number;
+  readonly nextConnectionId: number;
+  /** Sessions that ended after they had been Established. */
+  readonly flaps: number;
+}
+
+/** Timers of a connection; `connect-retry` is the peer's own. */
+export type ConnectionTimer = 'connect-timeout' | 'hold' | 'keepalive' | 'send-hold';
+
+/** What happens to a peer. `jitter` is a random number in [0, 1) that the shell draws. */
+export type PeerEvent = { readonly jitter: number } & (
+  | { readonly kind: 'start' }
+  /** `notification` goes to the peer on every connection. */
+  | { readonly kind: 'stop'; readonly notification: NotificationMessage }
+  | { readonly kind: 'connect-retry-expired' }
+  | { readonly kind: 'timer-expired'; readonly timer: ConnectionTimer; readonly connection: number }
+  | { readonly kind: 'tcp-connected'; readonly connection: number }
+  /** Could not connect, or was closed or reset by the other side. */
+  | { readonly kind: 'tcp-closed'; readonly connection: number; readonly reason: string }
+  /** The peer has connected to our listener; answered by the effect `adopt` or `refuse`. */
+  | { readonly kind: 'tcp-accepted' }
+  | { readonly kind: 'message'; readonly connection: number; readonly message: ReceivedMessage }
+  /** Bytes that are no message, or a message that resets the session. */
+  | { readonly kind: 'malformed'; readonly connection: number; readonly notification: NotificationMessage }
+  /** The peer no longer takes what we write, or takes it again. */
+  | { readonly kind: 'send-blocked'; readonly connection: number }
+  | { readonly kind: 'send-progress'; readonly connection: number }
+);
+
+/** What the shell has to do, in this order. */
+export type PeerEffect =
+  | { readonly kind: 'connect'; readonly connection: number }
+  | { readonly kind: 'adopt'; readonly connection: number }
+  | { readonly kind: 'refuse' }
+  | { readonly kind: 'send'; readonly connection: number; readonly message: BgpMessage }
+  /** Close once everything is sent; ends all timers of the connection. */
+  | { readonly kind: 'close'; readonly connection: number }
+  | { readonly kind: 'set-connect-retry'; readonly delay: Duration }
+  | { readonly kind: 'clear-connect-retry' }
+  | {
+      readonly kind: 'set-timer';
+      readonly timer: ConnectionTimer;
+      readonly connection: number;
+      readonly delay: Duration;
+    }
+  | { readonly kind: 'clear-timer'; readonly timer: ConnectionTimer; readonly connection: number }
+  | { readonly kind: 'established'; readonly connection: number; readonly negotiated: Negotiated }
+  | { readonly kind: 'down'; readonly connection: number }
+  /** The peer wants all routes of a family again (RFC 2918). */
+  | { readonly kind: 'resend'; readonly connection: number; readonly family: FamilyName }
+  /** The peer has announced so many prefixes, none of which is imported. */
+  | { readonly kind: 'routes-refused'; readonly count: number }
+  | { readonly kind: 'error'; readonly error: PeerError };
+
+/** Why a connection or an attempt ended. */
+export interface PeerError {
+  /** `local`: not a NOTIFICATION (TCP, timeout); code and subcode are then 0. */
+  readonly direction: 'sent' | 'received' | 'local';
+  readonly code: number;
+  readonly subcode: number;
+  readonly text: string;
+}
+
+/** Result of a step. */
+export interface Step {
+  readonly state: PeerState;
+  readonly effects: readonly PeerEffect[];
+}

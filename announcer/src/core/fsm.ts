@@ -1,0 +1,435 @@
+/**
+ * The state machine of one peer (RFC 4271 section 8), as a pure function of state and event.
+ *
+ * RFC 4271 section 8.2.1 has one machine a connection; here both connections of a peer, ours and the
+ * peer's, are in one state, so that collision (section 6.8) is decided inside. Standards: RFC 4271
+ * sections 6 and 8, 6608 (subcodes), 9687 (send hold timer). Damping is exponential back-off of the
+ * connect-retry timer instead of DampPeerOscillations.
+ */
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { ceaseSubcode, errorCode, fsmSubcode } from './codec/iana.ts';
+import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
+import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
+import type { OpenMessage } from './codec/open.ts';
+import type { ReceivedUpdate } from './codec/update.ts';
+import type {
+  Connection,
+  ConnectionTimer,
+  PeerEffect,
+  PeerError,
+  PeerEvent,
+  PeerSettings,
+  PeerState,
+  Phase,
+  Step,
+} from './fsm-types.ts';
+import { acceptOpen, familyName, makeOpen, type Negotiated } from './negotiation.ts';
+
+/** RFC 4271 section 8.2.2: "sets the HoldTimer to a large value ... 4 minutes is suggested". */
+export const openHoldTime = Seconds(240);
+
+/** How long a TCP connection may take to come up; a wrong TCP MD5 password shows as this alone. */
+export const connectTimeout = Seconds(5);
+
+/** Bound of the back-off between attempts, unless connectRetry itself is longer. */
+export const maxConnectRetry = Seconds(15);
+
+/** RFC 9687 section 3.2: SendHoldTime is "the greater of 8 minutes or 2 times the negotiated HoldTime". */
+export const minimumSendHoldTime = Seconds(480);
+
+/** A peer that has not been started. */
+export function initialPeerState(settings: PeerSettings): PeerState {
+  return {
+    settings,
+    enabled: false,
+    connections: [],
+    retryArmed: false,
+    failures: 0,
+    nextConnectionId: 1,
+    flaps: 0,
+  };
+}
+
+/** The state that operators know: that of the connection which has come farthest. */
+export function peerPhase(state: PeerState): Phase {
+  const order: readonly Phase[] = ['Established', 'OpenConfirm', 'OpenSent', 'Connect'];
+  const reached = order.find((phase) => state.connections.some((connection) => connection.phase === phase));
+  // RFC 4271 section 8.2.2: Active waits for a connection, Idle refuses them.
+  return reached ?? (state.enabled ? 'Active' : 'Idle');
+}
+
+/** The one step function: no clock, no socket, no randomness. */
+export function step(state: PeerState, event: PeerEvent): Step {
+  const draft: Draft = { state, effects: [], jitter: event.jitter };
+  handle(draft, event);
+  scheduleRetry(draft);
+  return { state: draft.state, effects: draft.effects };
+}
+
+interface Draft {
+  state: PeerState;
+  readonly effects: PeerEffect[];
+  readonly jitter: number;
+}
+
+function handle(draft: Draft, event: PeerEvent): void {
+  switch (event.kind) {
+    case 'start':
+      if (draft.state.enabled) return;
+      draft.state = { ...draft.state, enabled: true, failures: 0 };
+      if (draft.state.settings.mode !== 'passive') openConnection(draft);
+      return;
+    case 'stop':
+      stop(draft, event.notification);
+      return;
+    case 'connect-retry-expired':
+      draft.state = { ...draft.state, retryArmed: false };
+      if (draft.state.enabled && !isConnected(draft.state)) openConnection(draft);
+      return;
+    case 'tcp-accepted':
+      accept(draft);
+      return;
+  }
+  const connection = draft.state.connections.find(({ id }) => id === event.connection);
+  // A connection that this machine has given up: whatever it still says is of no interest.
+  if (connection === undefined) return;
+  switch (event.kind) {
+    case 'tcp-connected':
+      if (connection.phase !== 'Connect') return;
+      draft.effects.push({ kind: 'clear-timer', timer: 'connect-timeout', connection: connection.id });
+      sendOpen(draft, connection);
+      return;
+    case 'tcp-closed':
+      drop(draft, connection);
+      report(draft, localError(event.reason));
+      return;
+    case 'malformed':
+      reset(draft, connection, event.notification);
+      return;
+    case 'send-blocked':
+      setTimer(
+        draft,
+        connection,
+        'send-hold',
+        Math.max(minimumSendHoldTime, 2000 * (connection.negotiated?.holdTimeSeconds ?? 0)),
+      );
+      return;
+    case 'send-progress':
+      draft.effects.push({ kind: 'clear-timer', timer: 'send-hold', connection: connection.id });
+      return;
+    case 'timer-expired':
+      onTimer(draft, connection, event.timer);
+      return;
+    case 'message':
+      onMessage(draft, connection, event.message);
+      return;
+  }
+}
+
+function openConnection(draft: Draft): void {
+  if (draft.state.connections.some(({ direction }) => direction === 'outgoing')) return;
+  const connection = addConnection(draft, 'outgoing', 'Connect');
+  draft.effects.push({ kind: 'connect', connection: connection.id });
+  setTimer(draft, connection, 'connect-timeout', connectTimeout);
+}
+
+function accept(draft: Draft): void {
+  const { settings, enabled, connections } = draft.state;
+  // RFC 4271 section 8.2.2, Idle: "the BGP FSM ... refuses all incoming BGP connections for this peer".
+  if (!enabled || settings.mode === 'active') {
+    draft.effects.push({ kind: 'refuse' });
+    return;
+  }
+  // RFC 4271 section 6.8: a collision with a connection in Established closes the newly created one. So does
+  // one with an incoming connection in OpenConfirm: the peer cannot have two that are both alive.
+  const settled = connections.some(
+    ({ phase, direction }) =>
+      phase === 'Established' || (phase === 'OpenConfirm' && direction === 'incoming'),
+  );
+  if (settled) {
+    draft.effects.push({ kind: 'refuse' });
+    return;
+  }
+  // A second incoming connection before the first said anything: a peer that restarted knows only the newer.
+  for (const older of connections.filter(({ direction }) => direction === 'incoming')) {
+    reset(draft, older, cease(ceaseSubcode.connectionCollision), undefined, true);
+  }
+  const connection = addConnection(draft, 'incoming', 'Connect');
+  draft.effects.push({ kind: 'adopt', connection: connection.id });
+  sendOpen(draft, connection);
+}
+
+/** RFC 4271 section 8.2.2: on TcpConnectionConfirmed, send OPEN, large hold timer, OpenSent. */
+function sendOpen(draft: Draft, connection: Connection): void {
+  update(draft, { ...connection, phase: 'OpenSent' });
+  send(draft, connection, makeOpen(draft.state.settings));
+  setTimer(draft, connection, 'hold', openHoldTime);
+}
+
+function onTimer(draft: Draft, connection: Connection, timer: ConnectionTimer): void {
+  switch (timer) {
+    case 'connect-timeout':
+      if (connection.phase !== 'Connect') return;
+      draft.effects.push({ kind: 'close', connection: connection.id });
+      drop(draft, connection);
+      report(draft, localError('the TCP connection did not come up in time'));
+      return;
+    case 'hold':
+      // RFC 4271 section 6.5: "then the NOTIFICATION message with the Hold Timer Expired Error Code is sent".
+      reset(draft, connection, notification(errorCode.holdTimerExpired, 0));
+      return;
+    case 'send-hold':
+      // RFC 9687 section 3.1.
+      reset(draft, connection, notification(errorCode.sendHoldTimerExpired, 0));
+      return;
+    case 'keepalive':
+      if (connection.phase !== 'OpenConfirm' && connection.phase !== 'Established') return;
+      send(draft, connection, { type: 'keepalive' });
+      armKeepalive(draft, connection);
+      // A session that lived for a keepalive interval is a success: the back-off starts over.
+      if (connection.phase === 'Established') draft.state = { ...draft.state, failures: 0 };
+      return;
+  }
+}
+
+function onMessage(draft: Draft, connection: Connection, message: ReceivedMessage): void {
+  if (message.type === 'notification') {
+    draft.effects.push({ kind: 'close', connection: connection.id });
+    drop(draft, connection);
+    report(draft, {
+      direction: 'received',
+      code: message.code,
+      subcode: message.subcode,
+      text: describeNotification(message),
+    });
+    return;
+  }
+  switch (connection.phase) {
+    case 'Connect':
+      return;
+    case 'OpenSent':
+      if (message.type === 'open') {
+        onOpen(draft, connection, message);
+        return;
+      }
+      // RFC 6608 section 3: the unexpected message's type is the data.
+      unexpected(draft, connection, fsmSubcode.inOpenSent, message);
+      return;
+    case 'OpenConfirm':
+      if (message.type === 'keepalive') {
+        establish(draft, connection);
+        return;
+      }
+      unexpected(draft, connection, fsmSubcode.inOpenConfirm, message);
+      return;
+    case 'Established':
+      switch (message.type) {
+        case 'keepalive':
+          armHold(draft, connection);
+          return;
+        case 'update':
+          draft.effects.push({ kind: 'routes-refused', count: countReachable(message) });
+          armHold(draft, connection);
+          return;
+        case 'route-refresh': {
+          const family = familyName(message);
+          // RFC 2918 section 4: for a family that was not announced "the receiver shall ignore such a message".
+          // RFC 7313 section 5: subtypes other than 0 tell of a refresh that we have never asked for.
+          if (message.subtype !== 0 || family === undefined) return;
+          if (!connection.negotiated?.families.includes(family)) return;
+          draft.effects.push({ kind: 'resend', connection: connection.id, family });
+          return;
+        }
+        case 'open':
+          unexpected(draft, connection, fsmSubcode.inEstablished, message);
+          return;
+      }
+  }
+}
+
+function onOpen(draft: Draft, connection: Connection, open: OpenMessage): void {
+  const { settings } = draft.state;
+  const accepted = acceptOpen(settings, open);
+  if (!accepted.ok) {
+    reset(draft, connection, accepted.error.notification, accepted.error.text);
+    return;
+  }
+  const negotiated = accepted.value;
+  const other = draft.state.connections.find(
+    ({ id, phase }) => id !== connection.id && (phase === 'OpenConfirm' || phase === 'Established'),
+  );
+  if (other !== undefined) {
+    const loser = collisionLoser(settings, negotiated, connection, other);
+    reset(draft, loser, cease(ceaseSubcode.connectionCollision), undefined, true);
+    if (loser.id === connection.id) return;
+  }
+  const confirmed: Connection = { ...connection, phase: 'OpenConfirm', negotiated };
+  update(draft, confirmed);
+  send(draft, connection, { type: 'keepalive' });
+  armHold(draft, confirmed);
+  armKeepalive(draft, confirmed);
+}
+
+/**
+ * RFC 4271 section 6.8: the connection that the side with the higher BGP Identifier has opened stays;
+ * RFC 6286 section 2.3: the higher AS number decides between equal identifiers. Established always stays.
+ */
+function collisionLoser(
+  settings: PeerSettings,
+  negotiated: Negotiated,
+  newer: Connection,
+  older: Connection,
+): Connection {
+  if (older.phase === 'Established') return newer;
+  const difference = settings.routerId - negotiated.remoteRouterId || settings.localAs - settings.peerAs;
+  const keep = difference > 0 ? 'outgoing' : 'incoming';
+  return newer.direction === keep ? older : newer;
+}
+
+function establish(draft: Draft, connection: Connection): void {
+  const { negotiated } = connection;
+  if (negotiated === undefined) return;
+  // What is still being opened beside it is of no use any more.
+  for (const other of draft.state.connections.filter(({ id }) => id !== connection.id)) {
+    reset(draft, other, cease(ceaseSubcode.connectionCollision), undefined, true);
+  }
+  const established: Connection = { ...connection, phase: 'Established' };
+  update(draft, established);
+  if (draft.state.retryArmed) {
+    draft.effects.push({ kind: 'clear-connect-retry' });
+    draft.state = { ...draft.state, retryArmed: false };
+  }
+  // Without keepalives there is no later moment at which the session could prove itself.
+  if (negotiated.holdTimeSeconds === 0) draft.state = { ...draft.state, failures: 0 };
+  armHold(draft, established);
+  draft.effects.push({ kind: 'established', connection: connection.id, negotiated });
+}
+
+function stop(draft: Draft, message: NotificationMessage): void {
+  draft.state = { ...draft.state, enabled: false };
+  for (const connection of draft.state.connections) reset(draft, connection, message);
+  if (!draft.state.retryArmed) return;
+  draft.effects.push({ kind: 'clear-connect-retry' });
+  draft.state = { ...draft.state, retryArmed: false };
+}
+
+/** RFC 4271 section 6.6: "the FSM Error"; RFC 6608 section 3 gives the subcodes. */
+function unexpected(draft: Draft, connection: Connection, subcode: number, message: ReceivedMessage): void {
+  const type = { open: 1, update: 2, notification: 3, keepalive: 4, 'route-refresh': 5 }[message.type];
+  reset(draft, connection, notification(errorCode.finiteStateMachine, subcode, Uint8Array.of(type)));
+}
+
+/** Sends a NOTIFICATION where an OPEN has gone before it, closes, forgets the connection. */
+function reset(
+  draft: Draft,
+  connection: Connection,
+  message: NotificationMessage,
+  text = describeNotification(message),
+  quiet = false,
+): void {
+  const told = connection.phase !== 'Connect';
+  if (told) send(draft, connection, message);
+  draft.effects.push({ kind: 'close', connection: connection.id });
+  drop(draft, connection);
+  if (told && !quiet) {
+    report(draft, { direction: 'sent', code: message.code, subcode: message.subcode, text });
+  }
+}
+
+function drop(draft: Draft, connection: Connection): void {
+  const wasEstablished = connection.phase === 'Established';
+  draft.state = {
+    ...draft.state,
+    connections: draft.state.connections.filter(({ id }) => id !== connection.id),
+    flaps: draft.state.flaps + (wasEstablished ? 1 : 0),
+  };
+  if (wasEstablished) draft.effects.push({ kind: 'down', connection: connection.id });
+}
+
+/** After every step: an enabled peer without a way forward tries again, later with each failure. */
+function scheduleRetry(draft: Draft): void {
+  const { state } = draft;
+  if (!state.enabled || state.retryArmed || state.settings.mode === 'passive') return;
+  if (isConnected(state) || state.connections.some(({ direction }) => direction === 'outgoing')) return;
+  const bound = Math.max(maxConnectRetry, state.settings.connectRetry);
+  const delay = Math.min(bound, state.settings.connectRetry * 2 ** Math.min(state.failures, 30));
+  draft.state = { ...state, retryArmed: true, failures: state.failures + 1 };
+  draft.effects.push({ kind: 'set-connect-retry', delay: jittered(delay, draft.jitter) });
+}
+
+/** RFC 4271 section 10: "jitter ... multiplying ... by a random factor ... from 0.75 to 1.0". */
+function jittered(milliseconds: number, jitter: number) {
+  return Milliseconds(Math.round(milliseconds * (0.75 + 0.25 * jitter)));
+}
+
+/** RFC 4271 section 8.2.2: "If the negotiated hold time value is zero ... the hold timer is not started". */
+function armHold(draft: Draft, connection: Connection): void {
+  const seconds = connection.negotiated?.holdTimeSeconds ?? 0;
+  if (seconds > 0) setTimer(draft, connection, 'hold', Seconds(seconds));
+  else draft.effects.push({ kind: 'clear-timer', timer: 'hold', connection: connection.id });
+}
+
+/** RFC 4271 section 4.4: "A reasonable maximum time between KEEPALIVE messages would be one third". */
+function armKeepalive(draft: Draft, connection: Connection): void {
+  const seconds = connection.negotiated?.holdTimeSeconds ?? 0;
+  if (seconds > 0) setTimer(draft, connection, 'keepalive', jittered((seconds * 1000) / 3, draft.jitter));
+}
+
+function setTimer(draft: Draft, connection: Connection, timer: ConnectionTimer, milliseconds: number): void {
+  draft.effects.push({
+    kind: 'set-timer',
+    timer,
+    connection: connection.id,
+    delay: Milliseconds(milliseconds),
+  });
+}
+
+function send(draft: Draft, connection: Connection, message: BgpMessage): void {
+  draft.effects.push({ kind: 'send', connection: connection.id, message });
+}
+
+function report(draft: Draft, error: PeerError): void {
+  draft.effects.push({ kind: 'error', error });
+}
+
+function addConnection(
+  draft: Draft,
+  direction: Connection['direction'],
+  phase: Connection['phase'],
+): Connection {
+  const connection: Connection = { id: draft.state.nextConnectionId, direction, phase };
+  draft.state = {
+    ...draft.state,
+    nextConnectionId: connection.id + 1,
+    connections: [...draft.state.connections, connection],
+  };
+  return connection;
+}
+
+function update(draft: Draft, changed: Connection): void {
+  const connections = draft.state.connections.map((connection) =>
+    connection.id === changed.id ? changed : connection,
+  );
+  draft.state = { ...draft.state, connections };
+}
+
+function isConnected(state: PeerState): boolean {
+  return state.connections.some(({ phase }) => phase === 'OpenConfirm' || phase === 'Established');
+}
+
+function cease(subcode: number): NotificationMessage {
+  return notification(errorCode.cease, subcode);
+}
+
+function localError(text: string): PeerError {
+  return { direction: 'local', code: 0, subcode: 0, text };
+}
+
+function countReachable(message: ReceivedUpdate): number {
+  if (message.handling === 'treat-as-withdraw') return 0;
+  let count = message.nlri.length;
+  for (const { value } of message.attributes) {
+    if (value.kind === 'mp-reach' && value.nlri.kind === 'prefixes') count += value.nlri.prefixes.length;
+  }
+  return count;
+}
