@@ -1,0 +1,63 @@
+import type { Logger } from '@l4d/kit/logger.ts';
+import { compilePolicy } from './core/policy.ts';
+import { createApi } from './io/api.ts';
+import { claimRunDir, serveApi } from './io/api-socket.ts';
+import { listenerStatus, pruneCounters } from './io/counters.ts';
+import { createFront, type FrontState } from './io/front.ts';
+import { bindLoopback } from './io/listening-socket.ts';
+import { keepRegistered } from './io/registration.ts';
+
+/** Where the proxy's files are. */
+export interface ProxyFolders {
+  readonly runDir: string;
+  readonly bpfDir: string;
+}
+
+/**
+ * Builds and starts the proxy; it then runs until SIGTERM or SIGINT, which let existing requests
+ * finish. Rejects with OperatorError when another one has the run directory.
+ */
+export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void> {
+  claimRunDir(folders.runDir);
+  const startedAt = new Date().toISOString();
+  const state: FrontState = { table: new Map(), counters: new Map(), unknownConnections: 0, draining: false };
+  let revision = 0;
+
+  const sockets = [bindLoopback(4), bindLoopback(6)] as const;
+  const front = createFront(state, log);
+  await front.listen(sockets);
+  const registration = keepRegistered(folders.bpfDir, sockets, log);
+
+  const api = createApi({
+    apply(desired) {
+      // One assignment: a connection or request sees the old state or the new one, whole.
+      state.table = compilePolicy(desired, state.table);
+      pruneCounters(state.counters, state.table);
+      revision += 1;
+      log.info({ revision, listeners: desired.listeners.length }, 'desired state taken');
+      return revision;
+    },
+    status: () => ({
+      pid: process.pid,
+      startedAt,
+      revision,
+      registered: registration.registered(),
+      unknownConnections: state.unknownConnections,
+      listeners: [...state.table.values()].map((listener) => listenerStatus(listener, state.counters)),
+    }),
+  });
+  const apiServer = await serveApi(folders.runDir, api);
+  log.info({ runDir: folders.runDir, bpfDir: folders.bpfDir }, 'proxy started');
+
+  const stop = (signal: string) => {
+    log.info({ signal }, 'stopping: no new connections, existing requests finish');
+    registration.stop();
+    front.drain().then(() => {
+      apiServer.close();
+      apiServer.closeAllConnections();
+      log.info('stopped');
+    });
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}

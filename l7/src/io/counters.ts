@@ -1,0 +1,92 @@
+import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
+import type { Listener, PolicyTable } from '../core/policy.ts';
+
+export interface BackendCounters {
+  requests: number;
+  errors: number;
+}
+
+/** Counts of one listener since the process started or the listener was first declared. */
+export interface ListenerCounters {
+  activeConnections: number;
+  connections: number;
+  denied: number;
+  requests: number;
+  /** By class of status, `1xx` to `5xx`. */
+  readonly responses: Map<string, number>;
+  /** By Backend.key. */
+  readonly backends: Map<string, BackendCounters>;
+}
+
+/** Counts of all listeners, by Listener.key. */
+export type Counters = Map<string, ListenerCounters>;
+
+/** The counters of a listener, made at first use. */
+export function listenerCounters(counters: Counters, key: string): ListenerCounters {
+  let found = counters.get(key);
+  if (found === undefined) {
+    found = {
+      activeConnections: 0,
+      connections: 0,
+      denied: 0,
+      requests: 0,
+      responses: new Map(),
+      backends: new Map(),
+    };
+    counters.set(key, found);
+  }
+  return found;
+}
+
+/** The counters of a backend, made at first use. */
+export function backendCounters(counters: ListenerCounters, key: string): BackendCounters {
+  let found = counters.backends.get(key);
+  if (found === undefined) {
+    found = { requests: 0, errors: 0 };
+    counters.backends.set(key, found);
+  }
+  return found;
+}
+
+/** Counts one answer under its class. */
+export function countResponse(counters: ListenerCounters, status: number): void {
+  const kind = `${Math.floor(status / 100)}xx`;
+  counters.responses.set(kind, (counters.responses.get(kind) ?? 0) + 1);
+}
+
+/** Forgets listeners and backends that are no longer declared. */
+export function pruneCounters(counters: Counters, table: PolicyTable): void {
+  for (const [key, counted] of counters) {
+    const listener = table.get(key);
+    if (listener === undefined) {
+      counters.delete(key);
+      continue;
+    }
+    const declared = new Set(listener.pools.flatMap((pool) => pool.backends.map((backend) => backend.key)));
+    for (const backendKey of counted.backends.keys()) {
+      if (!declared.has(backendKey)) counted.backends.delete(backendKey);
+    }
+  }
+}
+
+/** One listener as the status tells it. */
+export function listenerStatus(listener: Listener, counters: Counters): ProxyStatus['listeners'][number] {
+  const counted = listenerCounters(counters, listener.key);
+  const backends = new Map(
+    listener.pools.flatMap((pool) => pool.backends).map((backend) => [backend.key, backend]),
+  );
+  return {
+    name: listener.name,
+    address: listener.address,
+    port: listener.port,
+    activeConnections: counted.activeConnections,
+    connections: counted.connections,
+    denied: counted.denied,
+    requests: counted.requests,
+    responses: Object.fromEntries(counted.responses),
+    backends: [...backends.values()].map(({ key, address, port }) => {
+      const { requests, errors } = backendCounters(counted, key);
+      return { address, port, requests, errors };
+    }),
+  };
+}
