@@ -1,0 +1,35 @@
+import type { Result } from '@l4d/kit/result.ts';
+import type { DesiredState } from './desired-state.ts';
+import type { BgpStatus, FabricStatus, PlanView } from './status.ts';
+
+/** A change was made meanwhile: the revision in force is another than the one that was asked for. */
+export interface StaleRevision {
+  readonly kind: 'stale';
+  readonly revision: number;
+}
+
+/** Nothing is left to go back to. */
+export interface NothingToUndo {
+  readonly kind: 'nothing-to-undo';
+}
+
+/** What the API needs of the daemon. States given to it are valid. */
+export interface ControlPort {
+  /** The desired state in force. */
+  desired(): { readonly revision: number; readonly state: DesiredState };
+  /** Stores a new desired state and has it put into effect; refused when `ifRevision` is not in force. */
+  replace(
+    next: DesiredState,
+    options: { readonly ifRevision?: number; readonly note?: string },
+  ): Promise<Result<{ readonly revision: number }, StaleRevision>>;
+  /** Goes back to the state before the one in force. */
+  undo(): Promise<Result<{ readonly revision: number }, NothingToUndo | StaleRevision>>;
+  /** What would happen if this were the desired state; moves nothing. */
+  plan(next: DesiredState): Promise<PlanView>;
+  /** Compares desired with actual state now and mends what differs; answers what was done, for people. */
+  reconcile(): Promise<{ readonly operations: readonly string[] }>;
+  status(): Promise<FabricStatus>;
+  bgp(): Promise<BgpStatus>;
+  /** Prometheus text. */
+  metrics(): string | Promise<string>;
+}

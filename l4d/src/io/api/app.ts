@@ -1,0 +1,237 @@
+import type { ConfigProblem } from '@l4d/kit/errors.ts';
+import type { Result } from '@l4d/kit/result.ts';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { ControlPort } from '../../core/control-port.ts';
+import {
+  type DesiredState,
+  encodeDesiredState,
+  type JsonObject,
+  parseDesiredState,
+} from '../../core/desired-state.ts';
+import * as edit from '../../core/edit.ts';
+import { openApiDocument } from '../../core/openapi.ts';
+import { invalid, refusal } from './problem.ts';
+
+/** Largest body read; 10,000 VIPs with ten backends each encode to about 12 MiB. */
+const maxBodyBytes = 64 * 1024 * 1024;
+
+/** How often an edit is made again upon a state that changed under it. */
+const maxEditAttempts = 5;
+
+/** What the API is built from. */
+export interface ApiOptions {
+  readonly port: ControlPort;
+  /** Version of the daemon, for the OpenAPI document. */
+  readonly version: string;
+  /** Told of errors that are ours; the caller gets a 500 without the details. */
+  readonly onInternalError?: (error: Error) => void;
+  /** For tests. */
+  readonly maxBodyBytes?: number;
+}
+
+/** The admin API, without a listener. */
+export function createApi(options: ApiOptions): Hono {
+  const { port } = options;
+  const limit = options.maxBodyBytes ?? maxBodyBytes;
+  const app = new Hono();
+  const tooLarge = () => refusal('too-large', `allowed: ${limit} bytes`);
+  app.use(bodyLimit({ maxSize: limit, onError: tooLarge }));
+  app.onError((error) => {
+    options.onInternalError?.(error);
+    return refusal('internal', 'the daemon could not do this; its log says why');
+  });
+  app.notFound((context) => refusal('not-found', `there is no ${context.req.method} ${context.req.path}`));
+
+  desiredRoutes(app, port);
+  vipRoutes(app, port);
+  peerAndHostRoutes(app, port);
+  app.get('/v1/status', async () => Response.json(await port.status()));
+  app.get('/v1/bgp', async () => Response.json(await port.bgp()));
+  app.post('/v1/reconcile', async () => Response.json(await port.reconcile()));
+  app.get('/v1/openapi.json', () => Response.json(openApiDocument(options.version)));
+  app.get('/metrics', async (context) =>
+    context.text(await port.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
+  );
+  return app;
+}
+
+function desiredRoutes(app: Hono, port: ControlPort): void {
+  app.get('/v1/desired', () => {
+    const { revision, state } = port.desired();
+    return Response.json(
+      { revision, desired: encodeDesiredState(state) },
+      { headers: { etag: `"${revision}"` } },
+    );
+  });
+  app.put('/v1/desired', (context) =>
+    change(context, port, 'replace all', (state, body) => parseDesiredState(body, state)),
+  );
+  app.post('/v1/plan', async (context) => {
+    const body = await readJson(context);
+    if (!body.ok) return body.error;
+    const next = parseDesiredState(body.value, port.desired().state);
+    return next.ok ? Response.json(await port.plan(next.value)) : invalid(next.error);
+  });
+  app.post('/v1/undo', async () => {
+    const undone = await port.undo();
+    if (undone.ok) return Response.json({ revision: undone.value.revision });
+    if (undone.error.kind === 'stale') return stale(undone.error.revision);
+    return refusal('nothing-to-undo', 'no earlier desired state is kept');
+  });
+}
+
+function vipRoutes(app: Hono, port: ControlPort): void {
+  app.get('/v1/vips', async () => Response.json(await vipViews(port)));
+  app.post('/v1/vips', (context) => change(context, port, 'vip add', edit.addVip, 201));
+  app.get('/v1/vips/:name', async (context) => {
+    const found = edit.findVip(port.desired().state, context.req.param('name'));
+    if (!found.ok) return missing(found.error);
+    const { revision, vips } = await vipViews(port);
+    return Response.json({ revision, ...vips[found.value.index] });
+  });
+  app.patch('/v1/vips/:name', (context) => {
+    const name = context.req.param('name');
+    const gone = vipGone(port, name);
+    return (
+      gone ?? change(context, port, `vip change ${name}`, (state, body) => edit.changeVip(state, name, body))
+    );
+  });
+  app.delete('/v1/vips/:name', (context) => {
+    const name = context.req.param('name');
+    return (
+      vipGone(port, name) ?? apply(context, port, `vip rm ${name}`, (state) => edit.removeVip(state, name))
+    );
+  });
+  app.post('/v1/vips/:name/backends', (context) => {
+    const name = context.req.param('name');
+    const add: Edit = (state, body) => edit.addBackend(state, name, body);
+    return vipGone(port, name) ?? change(context, port, `backend add to ${name}`, add, 201);
+  });
+  app.patch('/v1/vips/:name/backends/:address', (context) => {
+    const { name, address } = context.req.param();
+    const gone = vipGone(port, name, address);
+    const note = `backend change ${address} of ${name}`;
+    return (
+      gone ?? change(context, port, note, (state, body) => edit.changeBackend(state, name, address, body))
+    );
+  });
+  app.delete('/v1/vips/:name/backends/:address', (context) => {
+    const { name, address } = context.req.param();
+    const gone = vipGone(port, name, address);
+    const note = `backend rm ${address} of ${name}`;
+    return gone ?? apply(context, port, note, (state) => edit.removeBackend(state, name, address));
+  });
+}
+
+function peerAndHostRoutes(app: Hono, port: ControlPort): void {
+  app.get('/v1/peers', () => {
+    const { revision, state } = port.desired();
+    return Response.json({ revision, peers: encodeDesiredState(state).peers });
+  });
+  app.post('/v1/peers', (context) => change(context, port, 'peer add', edit.addPeer, 201));
+  app.delete('/v1/peers/:address', (context) => {
+    const address = context.req.param('address');
+    const found = edit.findPeer(port.desired().state, address);
+    if (!found.ok) return missing(found.error);
+    return apply(context, port, `peer rm ${address}`, (state) => edit.removePeer(state, address));
+  });
+  app.get('/v1/host', () => {
+    const { revision, state } = port.desired();
+    return Response.json({ revision, host: encodeDesiredState(state).host });
+  });
+  app.patch('/v1/host', (context) => change(context, port, 'host change', edit.changeHost));
+  app.put('/v1/host/draining', (context) =>
+    change(context, port, 'host draining', (state, body) => {
+      const { draining, ...rest } = (body ?? {}) as { readonly [key: string]: unknown };
+      const unknown = Object.keys(rest)[0];
+      if (typeof draining === 'boolean' && unknown === undefined) return edit.changeHost(state, { draining });
+      const message = 'the body is { "draining": true } or { "draining": false }';
+      return { ok: false, error: [{ path: unknown ?? 'draining', message }] };
+    }),
+  );
+}
+
+type Edit = (state: DesiredState, body: unknown) => Result<DesiredState, readonly ConfigProblem[]>;
+
+/** Reads the body, edits, stores, answers the new revision. */
+async function change(
+  context: Context,
+  port: ControlPort,
+  note: string,
+  edited: Edit,
+  status = 200,
+): Promise<Response> {
+  const body = await readJson(context);
+  return body.ok ? apply(context, port, note, (state) => edited(state, body.value), status) : body.error;
+}
+
+/** Edits and stores; upon a state that changed meanwhile it edits again, unless the caller named a revision. */
+async function apply(
+  context: Context,
+  port: ControlPort,
+  note: string,
+  edited: (state: DesiredState) => ReturnType<Edit>,
+  status = 200,
+): Promise<Response> {
+  const wanted = ifMatch(context);
+  if (!wanted.ok) return wanted.error;
+  let revision = 0;
+  for (let attempt = 0; attempt < maxEditAttempts; attempt++) {
+    const current = port.desired();
+    revision = current.revision;
+    if (wanted.value !== undefined && wanted.value !== revision) return stale(revision);
+    const next = edited(current.state);
+    if (!next.ok) return invalid(next.error);
+    const stored = await port.replace(next.value, { ifRevision: revision, note });
+    if (stored.ok) return Response.json({ revision: stored.value.revision }, { status });
+    revision = stored.error.revision;
+  }
+  return stale(revision);
+}
+
+function ifMatch(context: Context): Result<number | undefined, Response> {
+  const header = context.req.header('if-match');
+  if (header === undefined || header === '*') return { ok: true, value: undefined };
+  const digits = /^"?(\d{1,15})"?$/.exec(header.trim())?.[1];
+  if (digits !== undefined) return { ok: true, value: Number(digits) };
+  const message = `${JSON.stringify(header)} is not a revision (allowed: a number)`;
+  return { ok: false, error: invalid([{ path: 'If-Match', message }]) };
+}
+
+function stale(revision: number): Response {
+  return refusal('stale-revision', `revision ${revision} is in force`);
+}
+
+async function readJson(context: Context): Promise<Result<unknown, Response>> {
+  const text = await context.req.text();
+  try {
+    return { ok: true, value: JSON.parse(text) };
+  } catch (error) {
+    const detail = text === '' ? 'the body is empty' : error instanceof Error ? error.message : String(error);
+    return { ok: false, error: refusal('not-json', detail, [{ path: '', message: detail }]) };
+  }
+}
+
+function missing(problems: readonly ConfigProblem[]): Response {
+  return refusal('not-found', problems.map((problem) => problem.message).join('; '), problems);
+}
+
+/** The 404 for a VIP, or a backend of it, that is not there. */
+function vipGone(port: ControlPort, name: string, address?: string): Response | undefined {
+  const found = edit.findVip(port.desired().state, name);
+  if (!found.ok) return missing(found.error);
+  if (address === undefined) return undefined;
+  const backends = edit.findBackends(found.value.vip, address);
+  return backends.ok ? undefined : missing(backends.error);
+}
+
+async function vipViews(port: ControlPort): Promise<{ revision: number; vips: JsonObject[] }> {
+  const { revision, state } = port.desired();
+  const running = new Map((await port.status()).vips.map((vip) => [vip.name, vip]));
+  const declared = encodeDesiredState(state).vips as JsonObject[];
+  return {
+    revision,
+    vips: declared.map((vip, index) => ({ vip, status: running.get(state.vips[index]?.name ?? '') })),
+  };
+}
