@@ -29,6 +29,8 @@ export interface Exchange {
   readonly agent: Agent;
   /** The client waits for 100 (Continue) before it sends its body. */
   readonly expectsContinue: boolean;
+  /** It was told to go on. */
+  continued: boolean;
   /** The client asks for a tunnel, over its bare connection. */
   readonly tunnel: { readonly socket: Socket; readonly head: Buffer } | undefined;
 }
@@ -178,7 +180,10 @@ function passInterim(
 ): void {
   const { request, response, tunnel } = exchange;
   if (request.httpVersion === '1.0' || response.headersSent || tunnel !== undefined) return;
-  if (status === 100 && exchange.expectsContinue) response.writeContinue();
+  if (status === 100 && exchange.expectsContinue && !exchange.continued) {
+    exchange.continued = true;
+    response.writeContinue();
+  }
   if (status === 102) response.writeProcessing();
   const { link } = headers;
   if (status === 103 && link !== undefined) response.writeEarlyHints({ link });
@@ -230,7 +235,8 @@ function refuse(exchange: Exchange, status: RefusalStatus, detail: string): void
 function finish(exchange: Exchange): void {
   const { request, response, tunnel } = exchange;
   if (tunnel !== undefined && response.socket === null) return;
-  if (request.complete || response.destroyed) return void response.end();
+  const nothingComes = request.complete || (exchange.expectsContinue && !exchange.continued);
+  if (nothingComes || response.destroyed) return void response.end();
   const end = () => {
     clearTimeout(timer);
     response.end();

@@ -46,6 +46,8 @@ interface Connection {
   /** Answers that are not finished. */
   open: number;
   refused: boolean;
+  /** What came after the open requests cannot be read: no more than their answers. */
+  ending: boolean;
 }
 
 /** Makes the front; it does nothing before `listen`. */
@@ -85,6 +87,7 @@ export function createFront(state: FrontState, log: Logger): Front {
       last: undefined,
       open: 0,
       refused: false,
+      ending: false,
     });
     socket.once('close', () => {
       counters.activeConnections -= 1;
@@ -104,6 +107,7 @@ export function createFront(state: FrontState, log: Logger): Front {
     connection.open += 1;
     response.once('close', () => {
       connection.open -= 1;
+      if (connection.ending && connection.open === 0) request.socket.destroySoon();
     });
     response.sendDate = false;
     if (state.draining) response.shouldKeepAlive = false;
@@ -115,6 +119,7 @@ export function createFront(state: FrontState, log: Logger): Front {
       clientAddress: connection.clientAddress,
       agent,
       expectsContinue: more.expectsContinue === true,
+      continued: false,
       tunnel: more.tunnel,
     });
   }
@@ -141,11 +146,17 @@ export function createFront(state: FrontState, log: Logger): Front {
 
   function onParserError(error: Error & { code?: string }, socket: Duplex): void {
     const connection = connections.get(socket);
-    if (connection?.refused) return;
-    const { last, open } = connection ?? { last: undefined, open: 0 };
-    // An answer to a broken message may not be taken for the answer to a request before it.
-    const ownBody = open === 1 && last !== undefined && !last.headersSent && !last.req.complete;
-    if (error.code === 'ECONNRESET' || (open > 0 && !ownBody)) return void socket.destroy();
+    if (connection === undefined || error.code === 'ECONNRESET') return void socket.destroy();
+    if (connection.refused || connection.ending) return;
+    const { last, open } = connection;
+    if (open > 0 && last?.req.complete) {
+      // The requests before it are whole; their answers go out, and nothing after them.
+      connection.ending = true;
+      return;
+    }
+    // The body of a request that is being answered, or has others before it: no answer to it
+    // could be told from theirs.
+    if (open > 1 || (open === 1 && last?.headersSent)) return void socket.destroy();
     refuseConnection(socket, parserRefusal(error.code ?? ''));
   }
 

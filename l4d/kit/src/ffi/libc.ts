@@ -42,6 +42,7 @@ export const constant = {
   IP_TTL: 2,
   IP_MINTTL: 21,
   SOL_SOCKET: 1,
+  SO_REUSEADDR: 2,
   SO_ERROR: 4,
   SO_RCVBUF: 8,
   SO_LINGER: 13,
