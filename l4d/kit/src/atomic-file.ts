@@ -6,7 +6,11 @@ import { basename, dirname, join } from 'node:path';
  * write beside it, fsync, rename, fsync the folder. Makes the folder when it is missing.
  * Throws the file system's error; the old file is then untouched.
  */
-export async function writeFileAtomically(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+export async function writeFileAtomically(
+  path: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+): Promise<void> {
   const folder = dirname(path);
   await mkdir(folder, { recursive: true });
   const beside = join(folder, `.${basename(path)}.${process.pid}.new`);

@@ -169,7 +169,9 @@ function elementShape(
       current = types[view.getUint32(current.tail, true)];
     } else if (current.kind === kind.pointer) {
       return { elementSize: 8, count, bigEndian };
-    } else if ([kind.typedef, kind.volatile, kind.const, kind.restrict, kind.typeTag].includes(current.kind as 8)) {
+    } else if (
+      [kind.typedef, kind.volatile, kind.const, kind.restrict, kind.typeTag].includes(current.kind as 8)
+    ) {
       current = types[current.sizeOrType];
     } else {
       return { elementSize: current.sizeOrType, count, bigEndian };

@@ -15,7 +15,13 @@ export function Seconds(count: number): Duration {
   return (count * 1000) as Duration;
 }
 
-const unitMilliseconds: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const unitMilliseconds: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 
 /** Parses `500ms`, `2s`, `1.5s`, `5m`, `1h`, `3d`. A bare number is refused: its unit would be a guess. */
 export function parseDuration(text: string): Result<Duration, string> {

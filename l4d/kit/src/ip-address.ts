@@ -75,7 +75,8 @@ export function toMappedBytes(address: IpAddress): Uint8Array {
 
 /** The reverse of toMappedBytes: an IPv4-mapped address becomes IPv4. */
 export function fromMappedBytes(bytes: Uint8Array): IpAddress {
-  const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff;
+  const mapped =
+    bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff;
   return ipAddressFromBytes(mapped ? bytes.subarray(12, 16) : bytes.subarray(0, 16));
 }
 

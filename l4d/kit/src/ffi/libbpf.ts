@@ -137,7 +137,8 @@ export function loadObject(object: BpfObject, name: string): void {
   printed.length = 0;
   const result = bpf().load(object) as number;
   if (result < 0) {
-    if (result === -1) throw new SyscallError(`load ${name}`, 1, 'root or CAP_BPF and CAP_NET_ADMIN are needed');
+    if (result === -1)
+      throw new SyscallError(`load ${name}`, 1, 'root or CAP_BPF and CAP_NET_ADMIN are needed');
     throw new VerifierError(name, -result, printed.join(''));
   }
 }
@@ -326,9 +327,18 @@ export function updateBatch(fd: number, keys: Uint8Array, values: Uint8Array, co
 export function lookupArray(fd: number, valueSize: number, count: number): Uint8Array {
   const values = new Uint8Array(valueSize * count);
   if (count === 0) return values;
-  const result = bpf().lookupBatch(fd, null, new Uint8Array(4), new Uint8Array(4 * count), values, [count], null);
+  const result = bpf().lookupBatch(
+    fd,
+    null,
+    new Uint8Array(4),
+    new Uint8Array(4 * count),
+    values,
+    [count],
+    null,
+  );
   // ENOENT tells that the end of the map was reached.
-  if ((result as number) < 0 && koffi.errno() !== 2) throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
+  if ((result as number) < 0 && koffi.errno() !== 2)
+    throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
   return values;
 }
 

@@ -1,5 +1,6 @@
+import { Seconds } from '@l4d/kit/duration.ts';
 import { z } from 'zod';
-import { flag, integer, ipAddressText, portNumber, text } from './scalars.ts';
+import { durationText, flag, integer, ipAddressText, portNumber, text } from './scalars.ts';
 
 /** Name of a pool of backends of an l7 VIP. */
 export const poolName = text(
@@ -18,6 +19,8 @@ export const backendSchema = z.strictObject({
   weight: integer('a weight', 0, 1000).prefault(1),
   /** A draining backend keeps its flows and gets no new ones. */
   drain: flag().prefault(false),
+  /** A drain ends after so long: flows that are left are re-picked. Without it they may take their time. */
+  drainTimeout: durationText(Seconds(1), Seconds(604_800)).exactOptional(),
   /** l7 only; by default the VIP's port. */
   port: portNumber.exactOptional(),
   /** l7 only; `default` by default. */

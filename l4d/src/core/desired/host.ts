@@ -23,6 +23,17 @@ export const hostBgpSchema = z.strictObject({
   listenPort: portNumber.prefault(179),
 });
 
+/** Sizes of the kernel's tables, fixed when they are made: a change takes effect after `l4d detach --all --forget`. */
+export const capacitySchema = z.strictObject({
+  vips: integer('a number of VIPs', 1, 1_000_000).prefault(10_000),
+  /** Backends of all VIPs together. */
+  backends: integer('a number of backends', 1, 4_000_000).prefault(100_000),
+  /** Slots of all Maglev tables together, with room for one more copy of the largest. */
+  tableSlots: integer('a number of slots', 1024, 268_435_456).prefault(4_194_304),
+  /** Flows remembered, for each address family; about 100 bytes each. */
+  flows: integer('a number of flows', 1024, 16_777_216).prefault(262_144),
+});
+
 /** What this host is, beside the VIPs that it serves. */
 export const hostSchema = z.strictObject({
   /** Where VIP traffic arrives; `auto` is the interface of the default route. */
@@ -41,6 +52,8 @@ export const hostSchema = z.strictObject({
     .prefault({}),
   /** Where /metrics listens beside the unix socket. */
   metrics: endpointText.exactOptional(),
+  /** Sizes of the kernel's tables. */
+  capacity: capacitySchema.prefault({}),
   /** A draining host withdraws all its VIPs and goes on forwarding. */
   draining: flag().prefault(false),
 });

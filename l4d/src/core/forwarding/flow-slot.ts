@@ -7,7 +7,9 @@ const mask = (1n << 64n) - 1n;
  * explaining and testing. Ports 0 to 65535; `size` is the table's.
  */
 export function flowSlot(client: IpAddress, clientPort: number, vipPort: number, size: number): number {
-  const words = Array.from({ length: client.bytes.length / 4 }, (_, i) => BigInt(littleEndianWord(client.bytes, i * 4)));
+  const words = Array.from({ length: client.bytes.length / 4 }, (_, i) =>
+    BigInt(littleEndianWord(client.bytes, i * 4)),
+  );
   const ports = (BigInt(swap16(clientPort)) << 16n) | BigInt(swap16(vipPort));
   const [a = 0n, b = 0n, c = 0n, d = 0n] = words;
   const hash =
@@ -25,7 +27,11 @@ function mix(value: bigint): bigint {
 /** Network-order bytes as the program, on a little-endian machine, loads them. */
 function littleEndianWord(bytes: Uint8Array, at: number): number {
   return (
-    ((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0
+    ((bytes[at] ?? 0) |
+      ((bytes[at + 1] ?? 0) << 8) |
+      ((bytes[at + 2] ?? 0) << 16) |
+      ((bytes[at + 3] ?? 0) << 24)) >>>
+    0
   );
 }
 

@@ -72,7 +72,10 @@ export function eligibleBackends(vip: WantedVip): WantedBackend[] {
 
 /** The VIP's table as positions in `eligible`; empty when there is none. */
 export function tableOf(eligible: readonly WantedBackend[], tableSize: number): Uint32Array {
-  const members = eligible.map((backend) => ({ identity: formatIpAddress(backend.address), weight: backend.weight }));
+  const members = eligible.map((backend) => ({
+    identity: formatIpAddress(backend.address),
+    weight: backend.weight,
+  }));
   return buildMaglevTable(members, tableSize);
 }
 

@@ -22,10 +22,16 @@ export function ensureBpfFolder(folder: string): void {
     if (folder.startsWith(root) && !isBpfFs(root)) mount('bpf', root, 'bpf');
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new OperatorError(`cannot make the bpffs folder ${folder}: ${(cause as Error).message}`, exitCode.system);
+    throw new OperatorError(
+      `cannot make the bpffs folder ${folder}: ${(cause as Error).message}`,
+      exitCode.system,
+    );
   }
   if (!isBpfFs(folder)) {
-    throw new OperatorError(`${folder} is not in a bpffs; mount one: mount -t bpf bpf ${root}`, exitCode.system);
+    throw new OperatorError(
+      `${folder} is not in a bpffs; mount one: mount -t bpf bpf ${root}`,
+      exitCode.system,
+    );
   }
 }
 

@@ -66,6 +66,11 @@ export function openDataPlane(options: DataPlaneOptions) {
     /** How the program is attached; undefined before attach. */
     attachment: () => attached,
 
+    /** Takes note that somebody else detached the programs (`l4d detach`). */
+    forgetAttachment(): void {
+      attached = undefined;
+    },
+
     /**
      * Attaches the programs to the interface, or swaps those of an earlier run without losing a
      * packet. `auto` prefers native mode and falls back to generic with a warning.
@@ -150,7 +155,8 @@ function layoutsFit(pinned: ReadonlyArray<readonly [string, number]>, types: Obj
   return pinned.every(([name, fd]) => {
     const info = libbpf.mapInfo(fd);
     const [keySize, valueSize] = expected[name] ?? [];
-    const reasonsFit = name !== 'reasons' || info.maxEntries === types.enums.get('reason')?.get('REASON_COUNT');
+    const reasonsFit =
+      name !== 'reasons' || info.maxEntries === types.enums.get('reason')?.get('REASON_COUNT');
     return info.keySize === keySize && info.valueSize === valueSize && reasonsFit;
   });
 }
@@ -171,7 +177,10 @@ async function attachXdpProgram(
       closeFd(existing);
       return libbpf.xdpProgramId(on.index, libbpf.xdpFlag.native) !== 0 ? 'native' : 'generic';
     }
-    logger.warn({ interface: on.name }, 'the pinned XDP link belongs to another or a lost interface; it is replaced');
+    logger.warn(
+      { interface: on.name },
+      'the pinned XDP link belongs to another or a lost interface; it is replaced',
+    );
     closeFd(existing);
     unpin(bpfFolder, pinName.xdpLink);
   }
@@ -216,7 +225,8 @@ function attachCheckSteering(backendsFd: number, interfaceIndex: number): void {
     // The object's other maps are its own and go with it; only `backends` is used.
     libbpf.reuseMap(object, 'backends', backendsFd);
     for (const name of libbpf.mapNames(object)) {
-      if (pinnedMaps.includes(name as 'backends') && name !== 'backends') libbpf.setMaxEntries(object, name, 1);
+      if (pinnedMaps.includes(name as 'backends') && name !== 'backends')
+        libbpf.setMaxEntries(object, name, 1);
     }
     libbpf.loadObject(object, 'check_steering');
     libbpf.attachTcEgress(libbpf.programFd(object, 'check_steering'), interfaceIndex);

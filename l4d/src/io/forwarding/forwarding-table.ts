@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { vipKeyText } from '../../core/desired/vip.ts';
 import {
   eligibleBackends,
   type HeldBackend,
@@ -16,14 +17,6 @@ import { createRegionAllocator, type Region } from '../../core/forwarding/region
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
 import { ipProtocol, type VipKey } from './map-codec.ts';
-
-/** A VIP's identity: `203.0.113.10-80-tcp`. */
-export type VipId = string;
-
-/** The identity of a VIP. */
-export function vipIdOf(vip: { address: IpAddress; port: number; protocol: 'tcp' | 'udp' }): VipId {
-  return `${formatIpAddress(vip.address)}-${vip.port}-${vip.protocol}`;
-}
 
 /** No program runs for longer than this after a table was replaced, so its slots may be used again. */
 const tableGrace = Seconds(1);
@@ -45,22 +38,23 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
   const vipIndices = createIndexAllocator(1, maps.capacity.vips);
   const backendIndices = createIndexAllocator(0, maps.capacity.backends);
   const regions = createRegionAllocator(maps.capacity.slots);
-  const entries = new Map<VipId, Entry>();
-  const vipsOfAddress = new Map<string, Set<VipId>>();
+  const entries = new Map<string, Entry>();
+  const vipsOfAddress = new Map<string, Set<string>>();
 
   adopt();
 
   return {
-    /** Identities of the VIPs in the kernel. */
-    identities: (): VipId[] => [...entries.keys()],
+    /** Keys (vipKeyText) of the VIPs in the kernel. */
+    identities: (): string[] => [...entries.keys()],
 
     /** What the kernel holds of a VIP. */
-    held: (identity: VipId): HeldVip | undefined => entries.get(identity)?.held,
+    held: (identity: string): HeldVip | undefined => entries.get(identity)?.held,
 
     /** Index of a backend, which marked checks name; undefined before it was applied. */
-    backendIndex(identity: VipId, address: IpAddress): number | undefined {
+    backendIndex(identity: string, address: IpAddress): number | undefined {
       const text = formatIpAddress(address);
-      return entries.get(identity)?.held.backends.find((backend) => formatIpAddress(backend.address) === text)?.index;
+      return entries.get(identity)?.held.backends.find((backend) => formatIpAddress(backend.address) === text)
+        ?.index;
     },
 
     /**
@@ -68,7 +62,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
      * when a map is full (nothing of this VIP's table is changed then), SyscallError otherwise.
      */
     apply(wanted: WantedVip): number {
-      const identity = vipIdOf(wanted);
+      const identity = vipKeyText(wanted);
       let entry = entries.get(identity);
       const operations = planVip(entry?.held, wanted);
       if (entry === undefined) {
@@ -85,7 +79,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     },
 
     /** Removes a VIP; false when the kernel does not hold it. */
-    remove(identity: VipId): boolean {
+    remove(identity: string): boolean {
       const entry = entries.get(identity);
       if (entry === undefined) return false;
       maps.deleteVip(entry.key);
@@ -102,7 +96,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
      * there, else what is not.
      */
     verify(wanted: WantedVip): string | undefined {
-      const entry = entries.get(vipIdOf(wanted));
+      const entry = entries.get(vipKeyText(wanted));
       const record = entry === undefined ? undefined : maps.readVip(entry.key);
       if (entry === undefined || record === undefined) return 'the VIP is not in the kernel';
       if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
@@ -112,12 +106,12 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       const positions = tableOf(eligible, wanted.tableSize);
       if (record.tableSize !== positions.length) return 'the Maglev table in the kernel has another size';
       const slots = maps.readSlots(record.tableOffset, record.tableSize);
-      const indices = eligible.map((backend) => this.backendIndex(vipIdOf(wanted), backend.address));
+      const indices = eligible.map((backend) => this.backendIndex(vipKeyText(wanted), backend.address));
       if (positions.some((position, slot) => indices[position] !== slots[slot])) {
         return 'the Maglev table in the kernel differs';
       }
       for (const backend of wanted.backends) {
-        const index = this.backendIndex(vipIdOf(wanted), backend.address);
+        const index = this.backendIndex(vipKeyText(wanted), backend.address);
         const held = index === undefined ? undefined : maps.readBackend(index);
         if (held?.vipId !== record.id || formatIpAddress(held.address) !== formatIpAddress(backend.address)) {
           return `backend ${formatIpAddress(backend.address)} is not in the kernel`;
@@ -126,12 +120,12 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       return undefined;
     },
 
-    vipCounter(identity: VipId): TrafficCounter | undefined {
+    vipCounter(identity: string): TrafficCounter | undefined {
       const entry = entries.get(identity);
       return entry === undefined ? undefined : maps.readVipCounter(entry.held.id);
     },
 
-    backendCounter(identity: VipId, address: IpAddress): TrafficCounter | undefined {
+    backendCounter(identity: string, address: IpAddress): TrafficCounter | undefined {
       const index = this.backendIndex(identity, address);
       return index === undefined ? undefined : maps.readBackendCounter(index);
     },
@@ -151,7 +145,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
         continue;
       }
       const protocol = key.protocol === ipProtocol.tcp ? 'tcp' : 'udp';
-      const identity = vipIdOf({ address: key.address, port: key.port, protocol });
+      const identity = vipKeyText({ address: key.address, port: key.port, protocol });
       const region = { offset: record.tableOffset, size: record.tableSize };
       const held: HeldVip = {
         id: record.id,
@@ -162,7 +156,8 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
         backends: backendsOfVip.get(record.id) ?? [],
       };
       vipIndices.claim(record.id);
-      if (region.size > 0 && !regions.claim(region)) throw new InvariantError(`the table of ${identity} overlaps another`);
+      if (region.size > 0 && !regions.claim(region))
+        throw new InvariantError(`the table of ${identity} overlaps another`);
       entries.set(identity, { key, held, region });
       addressSet(key.address).add(identity);
       backendsOfVip.delete(record.id);
@@ -258,13 +253,22 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
 
   function freeBackend(entry: Entry, index: number): void {
     freeIndex(index);
-    entry.held = { ...entry.held, backends: entry.held.backends.filter((backend) => backend.index !== index) };
+    entry.held = {
+      ...entry.held,
+      backends: entry.held.backends.filter((backend) => backend.index !== index),
+    };
   }
 
   function freeIndex(index: number): void {
     const record = maps.readBackend(index);
     // The new generation makes flows of the old owner find nothing.
-    maps.writeBackend(index, { ...record, mac: undefined, state: 'up', generation: record.generation + 1, vipId: 0 });
+    maps.writeBackend(index, {
+      ...record,
+      mac: undefined,
+      state: 'up',
+      generation: record.generation + 1,
+      vipId: 0,
+    });
     backendIndices.release(index);
   }
 
@@ -272,14 +276,14 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     if (region.size > 0) clock.after(tableGrace, () => regions.release(region));
   }
 
-  function addressSet(address: IpAddress): Set<VipId> {
+  function addressSet(address: IpAddress): Set<string> {
     const text = formatIpAddress(address);
     const set = vipsOfAddress.get(text) ?? new Set();
     vipsOfAddress.set(text, set);
     return set;
   }
 
-  function addAddress(address: IpAddress, identity: VipId): void {
+  function addAddress(address: IpAddress, identity: string): void {
     const set = addressSet(address);
     const isFirst = set.size === 0;
     set.add(identity);
@@ -295,7 +299,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     });
   }
 
-  function removeAddress(address: IpAddress, identity: VipId): void {
+  function removeAddress(address: IpAddress, identity: string): void {
     const set = addressSet(address);
     set.delete(identity);
     if (set.size > 0) return;

@@ -68,7 +68,8 @@ export function createMapCodec(types: ObjectTypes) {
 
     encodeVipKey(key: VipKey): Uint8Array {
       const values = { port: key.port, protocol: key.protocol };
-      if (key.address.family === 6) return encodeStruct(layouts.vip6Key, { ...values, address: key.address.bytes });
+      if (key.address.family === 6)
+        return encodeStruct(layouts.vip6Key, { ...values, address: key.address.bytes });
       const address = new DataView(key.address.bytes.buffer, key.address.bytes.byteOffset).getUint32(0);
       return encodeStruct(layouts.vip4Key, { ...values, address });
     },

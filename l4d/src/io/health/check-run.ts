@@ -33,6 +33,9 @@ export function bad(reason: string): CheckOutcome {
 
 /** The outcome of an error in some phase: bad, or inconclusive when the fault is ours. */
 export function failed(phase: string, error: unknown): CheckOutcome {
+  if (error instanceof Error && 'code' in error && String(error.code).startsWith('HPE_')) {
+    return bad(`${phase}: the answer is not HTTP`);
+  }
   const code = errorCode(error);
   if (code === undefined) return bad(`${phase}: ${error instanceof Error ? error.message : String(error)}`);
   return { kind: isOwnFault(code) ? 'inconclusive' : 'bad', reason: errorReason(phase, code) };
@@ -42,6 +45,6 @@ export function failed(phase: string, error: unknown): CheckOutcome {
 function errorCode(error: unknown): string | undefined {
   if (error instanceof SyscallError) return error.code;
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
-  // Codes of OpenSSL and of the HTTP parser say less than their messages.
+  // Codes of OpenSSL say less than its messages.
   return /^E[A-Z0-9]+$/.test(error.code) ? error.code : undefined;
 }

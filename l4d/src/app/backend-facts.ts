@@ -1,0 +1,130 @@
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
+import { type Backend, isDrained } from '../core/desired/backend.ts';
+import { backendPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
+import type { HealthTarget } from '../core/health/target.ts';
+import type { Verdict } from '../core/health/verdict.ts';
+import { backendKey, type RuntimeState } from '../core/runtime-state.ts';
+import { markOfBackend } from '../io/check-routing.ts';
+import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
+import type { HealthChecker } from '../io/health/health-checker.ts';
+import type { RuntimeStore } from '../io/runtime-store.ts';
+
+/** What the facts about backends are gathered from. */
+export interface BackendFactsParts {
+  readonly forwarding: ForwardingTable;
+  readonly checker: HealthChecker;
+  readonly runtime: RuntimeStore;
+  /** Wall clock milliseconds. */
+  readonly wallClock: () => number;
+}
+
+/**
+ * What is known of the backends: verdicts of checks, MAC addresses, drains. What a fresh process does
+ * not know yet is taken from before it: the saved verdicts, and what the kernel holds.
+ */
+export type BackendFactsSource = ReturnType<typeof createBackendFacts>;
+
+/** Gathers facts from its parts; holds only the MAC addresses that it is told. */
+export function createBackendFacts(parts: BackendFactsParts) {
+  const { forwarding, checker, runtime, wallClock } = parts;
+  const macs = new Map<string, MacAddress | undefined>();
+
+  const keyOf = (vip: Vip, backend: Backend) =>
+    backendKey(vipKeyText(vip), formatIpAddress(backend.address), backendPort(vip, backend));
+
+  const heldBackend = (vip: Vip, address: IpAddress) => {
+    const text = formatIpAddress(address);
+    return forwarding.held(vipKeyText(vip))?.backends.find((held) => formatIpAddress(held.address) === text);
+  };
+
+  /** The verdict from before this process; a kernel entry that takes flows was up. */
+  function verdictBefore(vip: Vip, backend: Backend): Verdict | undefined {
+    const saved = runtime.current().verdicts[keyOf(vip, backend)];
+    if (saved !== undefined) return saved;
+    return heldBackend(vip, backend.address)?.state === 'up' ? 'up' : undefined;
+  }
+
+  return {
+    keyOf,
+
+    /** Takes note of a neighbour's address; undefined: it was given up. */
+    learnMac(address: IpAddress, mac: MacAddress | undefined): void {
+      macs.set(formatIpAddress(address), mac);
+    },
+
+    /** The MAC that packets should go to. */
+    macOf(vip: Vip, backend: Backend): MacAddress | undefined {
+      const text = formatIpAddress(backend.address);
+      return macs.has(text) ? macs.get(text) : heldBackend(vip, backend.address)?.mac;
+    },
+
+    /** How a backend is treated and shown now. */
+    condition(vip: Vip, backend: Backend): BackendCondition {
+      const key = keyOf(vip, backend);
+      const status = checker.status(key);
+      const verdict = status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown';
+      const reason = status?.history.at(-1)?.reason ?? 'known from before the restart';
+      return judgeBackend({
+        backend,
+        verdict,
+        verdictReason: reason,
+        needsMac: vip.policy === 'forward',
+        mac: this.macOf(vip, backend),
+        drainStartedAt: runtime.current().drainsStarted[key],
+        now: wallClock(),
+      });
+    },
+
+    /** The check of a backend; undefined when it is not in the kernel, so that a check cannot reach it. */
+    healthTarget(vip: Vip, backend: Backend): HealthTarget | undefined {
+      const adoptedVerdict = verdictBefore(vip, backend);
+      const common = {
+        key: keyOf(vip, backend),
+        check: vip.check,
+        port: backendPort(vip, backend),
+        ...(adoptedVerdict === undefined ? {} : { adoptedVerdict }),
+      };
+      if (vip.policy === 'l7') return { ...common, address: backend.address };
+      const index = heldBackend(vip, backend.address)?.index;
+      return index === undefined
+        ? undefined
+        : { ...common, address: vip.address, mark: markOfBackend(index) };
+    },
+
+    /**
+     * Drops what is saved of backends that are gone, and begins the time of new drains.
+     * Returns when the next drain ends (wall clock), if one does.
+     */
+    keepRuntime(vips: readonly Vip[]): number | undefined {
+      const before = runtime.current();
+      const verdicts: Record<string, 'up' | 'down'> = {};
+      const drainsStarted: Record<string, number> = {};
+      let nextDeadline: number | undefined;
+      for (const vip of vips) {
+        for (const backend of vip.backends) {
+          const key = keyOf(vip, backend);
+          const verdict = before.verdicts[key];
+          if (verdict !== undefined) verdicts[key] = verdict;
+          if (!isDrained(backend)) continue;
+          const started = before.drainsStarted[key] ?? wallClock();
+          drainsStarted[key] = started;
+          const deadline = drainDeadline(backend, started);
+          if (deadline !== undefined && deadline > wallClock()) {
+            nextDeadline = Math.min(nextDeadline ?? deadline, deadline);
+          }
+        }
+      }
+      const next: RuntimeState = { version: 1, verdicts, drainsStarted };
+      if (JSON.stringify(next) !== JSON.stringify(before)) runtime.save(next);
+      return nextDeadline;
+    },
+
+    /** Saves a verdict. */
+    learnVerdict(key: string, verdict: 'up' | 'down'): void {
+      const before = runtime.current();
+      runtime.save({ ...before, verdicts: { ...before.verdicts, [key]: verdict } });
+    },
+  };
+}

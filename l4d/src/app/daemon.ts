@@ -1,0 +1,329 @@
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
+import { systemClock } from '@l4d/kit/clock.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { tryLock } from '@l4d/kit/ffi/libc.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { formatMacAddress } from '@l4d/kit/mac-address.ts';
+import { eventGroup } from '@l4d/kit/netlink/constants.ts';
+import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
+import { ok } from '@l4d/kit/result.ts';
+import type { NextHops } from '../core/announcement.ts';
+import type { ControlPort } from '../core/control-port.ts';
+import { vipKeyText } from '../core/desired/vip.ts';
+import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
+import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
+import { ensureCheckRouting } from '../io/check-routing.ts';
+import { followAnnouncer, followProxy } from '../io/companions.ts';
+import { readConfigFile } from '../io/config-file.ts';
+import { type Detached, readDetached } from '../io/detached-file.ts';
+import { openDataPlane } from '../io/forwarding/data-plane.ts';
+import { createHealthChecker } from '../io/health/health-checker.ts';
+import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
+import { watchNeighbours } from '../io/neighbours.ts';
+import { openRuntimeStore } from '../io/runtime-store.ts';
+import { openStateStore, type StateStore } from '../io/state-store.ts';
+import { createBackendFacts } from './backend-facts.ts';
+import { createFabric } from './fabric.ts';
+import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
+import { renderMetrics } from './metrics.ts';
+import { type Folders, pathsIn } from './state-paths.ts';
+
+/** Version of the product. */
+export const version = '0.1.0';
+
+/** How the daemon is started. */
+export interface DaemonOptions {
+  readonly folders: Folders;
+  /** Declares the desired state; taken when it was changed since it was last taken. */
+  readonly configPath: string | undefined;
+  readonly logger: Logger;
+}
+
+/** A running daemon. */
+export interface Daemon {
+  /** Ends the daemon alone: forwarding, routes and companions stay as they are. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts the daemon: adopts what is in the kernel, then brings it to the desired state.
+ * Throws ConfigError or OperatorError with the exit code in it; nothing is changed then.
+ */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { folders, logger } = options;
+  const paths = pathsIn(folders);
+  if (process.getuid?.() !== 0) {
+    throw new OperatorError(
+      'l4d needs root: it loads programs into the kernel and changes routes',
+      exitCode.permission,
+    );
+  }
+  takeLock(folders, paths.lock);
+
+  const { store, setAside } = await openStateStore({ folder: paths.desired });
+  for (const file of setAside)
+    logger.error({ path: file.path, reason: file.reason }, 'a stored state was unreadable and set aside');
+  if (options.configPath !== undefined)
+    await takeConfig(store, options.configPath, paths.appliedConfig, logger);
+  let detached: Detached = readDetached(paths.detached);
+  const desired = () => store.current().state;
+
+  let on = await findHostInterface(desired().host.interface);
+  const clock = systemClock;
+  const wallClock = () => Date.now();
+  const dataPlane = openDataPlane({
+    bpfFolder: folders.bpfDir,
+    capacity: desired().host.capacity,
+    clock,
+    logger,
+  });
+  const runtime = openRuntimeStore(paths.runtime, logger);
+
+  const checker = createHealthChecker({
+    clock,
+    logger,
+    version,
+    random: Math.random,
+    onVerdict(event) {
+      logger.info(
+        { target: event.key, verdict: event.verdict, was: event.previous, reason: event.reason },
+        'health',
+      );
+      facts.learnVerdict(event.key, event.verdict);
+      fabric.touch([event.key.slice(0, event.key.indexOf('|'))]);
+    },
+  });
+  const facts = createBackendFacts({ forwarding: dataPlane.forwarding, checker, runtime, wallClock });
+  const watch = (index: number) =>
+    watchNeighbours({
+      interfaceIndex: index,
+      logger,
+      onChange(address, mac) {
+        facts.learnMac(address, mac);
+        const text = formatIpAddress(address);
+        const concerned = desired().vips.filter((vip) =>
+          vip.backends.some((backend) => formatIpAddress(backend.address) === text),
+        );
+        fabric.touch(concerned.map(vipKeyText));
+      },
+    });
+  const companionOptions = { ...folders, clock, logger, onChange: () => fabric.touch() };
+  const announcer = followAnnouncer(companionOptions);
+  const proxy = followProxy(companionOptions);
+  let neighbourTargets: readonly IpAddress[] = [];
+  let neighbours = watch(on.index);
+  const fabric = createFabric({
+    clock,
+    logger,
+    dataPlane,
+    resolve(addresses) {
+      neighbourTargets = addresses;
+      neighbours.setTargets(addresses);
+    },
+    checker,
+    facts,
+    announcer,
+    proxy,
+    wallClock,
+    nextHops: () => nextHopsOf(desired(), on),
+    onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
+  });
+
+  const monotonicOffset = wallClock() - clock.now();
+  const statusParts: StatusParts = {
+    version,
+    startedAtMs: wallClock(),
+    interfaceName: () => on.name,
+    revision: () => store.current().revision,
+    desired,
+    detached: () => detached,
+    fabric,
+    dataPlane,
+    facts,
+    checker,
+    announcer,
+    wallTimeOf: (monotonic) => monotonic + monotonicOffset,
+  };
+
+  /** Attaches unless the operator detached everything. */
+  const attach = async () => {
+    if (detached.all) return;
+    await dataPlane.attach(on, desired().host.xdpMode);
+    await ensureCheckRouting({ interfaceName: on.name });
+  };
+
+  const takeDesired = () => fabric.setDesired(desired(), detached);
+  await takeDesired();
+  await attach();
+  // Checks by way of a backend need the programs that attach() has just put in place.
+  fabric.touch();
+
+  const port: ControlPort = {
+    desired: () => ({ revision: store.current().revision, state: store.current().state }),
+    async replace(next, replaceOptions) {
+      await refuseOtherInterface(next, on);
+      const stored = await store.replace(next, replaceOptions);
+      if (!stored.ok) {
+        if (stored.error.kind === 'stale') return { ok: false, error: stored.error };
+        throw new OperatorError('the store refused the change');
+      }
+      await takeDesired();
+      return ok({ revision: stored.value.revision });
+    },
+    async undo() {
+      const undone = await store.undo();
+      if (!undone.ok) return undone;
+      await takeDesired();
+      return ok({ revision: undone.value.revision });
+    },
+    async plan(next) {
+      return {
+        changes: diffDesired(desired(), next),
+        operations: [],
+        warnings: diffWarnings(desired(), next),
+      };
+    },
+    async reconcile() {
+      const before = detached;
+      detached = readDetached(paths.detached);
+      if (before.all && !detached.all) await attach();
+      if (detached.all) dataPlane.forgetAttachment();
+      await takeDesired();
+      return { operations: await fabric.reconcileAll() };
+    },
+    async status() {
+      return fabricStatus(statusParts);
+    },
+    async bgp() {
+      return bgpStatus(statusParts);
+    },
+    metrics: () => renderMetrics(fabricStatus(statusParts)),
+  };
+
+  const listeners: Listener[] = [
+    await startApiServer({
+      port,
+      version,
+      socketPath: paths.apiSocket,
+      onInternalError: (error) => logger.error({ err: error }, 'the API failed'),
+    }),
+  ];
+  const { metrics } = desired().host;
+  if (metrics !== undefined) listeners.push(await startMetricsServer(metrics, () => port.metrics()));
+  const stopLinks = followInterface(async () => {
+    const now = await findHostInterface(desired().host.interface);
+    const same = now.index === on.index && formatMacAddress(now.mac) === formatMacAddress(on.mac);
+    const moved = now.index !== on.index;
+    on = now;
+    if (same) return;
+    if (moved) {
+      neighbours.stop();
+      neighbours = watch(on.index);
+      neighbours.setTargets(neighbourTargets);
+    }
+    logger.warn({ interface: now.name, index: now.index }, 'the interface changed: attaching anew');
+    await attach();
+    fabric.touch();
+  }, logger);
+  logger.info(
+    {
+      interface: on.name,
+      mode: dataPlane.attachment()?.mode,
+      vips: desired().vips.length,
+      socket: paths.apiSocket,
+    },
+    'running',
+  );
+
+  return {
+    async stop() {
+      stopLinks();
+      fabric.stop();
+      checker.stop();
+      neighbours.stop();
+      announcer.stop();
+      proxy.stop();
+      for (const listener of listeners) await listener.close();
+      await runtime.flush();
+    },
+  };
+}
+
+function takeLock(folders: Folders, path: string): void {
+  for (const folder of [folders.runDir, folders.stateDir])
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+  // Held until the process ends.
+  const fd = openSync(path, 'a', 0o600);
+  if (tryLock(fd)) return;
+  closeSync(fd);
+  throw new OperatorError(
+    `another l4d runs with ${folders.runDir} (its lock is ${path})`,
+    exitCode.alreadyRunning,
+  );
+}
+
+/** Takes the file as the desired state when it is not the one that was taken last; edits made since stay otherwise. */
+async function takeConfig(
+  store: StateStore,
+  path: string,
+  appliedPath: string,
+  logger: Logger,
+): Promise<void> {
+  const read = await readConfigFile(path, store.current().state);
+  if (!read.ok) throw read.error;
+  const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
+  const applied = existsSync(appliedPath) ? readFileSync(appliedPath, 'utf8').trim() : '';
+  if (applied === digest) return;
+  const same =
+    JSON.stringify(encodeDesiredState(read.value.state)) ===
+    JSON.stringify(encodeDesiredState(store.current().state));
+  if (!same) {
+    const stored = await store.replace(read.value.state, { note: `start with ${path}` });
+    if (!stored.ok) throw new OperatorError('the configuration could not be stored');
+    logger.info({ path, revision: stored.value.revision }, 'configuration taken');
+  }
+  await writeFileAtomically(appliedPath, `${digest}\n`);
+}
+
+/** The interface is chosen at the start: moving it would leave both without forwarding for a while. */
+async function refuseOtherInterface(next: DesiredState, on: HostInterface): Promise<void> {
+  const wanted = await findHostInterface(next.host.interface);
+  if (wanted.index === on.index) return;
+  throw new OperatorError(
+    `host.interface: this daemon serves ${on.name}; to move to ${wanted.name}: ` +
+      'stop it, run "l4d detach --all" and "l4d attach --all", and start it with the new configuration',
+  );
+}
+
+function nextHopsOf(state: DesiredState, on: HostInterface): NextHops {
+  const { ipv4, ipv6 } = state.host.nextHops;
+  return {
+    ipv4: ipv4 === undefined ? on.addresses.ipv4 : formatIpAddress(ipv4),
+    ipv6: ipv6 === undefined ? on.addresses.ipv6 : formatIpAddress(ipv6),
+  };
+}
+
+/** Calls back when links or addresses change, one call at a time; returns how to stop. */
+function followInterface(onChange: () => Promise<void>, logger: Logger): () => void {
+  let looking = false;
+  let again = false;
+  const look = async () => {
+    again = true;
+    if (looking) return;
+    looking = true;
+    while (again) {
+      again = false;
+      await onChange().catch((error) => logger.error({ err: error }, 'the interface is not usable'));
+    }
+    looking = false;
+  };
+  return watchNetlinkEvents({
+    groups: [eventGroup.LINK],
+    onMessage: () => void look(),
+    onLost: () => void look(),
+  });
+}

@@ -1,0 +1,188 @@
+import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { systemClock } from '@l4d/kit/clock.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
+import { requestJson } from '@l4d/kit/unix-http.ts';
+import { parseEndpoint } from '../core/desired/endpoint.ts';
+import { type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { removeCheckRouting } from '../io/check-routing.ts';
+import { readDetached, writeDetached } from '../io/detached-file.ts';
+import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
+import { openDataPlane } from '../io/forwarding/data-plane.ts';
+import { replaceLocalRoutes } from '../io/local-routes.ts';
+import { openStateStore } from '../io/state-store.ts';
+import { type Folders, pathsIn } from './state-paths.ts';
+
+/** Milliseconds between a withdraw and the end of forwarding; see withdrawGrace in fabric.ts. */
+const withdrawGraceMs = 1000;
+
+/** What `l4d detach` and `l4d attach` work with. */
+export interface BrakeOptions {
+  readonly folders: Folders;
+  readonly logger: Logger;
+  /** Tells the operator what was done. */
+  readonly say: (line: string) => void;
+}
+
+/**
+ * The brake that needs no daemon: withdraws everything, then takes the programs off the interface.
+ * Maps stay pinned, so that `attach` continues with their flows; `forget` removes them too. A daemon,
+ * running or started later, obeys until `attach`.
+ */
+export async function detachAll(options: BrakeOptions, forget: boolean): Promise<void> {
+  requireRoot();
+  const { folders, say } = options;
+  const paths = pathsIn(folders);
+  await writeDetached(paths.detached, { all: true, vips: [] });
+  if (await withdraw(paths.announcerSocket, 'all')) {
+    say('withdrawn from all BGP peers');
+    await sleep(withdrawGraceMs);
+  }
+  const interfaceIndex = detachXdp(folders.bpfDir);
+  say(
+    interfaceIndex === undefined
+      ? 'no XDP program was attached'
+      : `XDP program detached (interface index ${interfaceIndex})`,
+  );
+  detachPinnedLink(folders.bpfDir, pinName.skLookupLink);
+  if (interfaceIndex !== undefined) {
+    libbpf.detachTcEgress(interfaceIndex);
+    const name = await interfaceName(interfaceIndex);
+    if (name !== undefined) await removeCheckRouting({ interfaceName: name });
+  }
+  await replaceLocalRoutes([]);
+  await pokeDaemon(paths.apiSocket);
+  if (forget) {
+    if (await daemonAnswers(paths.apiSocket)) {
+      throw new OperatorError('--forget needs the daemon to be stopped: it holds the maps');
+    }
+    removeBpfFolder(folders.bpfDir);
+    say('maps removed: flows and counters are forgotten');
+  }
+}
+
+/** Takes one VIP, by name or ADDRESS:PORT[/PROTOCOL], out of the packet path; see detachAll. */
+export async function detachVip(options: BrakeOptions, selector: string): Promise<void> {
+  requireRoot();
+  const { folders, say } = options;
+  const paths = pathsIn(folders);
+  const { vip, others } = await findStoredVip(paths.desired, selector);
+  const key = vipKeyText(vip);
+  const before = readDetached(paths.detached);
+  await writeDetached(paths.detached, { ...before, vips: [...new Set([...before.vips, key])] });
+  const prefix = formatIpPrefix(hostPrefix(vip.address));
+  const stillServed = others.some(
+    (other) =>
+      formatIpAddress(other.address) === formatIpAddress(vip.address) &&
+      !before.vips.includes(vipKeyText(other)),
+  );
+  if (stillServed) say(`${prefix} stays announced: other VIPs use the address`);
+  else if (await withdraw(paths.announcerSocket, [prefix])) say(`${prefix} withdrawn`);
+  if (await pokeDaemon(paths.apiSocket)) {
+    say(`${vip.name} detached; the running daemon ends its forwarding`);
+    return;
+  }
+  await sleep(withdrawGraceMs);
+  if (!listPins(folders.bpfDir).includes('vips4')) {
+    say(`${vip.name} was not in the packet path`);
+    return;
+  }
+  const capacity = { vips: 1, backends: 1, tableSlots: 1024, flows: 1024 };
+  const plane = openDataPlane({
+    bpfFolder: folders.bpfDir,
+    capacity,
+    clock: systemClock,
+    logger: options.logger,
+  });
+  plane.forwarding.remove(key);
+  say(`${vip.name} detached`);
+}
+
+/** Takes everything, or one VIP, back; a running daemon acts at once, else the next start does. */
+export async function attach(options: BrakeOptions, selector: string | undefined): Promise<void> {
+  requireRoot();
+  const paths = pathsIn(options.folders);
+  const before = readDetached(paths.detached);
+  if (selector === undefined) await writeDetached(paths.detached, { all: false, vips: [] });
+  else {
+    const { vip } = await findStoredVip(paths.desired, selector);
+    await writeDetached(paths.detached, {
+      ...before,
+      vips: before.vips.filter((key) => key !== vipKeyText(vip)),
+    });
+  }
+  const acted = await pokeDaemon(paths.apiSocket);
+  options.say(
+    acted ? 'taken back by the running daemon' : 'no daemon runs: it takes effect when l4d is started',
+  );
+}
+
+function requireRoot(): void {
+  if (process.getuid?.() !== 0) throw new OperatorError('this needs root', exitCode.permission);
+}
+
+/** Detaches the program from its interface, and unpins it; the interface's index, undefined when there was none. */
+function detachXdp(bpfDir: string): number | undefined {
+  const link = libbpf.openPinned(pinPath(bpfDir, pinName.xdpLink));
+  if (link === undefined) return undefined;
+  const { interfaceIndex } = libbpf.xdpLinkInfo(link);
+  if (interfaceIndex !== 0) libbpf.detachLink(link);
+  unpin(bpfDir, pinName.xdpLink);
+  return interfaceIndex === 0 ? undefined : interfaceIndex;
+}
+
+function detachPinnedLink(bpfDir: string, name: string): void {
+  const link = libbpf.openPinned(pinPath(bpfDir, name));
+  if (link === undefined) return;
+  libbpf.detachLink(link);
+  unpin(bpfDir, name);
+}
+
+async function interfaceName(index: number): Promise<string | undefined> {
+  const rtnetlink = openRtnetlink();
+  try {
+    return (await rtnetlink.link(index))?.name;
+  } finally {
+    rtnetlink.close();
+  }
+}
+
+async function withdraw(socketPath: string, prefixes: readonly string[] | 'all'): Promise<boolean> {
+  if (!existsSync(socketPath)) return false;
+  const answer = await requestJson(socketPath, 'POST', '/v1/withdraw', { prefixes }).catch(() => undefined);
+  return answer?.status === 200;
+}
+
+async function pokeDaemon(socketPath: string): Promise<boolean> {
+  const answer = await requestJson(socketPath, 'POST', '/v1/reconcile', {}).catch(() => undefined);
+  return answer?.status === 200;
+}
+
+async function daemonAnswers(socketPath: string): Promise<boolean> {
+  const answer = await requestJson(socketPath, 'GET', '/v1/status').catch(() => undefined);
+  return answer !== undefined;
+}
+
+async function findStoredVip(
+  folder: string,
+  selector: string,
+): Promise<{ vip: Vip; others: readonly Vip[] }> {
+  const { store } = await openStateStore({ folder });
+  const { vips } = store.current().state;
+  const [place = '', protocol = 'tcp'] = selector.split('/');
+  const endpoint = parseEndpoint(place);
+  const key = endpoint.ok
+    ? `${formatIpAddress(endpoint.value.address)}-${endpoint.value.port}-${protocol}`
+    : selector;
+  const vip = vips.find((candidate) => candidate.name === selector || vipKeyText(candidate) === key);
+  if (vip === undefined) {
+    const names = vips.map((candidate) => candidate.name).join(', ');
+    throw new OperatorError(`no VIP "${selector}" is declared (known: ${names === '' ? 'none' : names})`);
+  }
+  return { vip, others: vips.filter((other) => other !== vip) };
+}

@@ -1,0 +1,121 @@
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
+import { formatMacAddress } from '@l4d/kit/mac-address.ts';
+import { backendPool, backendPort, vipKeyText } from '../core/desired/vip.ts';
+import type { DesiredState } from '../core/desired-state.ts';
+import type { BackendStatus, BgpStatus, FabricStatus, VerdictView, VipStatus } from '../core/status.ts';
+import type { AnnouncerFollower } from '../io/companions.ts';
+import type { Detached } from '../io/detached-file.ts';
+import type { DataPlane } from '../io/forwarding/data-plane.ts';
+import type { HealthChecker } from '../io/health/health-checker.ts';
+import type { BackendFactsSource } from './backend-facts.ts';
+import type { Fabric, VipView } from './fabric.ts';
+
+/** What the status is made of. */
+export interface StatusParts {
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly interfaceName: () => string;
+  readonly revision: () => number;
+  readonly desired: () => DesiredState;
+  readonly detached: () => Detached;
+  readonly fabric: Fabric;
+  readonly dataPlane: DataPlane;
+  readonly facts: BackendFactsSource;
+  readonly checker: HealthChecker;
+  readonly announcer: AnnouncerFollower;
+  /** Wall clock time of a monotonic one, both in milliseconds. */
+  readonly wallTimeOf: (monotonic: number) => number;
+}
+
+/** `GET /v1/bgp`. */
+export function bgpStatus(parts: StatusParts): BgpStatus {
+  if (parts.desired().host.bgp === undefined) return { state: 'off', reason: 'host.bgp is not declared' };
+  const announcer = parts.announcer.status();
+  if (announcer === undefined) return { state: 'down', reason: 'the announcer does not answer' };
+  return { state: 'running', announcer };
+}
+
+/** `GET /v1/status`. */
+export function fabricStatus(parts: StatusParts): FabricStatus {
+  const { dataPlane, fabric } = parts;
+  const state = parts.desired();
+  const attachment = dataPlane.attachment();
+  const mode = attachment?.mode ?? 'none';
+  const bgp = bgpStatus(parts);
+  const detached = parts.detached();
+  const lastError = fabric.lastError();
+  const warnings = [
+    ...(mode === 'generic'
+      ? ['generic XDP mode: the driver has no native one, forwarding is several times slower']
+      : []),
+    ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
+  ];
+  return {
+    version: parts.version,
+    pid: process.pid,
+    startedAtMs: parts.startedAtMs,
+    revision: parts.revision(),
+    host: {
+      interface: parts.interfaceName(),
+      xdpMode: mode,
+      draining: state.host.draining,
+      ...(warnings.length > 0 ? { warnings } : {}),
+    },
+    vips: fabric.views().map((view) => vipStatus(parts, view, bgp)),
+    bgp,
+    dataplane: {
+      ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
+      mode,
+      dropReasons: dataPlane.maps.readReasons(),
+      flowTable: { capacity: dataPlane.maps.capacity.flows },
+    },
+    ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
+    ...(lastError === undefined ? {} : { lastError }),
+  };
+}
+
+function vipStatus(parts: StatusParts, view: VipView, bgp: BgpStatus): VipStatus {
+  const { vip, conditions } = view;
+  const key = vipKeyText(vip);
+  const prefix = formatIpPrefix(hostPrefix(vip.address));
+  const advertisedTo = bgp.announcer?.prefixes.find((one) => one.prefix === prefix)?.advertisedTo ?? [];
+  const announced = view.verdict.code === 'announced' && advertisedTo.length > 0;
+  return {
+    name: vip.name,
+    address: formatIpAddress(vip.address),
+    port: vip.port,
+    protocol: vip.protocol,
+    policy: vip.policy,
+    enabled: vip.enabled,
+    announced,
+    verdict: shownVerdict(view.verdict, announced, bgp),
+    tableSize: vip.tableSize,
+    backends: vip.backends.map((backend, index): BackendStatus => {
+      const condition = conditions[index];
+      const health = parts.checker.status(parts.facts.keyOf(vip, backend));
+      const mac = vip.policy === 'forward' ? parts.facts.macOf(vip, backend) : undefined;
+      const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
+      return {
+        address: formatIpAddress(backend.address),
+        ...(vip.policy === 'l7' ? { port: backendPort(vip, backend), pool: backendPool(backend) } : {}),
+        weight: backend.weight,
+        state: condition?.shown ?? 'unknown',
+        reason: condition?.reason ?? '',
+        ...(health === undefined ? {} : { sinceMs: Math.round(parts.wallTimeOf(health.since)) }),
+        ...(mac === undefined ? {} : { mac: formatMacAddress(mac) }),
+        ...(counters === undefined ? {} : { counters }),
+      };
+    }),
+    counters: parts.dataPlane.forwarding.vipCounter(key) ?? { packets: 0, bytes: 0, flows: 0 },
+  };
+}
+
+/** What the reconciler wants announced may not have reached a router. */
+function shownVerdict(verdict: VerdictView, announced: boolean, bgp: BgpStatus): VerdictView {
+  if (verdict.code !== 'announced' || announced) return verdict;
+  if (bgp.state !== 'running') {
+    return { code: 'announcer-down', reason: `${verdict.reason}, but the announcer does not answer` };
+  }
+  return { code: 'withdrawn', reason: `${verdict.reason}, but no BGP session is established` };
+}

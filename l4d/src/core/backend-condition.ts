@@ -1,0 +1,56 @@
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { type Backend, isDrained } from './desired/backend.ts';
+import type { ForwardingState } from './forwarding/forwarding-plan.ts';
+import type { Verdict } from './health/verdict.ts';
+import type { BackendState } from './status.ts';
+
+/** What is known of one backend of one VIP. */
+export interface BackendFacts {
+  readonly backend: Backend;
+  readonly verdict: Verdict;
+  /** Why the verdict is what it is, in plain words. */
+  readonly verdictReason: string;
+  /** Whether packets need the neighbour's MAC address (L2 forwarding). */
+  readonly needsMac: boolean;
+  readonly mac: MacAddress | undefined;
+  /** When the operator's drain began, wall clock milliseconds; undefined when not draining. */
+  readonly drainStartedAt: number | undefined;
+  readonly now: number;
+}
+
+/** How a backend is treated and shown. */
+export interface BackendCondition {
+  /** `finished`: its drain's time is over, nothing is forwarded to it any more. */
+  readonly forwarding: ForwardingState | 'finished';
+  readonly shown: BackendState;
+  readonly reason: string;
+  /** Counts towards the VIP's healthy backends. */
+  readonly healthy: boolean;
+}
+
+/** Decides from the facts. */
+export function judgeBackend(facts: BackendFacts): BackendCondition {
+  const { backend, verdict, verdictReason } = facts;
+  if (isDrained(backend)) {
+    const deadline = drainDeadline(backend, facts.drainStartedAt);
+    const finished = deadline !== undefined && facts.now >= deadline;
+    const why = backend.drain ? 'drained by the operator' : 'weight 0';
+    const forwarding = finished ? 'finished' : verdict === 'down' ? 'down' : 'draining';
+    const left = finished ? ', its time is over' : '';
+    return { forwarding, shown: 'drained', reason: `${why}${left}`, healthy: false };
+  }
+  if (verdict === 'down') return { forwarding: 'down', shown: 'down', reason: verdictReason, healthy: false };
+  if (verdict === 'unknown') {
+    return { forwarding: 'down', shown: 'unknown', reason: 'no check has answered yet', healthy: false };
+  }
+  if (facts.needsMac && facts.mac === undefined) {
+    return { forwarding: 'up', shown: 'down', reason: 'its MAC address is not resolved', healthy: false };
+  }
+  return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true };
+}
+
+/** When a drain ends, wall clock milliseconds; undefined when it has no end or has not begun. */
+export function drainDeadline(backend: Backend, startedAt: number | undefined): number | undefined {
+  if (backend.drainTimeout === undefined || startedAt === undefined) return undefined;
+  return startedAt + backend.drainTimeout;
+}

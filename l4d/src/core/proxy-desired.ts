@@ -1,0 +1,40 @@
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
+import { backendPool, backendPort, type Vip } from './desired/vip.ts';
+
+/** An l7 VIP and which of its backends may be used, in the order of its backends. */
+export interface ProxiedVip {
+  readonly vip: Vip;
+  readonly healthy: readonly boolean[];
+}
+
+/** The body of the proxy's `PUT /v1/desired`: each pool with its healthy backends. */
+export function proxyDesired(vips: readonly ProxiedVip[]): ProxyDesiredInput {
+  return {
+    listeners: vips.map(({ vip, healthy }) => {
+      const pools = new Map<string, { address: string; port: number; weight: number }[]>();
+      for (const [index, backend] of vip.backends.entries()) {
+        const pool = pools.get(backendPool(backend)) ?? [];
+        pools.set(backendPool(backend), pool);
+        if (!healthy[index]) continue;
+        pool.push({
+          address: formatIpAddress(backend.address),
+          port: backendPort(vip, backend),
+          weight: backend.weight,
+        });
+      }
+      return {
+        name: vip.name,
+        address: formatIpAddress(vip.address),
+        port: vip.port,
+        access: {
+          allow: (vip.access?.allow ?? []).map(formatIpPrefix),
+          deny: (vip.access?.deny ?? []).map(formatIpPrefix),
+        },
+        routes: (vip.routes ?? []).map((route) => ({ ...route })),
+        pools: [...pools].map(([name, backends]) => ({ name, backends })),
+      };
+    }),
+  };
+}

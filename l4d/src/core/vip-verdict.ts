@@ -1,0 +1,65 @@
+import { isDrained } from './desired/backend.ts';
+import type { Vip } from './desired/vip.ts';
+import type { VerdictView } from './status.ts';
+
+/** What decides whether a host announces a VIP. */
+export interface VipFacts {
+  readonly vip: Vip;
+  /** Whether host.bgp is declared. */
+  readonly hasBgp: boolean;
+  readonly hostDraining: boolean;
+  readonly detached: boolean;
+  /** Why the kernel's entries are not what is wanted; undefined when they were read back as wanted. */
+  readonly notProgrammed: string | undefined;
+  /** Why the proxy cannot serve; undefined when it can, or when the VIP does not need it. */
+  readonly proxyDown: string | undefined;
+  /** Healthy flags in the order of the VIP's backends. */
+  readonly healthy: readonly boolean[];
+}
+
+/**
+ * A VIP is announced exactly while it is enabled, its forwarding is programmed and read back, enough
+ * backends are healthy and the host is not draining; else the first condition that is not met.
+ */
+export function judgeVip(facts: VipFacts): VerdictView {
+  const { vip } = facts;
+  if (facts.detached)
+    return { code: 'detached', reason: 'detached by the operator (l4d attach takes it back)' };
+  if (!vip.enabled) return { code: 'disabled', reason: 'disabled by the operator' };
+  if (facts.hostDraining) return { code: 'host-draining', reason: 'the host is draining' };
+  if (facts.notProgrammed !== undefined) {
+    return { code: 'not-programmed', reason: `forwarding is not programmed: ${facts.notProgrammed}` };
+  }
+  if (facts.proxyDown !== undefined) {
+    return { code: 'proxy-down', reason: `the proxy cannot serve: ${facts.proxyDown}` };
+  }
+  const health = judgeHealth(vip, facts.healthy);
+  if (!health.enough) return { code: 'too-few-healthy', reason: health.reason };
+  if (!facts.hasBgp) return { code: 'no-bgp', reason: `${health.reason}, but host.bgp is not declared` };
+  return { code: 'announced', reason: health.reason };
+}
+
+/** Whether so many healthy backends are enough for the VIP, and how many that is, in words. */
+export function judgeHealth(vip: Vip, healthy: readonly boolean[]): { enough: boolean; reason: string } {
+  const count = healthy.filter(Boolean).length;
+  const total = vip.backends.length;
+  const { minHealthy } = vip;
+  if (minHealthy.kind === 'count') {
+    const needed = `at least ${minHealthy.count} needed`;
+    return { enough: count >= minHealthy.count, reason: `${count} of ${total} backends healthy, ${needed}` };
+  }
+  let whole = 0;
+  let up = 0;
+  for (const [index, backend] of vip.backends.entries()) {
+    if (isDrained(backend)) continue;
+    whole += backend.weight;
+    if (healthy[index]) up += backend.weight;
+  }
+  const percent = whole === 0 ? 0 : (up * 100) / whole;
+  return {
+    enough: whole > 0 && percent >= minHealthy.percent,
+    reason:
+      `${count} of ${total} backends healthy, ${Math.floor(percent)}% of the weight, ` +
+      `at least ${minHealthy.percent}% needed`,
+  };
+}

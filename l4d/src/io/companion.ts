@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Clock } from '@l4d/kit/clock.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+
+/** A process of this host that outlives the daemon. */
+export interface CompanionOptions {
+  readonly name: 'announcer' | 'proxy';
+  readonly socketPath: string;
+  readonly args: readonly string[];
+  /** Its stderr is appended there. */
+  readonly logPath: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Milliseconds between two starts of one companion, so that one that dies at once does not spin. */
+const restartInterval = 1000;
+
+const entryPoint = {
+  announcer: new URL('../../../announcer/src/main.ts', import.meta.url),
+  proxy: new URL('../../../l7/src/main.ts', import.meta.url),
+} as const;
+
+/** Sees to it that the process runs. */
+export interface Companion {
+  /** Starts it when nobody listens on its socket; true when somebody does already. */
+  ensure(): Promise<boolean>;
+}
+
+/**
+ * Starts the process in a session of its own with nothing shared but a log file, so that it goes on
+ * when the daemon is killed; one that runs already is adopted.
+ */
+export function createCompanion(options: CompanionOptions): Companion {
+  let lastStart = Number.NEGATIVE_INFINITY;
+  return {
+    async ensure() {
+      if (await listens(options.socketPath)) return true;
+      if (options.clock.now() - lastStart < restartInterval) return false;
+      lastStart = options.clock.now();
+      mkdirSync(dirname(options.logPath), { recursive: true });
+      const log = openSync(options.logPath, 'a', 0o640);
+      const path = fileURLToPath(entryPoint[options.name]);
+      const child = spawn(process.execPath, [path, ...options.args], {
+        detached: true,
+        stdio: ['ignore', log, log],
+        cwd: '/',
+      });
+      closeSync(log);
+      child.on('error', (error) =>
+        options.logger.error({ err: error, companion: options.name }, 'cannot be started'),
+      );
+      child.unref();
+      options.logger.info({ companion: options.name, pid: child.pid, log: options.logPath }, 'started');
+      return false;
+    },
+  };
+}
+
+function listens(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}

@@ -1,0 +1,128 @@
+import type { Clock, Timer } from '@l4d/kit/clock.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import type { Companion } from './companion.ts';
+
+/** How to speak to a companion that holds a desired state which the daemon gives it. */
+export interface FollowerOptions<Desired, Status extends { readonly startedAt: string | number }> {
+  readonly name: string;
+  readonly companion: Companion;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  putDesired(desired: Desired): Promise<unknown>;
+  status(): Promise<Status>;
+  /** Called when the companion's availability or status has changed. */
+  onChange(): void;
+}
+
+/** A companion process that is kept running and told what is wanted. */
+export interface Follower<Desired, Status> {
+  /**
+   * Tells what is wanted, at once; resolves true when the companion has taken it. When it does not
+   * answer it is told again as soon as it does. Undefined: the companion is not needed.
+   */
+  follow(desired: Desired | undefined): Promise<boolean>;
+  /** The last status; undefined while the companion does not answer. */
+  status(): Status | undefined;
+  /** Whether the companion has taken what was last wanted. */
+  inSync(): boolean;
+  stop(): void;
+}
+
+const pollInterval = Seconds(1);
+const retryInterval = Milliseconds(100);
+
+/** Starts following. Nothing is started before the first `follow` of a desired state. */
+export function createFollower<Desired, Status extends { readonly startedAt: string | number }>(
+  options: FollowerOptions<Desired, Status>,
+): Follower<Desired, Status> {
+  const { clock, logger, name } = options;
+  let wanted: Desired | undefined;
+  /** JSON of what the companion has taken, and when that instance was started. */
+  let taken: { text: string; startedAt: string | number } | undefined;
+  let last: Status | undefined;
+  let timer: Timer | undefined;
+  let stopped = false;
+  let available: boolean | undefined;
+  let running: Promise<unknown> = Promise.resolve();
+
+  /** One conversation at a time, in order. */
+  function serially<T>(work: () => Promise<T>): Promise<T> {
+    const result = running.then(work);
+    running = result.catch(() => undefined);
+    return result;
+  }
+
+  async function put(): Promise<boolean> {
+    if (wanted === undefined) return false;
+    const text = JSON.stringify(wanted);
+    if (taken?.text === text) return true;
+    try {
+      await options.putDesired(wanted);
+      last = await options.status();
+      taken = { text, startedAt: last.startedAt };
+      setAvailable(true);
+      return true;
+    } catch (error) {
+      taken = undefined;
+      setAvailable(false, error);
+      return false;
+    }
+  }
+
+  async function poll(): Promise<void> {
+    if (wanted === undefined) return;
+    if (!(await options.companion.ensure())) {
+      setAvailable(false);
+      return;
+    }
+    try {
+      last = await options.status();
+      // Another instance knows nothing of what its predecessor was told.
+      if (taken !== undefined && last.startedAt !== taken.startedAt) taken = undefined;
+      setAvailable(true);
+    } catch (error) {
+      taken = undefined;
+      setAvailable(false, error);
+      return;
+    }
+    if (taken?.text !== JSON.stringify(wanted)) {
+      await put();
+      options.onChange();
+    }
+  }
+
+  function setAvailable(now: boolean, error?: unknown): void {
+    if (!now) last = undefined;
+    if (available === now) return;
+    available = now;
+    if (now) logger.info({ companion: name }, 'answers');
+    else logger.warn({ companion: name, ...(error === undefined ? {} : { err: error }) }, 'does not answer');
+    options.onChange();
+  }
+
+  function schedule(): void {
+    if (stopped) return;
+    timer = clock.after(available === true ? pollInterval : retryInterval, () => {
+      void serially(poll).finally(schedule);
+    });
+  }
+  schedule();
+
+  return {
+    follow(desired) {
+      wanted = desired;
+      if (desired === undefined) {
+        taken = undefined;
+        return Promise.resolve(false);
+      }
+      return serially(put);
+    },
+    status: () => last,
+    inSync: () => wanted !== undefined && taken?.text === JSON.stringify(wanted),
+    stop() {
+      stopped = true;
+      timer?.cancel();
+    },
+  };
+}

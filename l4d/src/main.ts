@@ -1,0 +1,99 @@
+import { ConfigError, exitCode, OperatorError, VerifierError } from '@l4d/kit/errors.ts';
+import { createLogger } from '@l4d/kit/logger.ts';
+import { Command } from 'commander';
+import { startDaemon, version } from './app/daemon.ts';
+import { attach, detachAll, detachVip } from './app/detach.ts';
+import { defaultFolders, type Folders } from './app/state-paths.ts';
+import { readConfigFile } from './io/config-file.ts';
+
+const say = (line: string) => process.stdout.write(`${line}\n`);
+
+const defaults = defaultFolders(process.env);
+const program = new Command('l4d')
+  .description('The l4d daemon: layer 4 load balancing by XDP, announced by BGP')
+  .version(version)
+  .option('--run-dir <folder>', 'sockets and lock', defaults.runDir)
+  .option('--state-dir <folder>', 'desired state, verdicts, logs of companions', defaults.stateDir)
+  .option('--bpf-dir <folder>', 'pins, in a bpffs', defaults.bpfDir)
+  .showHelpAfterError('(l4d --help shows what is allowed)');
+
+const folders = () => program.opts<Folders>();
+
+program
+  .command('run')
+  .description('run in the foreground; SIGTERM ends the daemon alone, traffic goes on')
+  .option('-c, --config <file>', 'desired state in YAML; taken when it changed since it was last taken')
+  .action(async (options: { config?: string }) => {
+    const logger = createLogger('l4d');
+    const daemon = await startDaemon({ folders: folders(), configPath: options.config, logger });
+    const stop = (signal: string) => {
+      logger.info({ signal }, 'stopping; forwarding and announcing go on');
+      daemon.stop().then(
+        () => process.exit(exitCode.ok),
+        () => process.exit(exitCode.failure),
+      );
+    };
+    process.once('SIGTERM', stop);
+    process.once('SIGINT', stop);
+  });
+
+program
+  .command('check <file>')
+  .description('check a configuration file; nothing is changed')
+  .action(async (file: string) => {
+    const read = await readConfigFile(file);
+    if (!read.ok) throw read.error;
+    say(`${file}: ${read.value.state.vips.length} VIPs, ${read.value.state.peers.length} peers, no problem`);
+  });
+
+program
+  .command('detach')
+  .description('the brake: withdraw, then take VIPs out of the packet path; needs no running daemon')
+  .option('--all', 'everything: the programs leave the interface')
+  .option('--vip <vip>', 'one VIP, by name or ADDRESS:PORT[/PROTOCOL]')
+  .option('--forget', 'with --all: remove the maps too, with their flows and counters')
+  .action(async (options: { all?: boolean; vip?: string; forget?: boolean }) => {
+    const brake = { folders: folders(), logger: createLogger('l4d'), say };
+    if (options.all === true && options.vip === undefined) await detachAll(brake, options.forget === true);
+    else if (options.vip !== undefined && options.all !== true) await detachVip(brake, options.vip);
+    else throw new OperatorError('say either --all or --vip VIP', exitCode.usage);
+  });
+
+program
+  .command('attach')
+  .description('take back what detach took out')
+  .option('--all', 'everything')
+  .option('--vip <vip>', 'one VIP')
+  .action(async (options: { all?: boolean; vip?: string }) => {
+    const brake = { folders: folders(), logger: createLogger('l4d'), say };
+    if ((options.all === true) === (options.vip !== undefined)) {
+      throw new OperatorError('say either --all or --vip VIP', exitCode.usage);
+    }
+    await attach(brake, options.vip);
+  });
+
+function fail(error: unknown): never {
+  if (error instanceof ConfigError) {
+    process.stderr.write(`${error.message}\n`);
+    process.exit(exitCode.config);
+  }
+  if (error instanceof OperatorError) {
+    process.stderr.write(`l4d: ${error.message}\n`);
+    process.exit(error.exitCode);
+  }
+  if (error instanceof VerifierError) {
+    process.stderr.write(`l4d: ${error.message}\n`);
+    if (process.env['L4D_LOG_LEVEL'] === 'debug') process.stderr.write(error.log);
+    process.exit(exitCode.system);
+  }
+  process.stderr.write(`l4d: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  process.exit(exitCode.failure);
+}
+
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
+program.parseAsync().then(
+  // One-shot commands end here; koffi's handles would keep the process alive.
+  () => (program.args[0] === 'run' ? undefined : process.exit(exitCode.ok)),
+  fail,
+);
