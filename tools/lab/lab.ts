@@ -14,7 +14,7 @@ import {
 } from './core/lab-names.ts';
 import { fabricHosts, frrFolder, nginxPaths, planLab, portOf, startServerCommand } from './core/lab-plan.ts';
 import { checkTopology, findHost, type Host, hostsOf, switchName, type Topology } from './core/topology.ts';
-import { buildLab, buildPrograms, passProgram, waitUntil } from './io/build-lab.ts';
+import { buildLab, buildPassProgram, passProgram, waitUntil } from './io/build-lab.ts';
 import { readLabRecord, writeLabRecord } from './io/lab-record.ts';
 import { type NamespaceProcess, processesIn, signal } from './io/namespace-processes.ts';
 import { removeLab } from './io/remove-lab.ts';
@@ -125,7 +125,7 @@ export function createLab(topology: Topology, options: { readonly id?: string } 
     up: () => up(lab, names),
     down: () => down(topology, names),
     isUp: async () => (await readLabRecord(names))?.ready === true,
-    exec: (host, argv, execOptions = {}) =>
+    exec: async (host, argv, execOptions = {}) =>
       runCommand(inNamespace(path(host), argv), {
         ...execOptions,
         env: { ...environment(host), ...execOptions.env },
@@ -138,7 +138,7 @@ export function createLab(topology: Topology, options: { readonly id?: string } 
     env: environment,
     folder: (host) => hostFolder(names, hostNamed(host).name),
     namespacePath: path,
-    processes: (...hosts) =>
+    processes: async (...hosts) =>
       processesIn((hosts.length > 0 ? hosts : topology.hosts.map(({ name }) => name)).map(path)),
     vtysh: async (router, command) => {
       hostOfRole(router, 'router');
@@ -228,7 +228,7 @@ async function up(lab: Lab, names: LabNames): Promise<void> {
     namespaces: plan.namespaces,
     startedAt: new Date().toISOString(),
   };
-  await buildPrograms();
+  await buildPassProgram();
   await writeLabRecord(names, { ...record, ready: false });
   try {
     await buildLab(plan, names);

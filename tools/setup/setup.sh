@@ -147,7 +147,7 @@ install_modules() {
   say "installing node_modules"
   # Under "npm run" the first node in the PATH is the one that is about to be replaced.
   clean_path=$(printf %s "$PATH" | tr : '\n' | grep -v '/node_modules/' | paste -s -d : -)
-  run env PATH="$clean_path" npm ci --ignore-scripts --no-audit --no-fund ||
+  run env PATH="$clean_path" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error ||
     fail "\"npm ci\" failed (see above); mend it and run this again"
   cp package-lock.json node_modules/.l4d-lock
 }

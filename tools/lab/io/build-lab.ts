@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, open, readFile, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, readFile, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
@@ -14,8 +14,11 @@ export const repositoryRoot = resolve(import.meta.dirname, '../../..');
 /** The object file with the XDP_PASS program, as bpf/build.sh leaves it. */
 export const passProgram = join(repositoryRoot, 'bpf/build/pass.bpf.o');
 
-/** Compiles what bpf/ holds, where a source is newer than its object. */
-export async function buildPrograms(): Promise<void> {
+/** Compiles the program for the fabric's ports when it is missing or older than its source. */
+export async function buildPassProgram(): Promise<void> {
+  const source = await stat(join(repositoryRoot, 'bpf/pass.bpf.c'));
+  const object = await stat(passProgram).catch(() => undefined);
+  if (object !== undefined && object.mtimeMs >= source.mtimeMs) return;
   await runChecked(['sh', join(repositoryRoot, 'bpf/build.sh')], { timeout: 300_000 });
 }
 

@@ -25,7 +25,7 @@ export function runCommand(argv: readonly string[], options: RunOptions = {}): P
   const [program = '', ...rest] = argv;
   return new Promise((resolve, reject) => {
     const child = spawn(program, rest, {
-      env: { ...process.env, ...options.env },
+      env: environmentWith(options.env),
       stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     });
     const output: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
@@ -80,8 +80,13 @@ export function startCommand(
   const [program = '', ...rest] = argv;
   const stdio = options.stdio ?? 'pipe';
   return spawn(program, rest, {
-    env: { ...process.env, ...options.env },
+    env: environmentWith(options.env),
     stdio: [stdio === 'inherit' ? 'inherit' : 'ignore', stdio, stdio],
     detached: options.detached ?? false,
   });
+}
+
+/** This process's environment, the system folders at the end of its PATH, and what is added. */
+function environmentWith(added: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`, ...added };
 }
