@@ -8,11 +8,18 @@ import type { Socket } from 'node:net';
 
 const [address = '', port = '', name = ''] = process.argv.slice(2);
 
+const used = new WeakSet<Socket>();
+
 const server = createServer((request, response) => {
   const path = (request.url ?? '/').split('?')[0];
   response.setHeader('X-Backend', name);
   if (path === '/silent') return;
   if (path === '/break') return void request.socket.destroy();
+  if (path === '/kept-dies') {
+    // The second request of a connection meets its end, as when an idle timeout strikes meanwhile.
+    if (used.has(request.socket)) return void request.socket.resetAndDestroy();
+    used.add(request.socket);
+  }
   if (path === '/half') {
     response.writeHead(200, { 'Content-Length': '1000' });
     response.write('x'.repeat(100), () => setTimeout(() => request.socket.destroy(), 50));
@@ -20,7 +27,7 @@ const server = createServer((request, response) => {
   }
   if (path === '/early') return void response.writeHead(413).end('too much');
   if (path === '/waits') {
-    request.socket.once('close', () => process.stdout.write('client gone\n'));
+    response.once('close', () => process.stdout.write('client gone\n'));
     return void response.write('begun');
   }
   if (path === '/garbage') return void request.socket.end('this is no HTTP\r\n\r\n');
