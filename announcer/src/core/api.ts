@@ -4,7 +4,7 @@
  * The desired state is whole and level-triggered: the same PUT twice changes nothing.
  */
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import type { Phase } from './fsm-types.ts';
@@ -220,7 +220,7 @@ export function connectRetry(peer: DesiredPeer) {
 /** Canonical text of an address that the schema has accepted. */
 export function canonicalAddress(text: string): string {
   const parsed = parseIpAddress(text);
-  return parsed.ok ? Array.from(parsed.value.bytes).join('.') : text;
+  return parsed.ok ? formatIpAddress(parsed.value) : text;
 }
 
 /** Canonical text of a prefix that the schema has accepted. */

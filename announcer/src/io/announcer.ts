@@ -1,0 +1,181 @@
+import type { Timer } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
+import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import {
+  type AnnouncerStatus,
+  canonicalAddress,
+  canonicalPrefix,
+  type Desired,
+  type DesiredPeer,
+  toDesiredPrefix,
+} from '../core/api.ts';
+import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
+import { encodeShutdownText, notification } from '../core/codec/notification.ts';
+import type { DesiredPrefix } from '../core/out-routes.ts';
+import { createListener } from './listener.ts';
+import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
+
+/** All peers and what is announced to them. */
+export interface Announcer {
+  /**
+   * Replaces the desired state; returns its revision. `fingerprint` is the request's text: an equal one is a sign
+   * of life and nothing else.
+   */
+  put(desired: Desired, fingerprint: string): number;
+  /** Whether this text is what is in force; then it counts as a sign of life. */
+  isCurrent(fingerprint: string): boolean;
+  heartbeat(): void;
+  /** Withdraws now and forgets until the next put. */
+  withdraw(prefixes: readonly string[] | 'all'): void;
+  status(): AnnouncerStatus;
+  revision(): number;
+  /** Cease to all peers; settles when the sockets are gone. */
+  shutdown(): Promise<void>;
+}
+
+const bgpPort = 179;
+
+/** Makes an announcer that announces nothing. */
+export function createAnnouncer(environment: PeerEnvironment): Announcer {
+  const { clock, logger } = environment;
+  const startedAt = new Date(environment.wallClock()).toISOString();
+  /** By canonical address. */
+  const peers = new Map<string, Peer>();
+  const listener = createListener(clock, logger, (socket) => {
+    const peer = peers.get(canonicalAddress(socket.remoteAddress ?? ''));
+    // RFC 4271 section 8.2.1: connections of those who are not configured are not taken.
+    if (peer === undefined) socket.destroy();
+    else peer.accept(socket);
+  });
+  let desired: Desired | undefined;
+  let prefixes: readonly DesiredPrefix[] = [];
+  let currentFingerprint: string | undefined;
+  let revision = 0;
+  let lastHeard: number | undefined;
+  let deadMan = false;
+  let deadManTimer: Timer | undefined;
+
+  function heard(): void {
+    lastHeard = clock.now();
+    deadManTimer?.cancel();
+    deadManTimer = undefined;
+    if (desired === undefined || deadMan) return;
+    const { deadManMs, owner } = desired;
+    deadManTimer = clock.after(Milliseconds(deadManMs), () => {
+      deadMan = true;
+      currentFingerprint = undefined;
+      logger.error(
+        { owner, deadManMs, withdrawn: prefixes.length },
+        'no sign of life: everything is withdrawn',
+      );
+      announceAll();
+    });
+  }
+
+  function announceAll(): void {
+    for (const peer of peers.values()) peer.announce(deadMan ? [] : prefixes);
+  }
+
+  function replacePeers(next: Desired, previous: Desired | undefined): void {
+    const wanted = new Map(next.peers.map((peer) => [canonicalAddress(peer.address), peer]));
+    const localChanged = previous !== undefined && localKey(previous) !== localKey(next);
+    for (const [address, peer] of [...peers]) {
+      const config = wanted.get(address);
+      if (config !== undefined && !localChanged && sessionKey(config) === sessionKey(peer.config)) {
+        peer.reconfigure(config);
+        continue;
+      }
+      peers.delete(address);
+      // RFC 4486 section 3: Peer De-configured, or Other Configuration Change when it comes back with another.
+      const subcode =
+        config === undefined ? ceaseSubcode.peerDeconfigured : ceaseSubcode.otherConfigurationChange;
+      void peer.stop(notification(errorCode.cease, subcode));
+    }
+    for (const [address, config] of wanted) {
+      if (peers.has(address)) continue;
+      const peer = createPeer(next.local, config, environment);
+      peers.set(address, peer);
+      peer.start();
+    }
+  }
+
+  return {
+    isCurrent(fingerprint) {
+      if (fingerprint !== currentFingerprint) return false;
+      heard();
+      return true;
+    },
+    put(next, fingerprint) {
+      const previous = desired;
+      desired = next;
+      prefixes = next.prefixes.map(toDesiredPrefix);
+      currentFingerprint = fingerprint;
+      if (deadMan) logger.info({ owner: next.owner }, 'the owner is back: its state is announced again');
+      deadMan = false;
+      revision += 1;
+      heard();
+      const { listen } = next.local;
+      listener.setPort(listen === false ? undefined : listen === true ? bgpPort : listen.port);
+      replacePeers(next, previous);
+      announceAll();
+      return revision;
+    },
+    heartbeat: heard,
+    withdraw(which) {
+      const names = which === 'all' ? undefined : new Set(which.map(canonicalPrefix));
+      const kept = prefixes.filter(({ prefix }) => names !== undefined && !names.has(formatIpPrefix(prefix)));
+      if (kept.length !== prefixes.length) revision += 1;
+      prefixes = kept;
+      // The next put restores, also one with the same text.
+      currentFingerprint = undefined;
+      logger.warn({ prefixes: which }, 'withdrawn by request');
+      announceAll();
+    },
+    status() {
+      const listenError = listener.error();
+      const all = [...peers.values()];
+      return {
+        pid: process.pid,
+        startedAt,
+        revision,
+        owner: desired?.owner ?? null,
+        lastHeardMs: lastHeard === undefined ? null : Math.round(clock.now() - lastHeard),
+        deadMan,
+        local: desired?.local ?? null,
+        ...(listenError === undefined ? {} : { listenError }),
+        peers: all.map((peer) => peer.status()),
+        prefixes: prefixes.map(({ prefix }) => {
+          const name = formatIpPrefix(prefix);
+          return {
+            prefix: name,
+            advertisedTo: all.filter((peer) => peer.isAdvertised(name)).map(({ config }) => config.address),
+            notAdvertisedTo: all.flatMap((peer) => {
+              const reason = peer.refusal(name);
+              return reason === undefined ? [] : [{ peer: peer.config.address, reason }];
+            }),
+          };
+        }),
+      };
+    },
+    revision: () => revision,
+    async shutdown() {
+      deadManTimer?.cancel();
+      listener.setPort(undefined);
+      // RFC 9003: the text tells the operators at the other end.
+      const data = encodeShutdownText('announcer shut down');
+      const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
+      await Promise.all([...peers.values()].map((peer) => peer.stop(message)));
+    },
+  };
+}
+
+/** What of the local side is in every OPEN. */
+function localKey({ local }: Desired): string {
+  return `${local.as} ${local.routerId}`;
+}
+
+/** What of a peer cannot change under a running session. */
+function sessionKey(peer: DesiredPeer): string {
+  const { connectRetryMs, nextHop4, nextHop6, ...rest } = peer;
+  return JSON.stringify(rest, Object.keys(rest).sort());
+}

@@ -1,0 +1,89 @@
+import { once } from 'node:events';
+import { chmodSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { z } from 'zod';
+import { type ApiProblem, describeProblems, desiredSchema, withdrawSchema } from '../core/api.ts';
+import type { Announcer } from './announcer.ts';
+
+/** Longest request: a million prefixes with room to spare. */
+const maxBodyBytes = 256 * 1024 * 1024;
+
+/** The routes of the API. `onShutdown` is called once the peers have been told. */
+export function createApi(announcer: Announcer, onShutdown: () => void): Hono {
+  const app = new Hono();
+  app.use(
+    bodyLimit({
+      maxSize: maxBodyBytes,
+      onError: (context) =>
+        problem(context, 413, { title: 'The request is too long', detail: '', problems: [] }),
+    }),
+  );
+  app.put('/v1/desired', async (context) => {
+    const text = await context.req.text();
+    if (announcer.isCurrent(text)) return context.json({ revision: announcer.revision() });
+    const body = parse(desiredSchema, text);
+    if ('title' in body) return problem(context, 400, body);
+    return context.json({ revision: announcer.put(body.value, text) });
+  });
+  app.post('/v1/heartbeat', (context) => {
+    announcer.heartbeat();
+    return context.body(null, 204);
+  });
+  app.post('/v1/withdraw', async (context) => {
+    const body = parse(withdrawSchema, await context.req.text());
+    if ('title' in body) return problem(context, 400, body);
+    announcer.withdraw(body.value.prefixes);
+    return context.json({ revision: announcer.revision() });
+  });
+  app.get('/v1/status', (context) => context.json(announcer.status()));
+  app.post('/v1/shutdown', async (context) => {
+    await announcer.shutdown();
+    setImmediate(onShutdown);
+    return context.json({});
+  });
+  app.notFound((context) =>
+    problem(context, 404, {
+      title: 'There is no such operation',
+      detail: `${context.req.method} ${context.req.path}`,
+      problems: [],
+    }),
+  );
+  return app;
+}
+
+/** Serves the API on a unix socket that only the owner may use. Rejects with the socket's error. */
+export async function serveApi(app: Hono, socketPath: string): Promise<Server> {
+  const server = createServer(getRequestListener(app.fetch));
+  // Between bind and chmod the socket must not be open to others: the mask makes it 0600 from the start.
+  const mask = process.umask(0o177);
+  try {
+    server.listen(socketPath);
+  } finally {
+    process.umask(mask);
+  }
+  await once(server, 'listening');
+  chmodSync(socketPath, 0o600);
+  return server;
+}
+
+function parse<Schema extends z.ZodType>(
+  schema: Schema,
+  text: string,
+): { readonly value: z.output<Schema> } | ApiProblem {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return { title: 'The request is not JSON', detail: message, problems: [{ path: '', message }] };
+  }
+  const result = schema.safeParse(json);
+  return result.success ? { value: result.data } : describeProblems(result.error);
+}
+
+function problem(context: Context, status: 400 | 404 | 413, body: ApiProblem): Response {
+  return context.body(JSON.stringify(body), status, { 'content-type': 'application/problem+json' });
+}

@@ -1,0 +1,45 @@
+import { OperatorError } from '@l4d/kit/errors.ts';
+import { requestJson } from '@l4d/kit/unix-http.ts';
+import type { AnnouncerStatus, ApiProblem, DesiredInput, WithdrawInput } from '../core/api.ts';
+
+/** Typed calls to an announcer. All reject with the socket's error when nobody listens. */
+export interface AnnouncerClient {
+  /** Rejects with AnnouncerRefusal when the state is not valid. */
+  put(desired: DesiredInput): Promise<{ readonly revision: number }>;
+  heartbeat(): Promise<void>;
+  withdraw(prefixes: WithdrawInput['prefixes']): Promise<{ readonly revision: number }>;
+  status(): Promise<AnnouncerStatus>;
+  shutdown(): Promise<void>;
+}
+
+/** The announcer refused a request; nothing was changed. */
+export class AnnouncerRefusal extends OperatorError {
+  readonly problem: ApiProblem;
+
+  constructor(problem: ApiProblem) {
+    super(`the announcer refused the request: ${problem.detail}`);
+    this.name = 'AnnouncerRefusal';
+    this.problem = problem;
+  }
+}
+
+/** A client of the announcer at `socketPath`; each call waits at most `timeoutMs`. */
+export function announcerClient(socketPath: string, timeoutMs = 10_000): AnnouncerClient {
+  const call = async (method: string, path: string, body?: unknown): Promise<unknown> => {
+    const answer = await requestJson(socketPath, method, path, body, timeoutMs);
+    if (answer.status >= 200 && answer.status < 300) return answer.body;
+    if (answer.status === 400) throw new AnnouncerRefusal(answer.body as ApiProblem);
+    throw new Error(`the announcer answered ${answer.status} to ${method} ${path}`);
+  };
+  return {
+    put: async (desired) => (await call('PUT', '/v1/desired', desired)) as { revision: number },
+    async heartbeat() {
+      await call('POST', '/v1/heartbeat');
+    },
+    withdraw: async (prefixes) => (await call('POST', '/v1/withdraw', { prefixes })) as { revision: number },
+    status: async () => (await call('GET', '/v1/status')) as AnnouncerStatus,
+    async shutdown() {
+      await call('POST', '/v1/shutdown');
+    },
+  };
+}

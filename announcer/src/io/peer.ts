@@ -1,0 +1,375 @@
+import type { Socket } from 'node:net';
+import type { Clock, Timer } from '@l4d/kit/clock.ts';
+import { formatIpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import {
+  type AdjRibOut,
+  emptyAdjRibOut,
+  hasWork,
+  nextUpdate,
+  resend,
+  retarget,
+} from '../core/adj-rib-out.ts';
+import {
+  connectRetry,
+  type Desired,
+  type DesiredPeer,
+  holdTimeSeconds,
+  type PeerStatus,
+  type StatusError,
+  toAddress,
+} from '../core/api.ts';
+import type { BgpMessage } from '../core/codec/message.ts';
+import type { NotificationMessage } from '../core/codec/notification.ts';
+import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
+import type { PeerEffect, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
+import { formatRouterId, type Negotiated } from '../core/negotiation.ts';
+import { type DesiredPrefix, routesFor, type SessionView } from '../core/out-routes.ts';
+import { adoptTcp, connectTcp, type TcpOptions } from './tcp.ts';
+import { createWire, type Wire } from './wire.ts';
+
+/** What a peer's runner needs from its surroundings. */
+export interface PeerEnvironment {
+  readonly clock: Clock;
+  /** Unix time in milliseconds, for what is shown. */
+  readonly wallClock: () => number;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+/** A running peer: performs the state machine's effects and feeds it events. */
+export interface Peer {
+  start(): void;
+  /** Tells the peer and closes; settles when the sockets are gone. */
+  stop(notification: NotificationMessage): Promise<void>;
+  /** A connection from the peer's address. */
+  accept(socket: Socket): void;
+  /** Replaces what the peer should be told; what can be sent is on the wire when this returns. */
+  announce(prefixes: readonly DesiredPrefix[]): void;
+  /** Changes what does not need a new session: next hops and connect-retry. */
+  reconfigure(config: DesiredPeer): void;
+  readonly config: DesiredPeer;
+  /** Whether the peer has been told of the prefix (canonical text). */
+  isAdvertised(prefix: string): boolean;
+  /** Why the prefix cannot go to this peer on the present session. */
+  refusal(prefix: string): string | undefined;
+  status(): PeerStatus;
+}
+
+interface Session {
+  readonly connection: number;
+  readonly wire: Wire;
+  readonly negotiated: Negotiated;
+  readonly rib: AdjRibOut;
+  refused: ReadonlyMap<string, string>;
+}
+
+/** UPDATEs taken from the work list at a time, between two looks at the write queue. */
+const updatesPerTurn = 16;
+
+/** Makes a peer; it does nothing until started. */
+export function createPeer(
+  local: Desired['local'],
+  initial: DesiredPeer,
+  environment: PeerEnvironment,
+): Peer {
+  const { clock } = environment;
+  const logger = environment.logger.child({ peer: initial.address });
+  const settings = {
+    localAs: local.as,
+    routerId: routerIdNumber(local.routerId),
+    peerAs: initial.as,
+    holdTimeSeconds: holdTimeSeconds(initial),
+    families: initial.families,
+    mode: initial.mode,
+    connectRetry: connectRetry(initial),
+  };
+  const tcp = tcpOptions(local, initial);
+  const wires = new Map<number, Wire>();
+  const timers = new Map<string, Timer>();
+  const queue: { event: PeerEvent; socket?: Socket }[] = [];
+  let config = initial;
+  let state: PeerState = initialPeerState(settings);
+  let running = false;
+  let session: Session | undefined;
+  let prefixes: readonly DesiredPrefix[] = [];
+  let phase: Phase = 'Idle';
+  let phaseSince = clock.now();
+  let messagesReceived = 0;
+  let messagesSent = 0;
+  let prefixesReceived = 0;
+  let lastError: StatusError | undefined;
+
+  /** Events that come while effects are performed wait for their turn. */
+  function dispatch(event: PeerEventWithoutJitter, socket?: Socket): void {
+    const complete = { ...event, jitter: environment.random() } as PeerEvent;
+    queue.push(socket === undefined ? { event: complete } : { event: complete, socket });
+    if (running) return;
+    running = true;
+    try {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+        const result = step(state, next.event);
+        state = result.state;
+        for (const effect of result.effects) perform(effect, next.socket);
+      }
+    } finally {
+      running = false;
+    }
+    const reached = peerPhase(state);
+    if (reached === phase) return;
+    if (reached === 'Established' || phase === 'Established') {
+      logger.info({ from: phase, to: reached }, 'session state changed');
+    } else {
+      logger.debug({ from: phase, to: reached }, 'session state changed');
+    }
+    phase = reached;
+    phaseSince = clock.now();
+  }
+
+  function perform(effect: PeerEffect, socket: Socket | undefined): void {
+    switch (effect.kind) {
+      case 'connect':
+        try {
+          addWire(effect.connection, connectTcp(tcp));
+        } catch (error) {
+          dispatch({
+            kind: 'tcp-closed',
+            connection: effect.connection,
+            reason: error instanceof Error ? error.message : String(error),
+          });
+        }
+        return;
+      case 'adopt':
+        if (socket !== undefined) addWire(effect.connection, socket);
+        return;
+      case 'refuse':
+        socket?.destroy();
+        return;
+      case 'send':
+        send(effect.connection, [effect.message]);
+        return;
+      case 'close':
+        wires.get(effect.connection)?.close();
+        forget(effect.connection);
+        return;
+      case 'set-connect-retry':
+        setTimer('connect-retry', effect.delay, { kind: 'connect-retry-expired' });
+        return;
+      case 'clear-connect-retry':
+        clearTimer('connect-retry');
+        return;
+      case 'set-timer': {
+        const { timer, connection, delay } = effect;
+        setTimer(`${connection} ${timer}`, delay, { kind: 'timer-expired', timer, connection });
+        return;
+      }
+      case 'clear-timer':
+        clearTimer(`${effect.connection} ${effect.timer}`);
+        return;
+      case 'established':
+        establish(effect.connection, effect.negotiated);
+        return;
+      case 'down':
+        if (session?.connection === effect.connection) session = undefined;
+        return;
+      case 'resend':
+        if (session?.connection !== effect.connection) return;
+        resend(session.rib, effect.family);
+        pump();
+        return;
+      case 'routes-refused':
+        prefixesReceived += effect.count;
+        return;
+      case 'error':
+        lastError = { atMs: environment.wallClock(), ...effect.error };
+        logger.warn(effect.error, 'session error');
+        return;
+    }
+  }
+
+  function addWire(connection: number, socket: Socket): void {
+    const wire = createWire(
+      socket,
+      {
+        onConnected: () => dispatch({ kind: 'tcp-connected', connection }),
+        onMessage(message) {
+          messagesReceived += 1;
+          dispatch({ kind: 'message', connection, message });
+        },
+        onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
+        onClosed(reason) {
+          dispatch({ kind: 'tcp-closed', connection, reason });
+          forget(connection);
+        },
+        onBlocked: () => dispatch({ kind: 'send-blocked', connection }),
+        onProgress() {
+          dispatch({ kind: 'send-progress', connection });
+          if (session?.connection === connection) pump();
+        },
+      },
+      clock,
+    );
+    wires.set(connection, wire);
+    closing.add(wire.closed);
+    void wire.closed.then(() => closing.delete(wire.closed));
+  }
+  const closing = new Set<Promise<void>>();
+
+  function forget(connection: number): void {
+    wires.delete(connection);
+    for (const key of timers.keys()) if (key.startsWith(`${connection} `)) clearTimer(key);
+  }
+
+  function send(connection: number, messages: readonly BgpMessage[]): void {
+    const wire = wires.get(connection);
+    if (wire === undefined) return;
+    // A keepalive behind a full queue says nothing that the queue does not say.
+    if (!wire.hasRoom() && messages[0]?.type === 'keepalive') return;
+    messagesSent += messages.length;
+    wire.send(messages);
+  }
+
+  function establish(connection: number, negotiated: Negotiated): void {
+    const wire = wires.get(connection);
+    if (wire === undefined) return;
+    wire.context = { fourOctetAs: negotiated.fourOctetAs, internal: negotiated.internal };
+    session = {
+      connection,
+      wire,
+      negotiated,
+      rib: emptyAdjRibOut(negotiated.fourOctetAs),
+      refused: new Map(),
+    };
+    prefixesReceived = 0;
+    tell();
+  }
+
+  function tell(): void {
+    if (session === undefined) return;
+    const { routes, refused } = routesFor(sessionView(session), prefixes);
+    session.refused = refused;
+    retarget(session.rib, routes);
+    pump();
+  }
+
+  /** Sends UPDATEs while the peer takes them; onProgress comes back for the rest. */
+  function pump(): void {
+    while (session !== undefined && hasWork(session.rib) && session.wire.hasRoom()) {
+      const updates: BgpMessage[] = [];
+      while (updates.length < updatesPerTurn) {
+        const update = nextUpdate(session.rib);
+        if (update === undefined) break;
+        updates.push(update);
+      }
+      send(session.connection, updates);
+    }
+  }
+
+  function sessionView({ wire, negotiated }: Session): SessionView {
+    const own = parseIpAddress(wire.localAddress ?? '');
+    const ownAddress = own.ok ? own.value : undefined;
+    const nextHop4 = toAddress(config.nextHop4) ?? (ownAddress?.family === 4 ? ownAddress : undefined);
+    const nextHop6 = toAddress(config.nextHop6) ?? (ownAddress?.family === 6 ? ownAddress : undefined);
+    return {
+      localAs: local.as,
+      internal: negotiated.internal,
+      fourOctetAs: negotiated.fourOctetAs,
+      families: negotiated.families,
+      ...(nextHop4 === undefined ? {} : { nextHop4 }),
+      ...(nextHop6 === undefined ? {} : { nextHop6 }),
+    };
+  }
+
+  function setTimer(key: string, delay: Parameters<Clock['after']>[0], event: PeerEventWithoutJitter): void {
+    clearTimer(key);
+    const timer = clock.after(delay, () => {
+      timers.delete(key);
+      dispatch(event);
+    });
+    timers.set(key, timer);
+  }
+
+  function clearTimer(key: string): void {
+    timers.get(key)?.cancel();
+    timers.delete(key);
+  }
+
+  return {
+    get config() {
+      return config;
+    },
+    start: () => dispatch({ kind: 'start' }),
+    async stop(notification) {
+      dispatch({ kind: 'stop', notification });
+      for (const key of [...timers.keys()]) clearTimer(key);
+      await Promise.all(closing);
+    },
+    accept(socket) {
+      const wanted = tcp.localAddress;
+      if (wanted !== undefined && socket.localAddress !== formatIpAddress(wanted)) {
+        socket.destroy();
+        return;
+      }
+      try {
+        adoptTcp(socket, tcp);
+      } catch (error) {
+        logger.debug({ error }, 'a connection went away before it was taken');
+        socket.destroy();
+        return;
+      }
+      dispatch({ kind: 'tcp-accepted' }, socket);
+    },
+    announce(wanted) {
+      prefixes = wanted;
+      tell();
+    },
+    reconfigure(changed) {
+      config = changed;
+      state = { ...state, settings: { ...state.settings, connectRetry: connectRetry(changed) } };
+    },
+    isAdvertised: (prefix) => session?.rib.advertised.has(prefix) ?? false,
+    refusal: (prefix) => session?.refused.get(prefix),
+    status: () => ({
+      address: config.address,
+      as: config.as,
+      state: phase,
+      sinceMs: Math.round(clock.now() - phaseSince),
+      ...(session === undefined ? {} : { remoteRouterId: formatRouterId(session.negotiated.remoteRouterId) }),
+      holdTimeMs: session === undefined ? config.holdTimeMs : session.negotiated.holdTimeSeconds * 1000,
+      messagesReceived,
+      messagesSent,
+      prefixesReceived,
+      prefixesAdvertised: session?.rib.advertised.size ?? 0,
+      flaps: state.flaps,
+      ...(lastError === undefined ? {} : { lastError }),
+    }),
+  };
+}
+
+type PeerEventWithoutJitter = PeerEvent extends infer Event
+  ? Event extends PeerEvent
+    ? Omit<Event, 'jitter'>
+    : never
+  : never;
+
+function routerIdNumber(text: string): number {
+  const address = toAddress(text);
+  return address === undefined
+    ? 0
+    : new DataView(address.bytes.buffer, address.bytes.byteOffset).getUint32(0);
+}
+
+function tcpOptions(local: Desired['local'], peer: DesiredPeer): TcpOptions {
+  const address = toAddress(peer.address);
+  if (address === undefined) throw new TypeError(`"${peer.address}" is not an address`);
+  const localAddress = toAddress(peer.localAddress);
+  return {
+    address,
+    port: peer.port,
+    ttl: peer.ttl ?? (local.as === peer.as ? 64 : 1),
+    // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
+    userTimeoutMs: peer.holdTimeMs,
+    ...(localAddress === undefined ? {} : { localAddress }),
+  };
+}

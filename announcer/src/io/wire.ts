@@ -1,0 +1,138 @@
+import type { Socket } from 'node:net';
+import { type Clock, systemClock } from '@l4d/kit/clock.ts';
+import { Seconds } from '@l4d/kit/duration.ts';
+import type { UpdateContext } from '../core/codec/attribute-decode.ts';
+import {
+  type BgpMessage,
+  decodeMessage,
+  encodeMessage,
+  type ReceivedMessage,
+  splitMessages,
+} from '../core/codec/message.ts';
+import type { NotificationMessage } from '../core/codec/notification.ts';
+
+/** Octets that may wait for a peer that does not read. */
+export const maxQueuedBytes = 256 * 1024;
+
+/** How long a closed connection may take to deliver its last message. */
+const lingerTime = Seconds(1);
+
+/** Octets handed to the kernel at a time: many small UPDATEs in one write. */
+const writeChunkBytes = 64 * 1024;
+
+/** What a connection tells its peer's runner. */
+export interface WireHandlers {
+  onConnected(): void;
+  onMessage(message: ReceivedMessage): void;
+  onMalformed(notification: NotificationMessage): void;
+  onClosed(reason: string): void;
+  onBlocked(): void;
+  /** Something was taken; called also when all was. */
+  onProgress(): void;
+}
+
+/** One TCP connection as a stream of messages. */
+export interface Wire {
+  /** Set once negotiated. */
+  context: UpdateContext;
+  readonly localAddress: string | undefined;
+  /** Whether more may be queued. */
+  readonly hasRoom: () => boolean;
+  send(messages: readonly BgpMessage[]): void;
+  /** Sends what is queued, then closes; nothing is told to the handlers any more. */
+  close(): void;
+  /** Settles when the socket is gone. */
+  readonly closed: Promise<void>;
+}
+
+/** Speaks BGP messages over a socket that is connected or connecting. */
+export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock = systemClock): Wire {
+  let rest: Uint8Array = new Uint8Array(0);
+  let open = true;
+  let blocked = false;
+  let lastError = 'the peer closed the connection';
+
+  const wire: Wire = {
+    context: { fourOctetAs: false, internal: false },
+    get localAddress() {
+      return socket.localAddress;
+    },
+    hasRoom: () => open && socket.writableLength < maxQueuedBytes,
+    send(messages) {
+      if (!open) return;
+      let chunk: Uint8Array[] = [];
+      let size = 0;
+      for (const message of messages) {
+        const bytes = encodeMessage(message, wire.context.fourOctetAs);
+        chunk.push(bytes);
+        size += bytes.length;
+        if (size >= writeChunkBytes) {
+          write(chunk);
+          chunk = [];
+          size = 0;
+        }
+      }
+      if (size > 0) write(chunk);
+    },
+    close() {
+      if (!open) return;
+      open = false;
+      // Reading on until the peer has closed: unread octets would turn our FIN into a RST, which makes the
+      // peer's kernel throw the NOTIFICATION away.
+      socket.removeAllListeners('data');
+      socket.resume();
+      if (socket.connecting) {
+        socket.destroy();
+        return;
+      }
+      socket.end();
+      const linger = clock.after(lingerTime, () => socket.destroy());
+      socket.once('close', () => linger.cancel());
+    },
+    closed: new Promise((resolve) => {
+      socket.once('close', () => resolve());
+    }),
+  };
+
+  function write(chunk: readonly Uint8Array[]): void {
+    socket.write(chunk.length === 1 ? (chunk[0] as Uint8Array) : Buffer.concat(chunk), () => {
+      if (!open) return;
+      if (socket.writableLength === 0) blocked = false;
+      handlers.onProgress();
+    });
+    if (socket.writableLength > 0 && !blocked) {
+      blocked = true;
+      handlers.onBlocked();
+    }
+  }
+
+  function receive(chunk: Uint8Array): void {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const split = splitMessages(bytes);
+    // A copy: the rest must not keep a whole chunk alive.
+    rest = Uint8Array.from(split.rest);
+    for (const message of split.messages) {
+      const decoded = decodeMessage(message, wire.context);
+      if (decoded.ok) handlers.onMessage(decoded.value);
+      else handlers.onMalformed(decoded.error);
+      if (!open) return;
+    }
+    if (split.error !== undefined) handlers.onMalformed(split.error);
+  }
+
+  socket.on('connect', () => {
+    socket.resume();
+    handlers.onConnected();
+  });
+  socket.on('data', receive);
+  socket.on('end', () => socket.end());
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    lastError = error.code === undefined ? error.message : `TCP: ${error.code} ${error.syscall ?? ''}`.trim();
+  });
+  socket.on('close', () => {
+    if (!open) return;
+    open = false;
+    handlers.onClosed(lastError);
+  });
+  return wire;
+}
