@@ -94,7 +94,7 @@ test('a plan tells what would change and moves nothing', async () => {
 });
 
 test('a VIP lives: added, shown, changed, its backends too, removed', async () => {
-  expect(await call('POST', '/v1/vips', web)).toEqual({ status: 201, body: { revision: 1 } });
+  expect(await call('POST', '/v1/vips', web)).toEqual({ status: 201, body: { revision: 1, name: 'web' } });
   expect(await call('POST', '/v1/vips', web)).toMatchObject({
     status: 400,
     body: { problems: [{ path: 'address' }] },

@@ -83,7 +83,9 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
 
 function vipRoutes(app: Hono, port: ControlPort): void {
   app.get('/v1/vips', async () => Response.json(await vipViews(port)));
-  app.post('/v1/vips', (context) => change(context, port, 'vip add', edit.addVip, 201));
+  app.post('/v1/vips', (context) =>
+    change(context, port, 'vip add', edit.addVip, 201, (state) => ({ name: state.vips.at(-1)?.name })),
+  );
   app.get('/v1/vips/:name', async (context) => {
     const found = edit.findVip(port.desired().state, context.req.param('name'));
     if (!found.ok) return missing(found.error);
@@ -154,16 +156,19 @@ function peerAndHostRoutes(app: Hono, port: ControlPort): void {
 
 type Edit = (state: DesiredState, body: unknown) => Result<DesiredState, readonly ConfigProblem[]>;
 
-/** Reads the body, edits, stores, answers the new revision. */
+/** Reads the body, edits, stores, answers the new revision and what `more` tells of the new state. */
 async function change(
   context: Context,
   port: ControlPort,
   note: string,
   edited: Edit,
   status = 200,
+  more?: (stored: DesiredState) => JsonObject,
 ): Promise<Response> {
   const body = await readJson(context);
-  return body.ok ? apply(context, port, note, (state) => edited(state, body.value), status) : body.error;
+  return body.ok
+    ? apply(context, port, note, (state) => edited(state, body.value), status, more)
+    : body.error;
 }
 
 /** Edits and stores; upon a state that changed meanwhile it edits again, unless the caller named a revision. */
@@ -173,6 +178,7 @@ async function apply(
   note: string,
   edited: (state: DesiredState) => ReturnType<Edit>,
   status = 200,
+  more: (stored: DesiredState) => JsonObject = () => ({}),
 ): Promise<Response> {
   const wanted = ifMatch(context);
   if (!wanted.ok) return wanted.error;
@@ -184,7 +190,9 @@ async function apply(
     const next = edited(current.state);
     if (!next.ok) return invalid(next.error);
     const stored = await port.replace(next.value, { ifRevision: revision, note });
-    if (stored.ok) return Response.json({ revision: stored.value.revision }, { status });
+    if (stored.ok) {
+      return Response.json({ revision: stored.value.revision, ...more(next.value) }, { status });
+    }
     revision = stored.error.revision;
   }
   return stale(revision);

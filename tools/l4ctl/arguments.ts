@@ -1,0 +1,83 @@
+/** Reads what is written compactly on the command line into the JSON of the API. Whether it is allowed, the API says. */
+import { InvalidArgumentError } from 'commander';
+
+/** A JSON object to be sent. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** `ADDRESS:PORT[/tcp|udp]`, IPv6 in brackets. */
+export function parseVipArgument(text: string): Fields {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)(?:\/(\w+))?$/.exec(text);
+  if (match === null) {
+    throw new InvalidArgumentError(
+      'it is written ADDRESS:PORT[/tcp|udp], as 203.0.113.10:80 or [2001:db8::10]:53/udp.',
+    );
+  }
+  const [, bracketed, plain, port, protocol] = match;
+  return { address: bracketed ?? plain, port: Number(port), ...(protocol === undefined ? {} : { protocol }) };
+}
+
+/** `ADDRESS[:PORT][=WEIGHT][@POOL]`; an IPv6 address with a port stands in brackets. Port and pool are for l7. */
+export function parseBackendArgument(text: string): Fields {
+  const match = /^(?:\[([^\]]+)\](?::(\d+))?|([^:=@]+)(?::(\d+))?|([^=@[\]]+))(?:=(\d+))?(?:@(.+))?$/.exec(
+    text,
+  );
+  if (match === null) {
+    throw new InvalidArgumentError(
+      'it is written ADDRESS[:PORT][=WEIGHT][@POOL], as 10.0.0.21=3 or [fd00::21]:8080.',
+    );
+  }
+  const [, bracketed, bracketedPort, plain, plainPort, bare, weight, pool] = match;
+  const port = bracketedPort ?? plainPort;
+  return {
+    address: bracketed ?? plain ?? bare,
+    ...(port === undefined ? {} : { port: Number(port) }),
+    ...(weight === undefined ? {} : { weight: Number(weight) }),
+    ...(pool === undefined ? {} : { pool }),
+  };
+}
+
+/** `TYPE[:PORT][/PATH]`, with or without a colon before the path: `tcp`, `tcp:8080`, `http:/health`, `https:8443/`. */
+export function parseCheckArgument(text: string): Fields {
+  const match = /^(\w+)(?::(\d+)?)?(\/.*)?$/.exec(text);
+  if (match === null || text.startsWith('http://') || text.startsWith('https://')) {
+    throw new InvalidArgumentError(
+      'it is written TYPE[:PORT][/PATH], as tcp, http:/health, https:8443/, udp, none.',
+    );
+  }
+  const [, type, port, path] = match;
+  return {
+    type,
+    ...(port === undefined ? {} : { port: Number(port) }),
+    ...(path === undefined ? {} : { path }),
+  };
+}
+
+/** `[HOST][/PATH]=POOL`. */
+export function parseRouteArgument(text: string): Fields {
+  const match = /^([^/=]*)(\/[^=]*)?=([^=]+)$/.exec(text);
+  if (match === null)
+    throw new InvalidArgumentError('it is written [HOST][/PATH]=POOL, as a.example/api=api.');
+  const [, host, pathPrefix, pool] = match;
+  return { ...(host === '' ? {} : { host }), ...(pathPrefix === undefined ? {} : { pathPrefix }), pool };
+}
+
+/** A whole number. */
+export function parseNumberArgument(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('it is a whole number.');
+  return Number(text);
+}
+
+/** A count, or a share such as 50%. */
+export function parseCountOrShare(text: string): number | string {
+  return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** Makes a parser of one value one of an option that may be given again. */
+export function repeated<Value>(parse: (text: string) => Value) {
+  return (text: string, before: readonly Value[] | undefined): Value[] => [...(before ?? []), parse(text)];
+}
+
+/** The fields that have a value. */
+export function given(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { apiPath, type Ctl } from './ctl.ts';
+import { revisionOf } from './vip-commands.ts';
+import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
+
+/** `l4ctl backend …`. */
+export function addBackendCommands(program: Command, ctl: Ctl): void {
+  const backend = program
+    .command('backend')
+    .description('servers behind a VIP: add, rm, ls, drain, undrain, weight');
+  const change = async (name: string, address: string, fields: Fields, done: string) => {
+    const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}/backends/${address}`, fields);
+    ctl.print(answer, () => `backend ${address} of ${name} ${done} (revision ${revisionOf(answer)})\n`);
+  };
+  backend
+    .command('add')
+    .argument('<vip>')
+    .argument('<address[=weight]>', 'l7: ADDRESS[:PORT][=WEIGHT][@POOL]', parseBackendArgument)
+    .description('add a backend')
+    .action(async (name: string, fields: Fields) => {
+      const answer = await ctl.ask('POST', apiPath`/v1/vips/${name}/backends`, fields);
+      ctl.print(
+        answer,
+        () => `backend ${fields.address} added to ${name} (revision ${revisionOf(answer)})\n`,
+      );
+    });
+  backend
+    .command('rm <vip> <address>')
+    .description('remove a backend; drain it first to spare its flows')
+    .action(async (name: string, address: string) => {
+      const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}/backends/${address}`);
+      ctl.print(answer, () => `backend ${address} removed from ${name} (revision ${revisionOf(answer)})\n`);
+    });
+  backend
+    .command('drain <vip> <address>')
+    .description('give a backend no new flows; it keeps those that it has')
+    .action((name: string, address: string) => change(name, address, { drain: true }, 'drains'));
+  backend
+    .command('undrain <vip> <address>')
+    .description('give a backend new flows again')
+    .action((name: string, address: string) => change(name, address, { drain: false }, 'takes new flows'));
+  backend
+    .command('weight')
+    .argument('<vip>')
+    .argument('<address>')
+    .argument('<weight>', '0 to 1000; 0 drains', parseNumberArgument)
+    .description('change the share of a backend')
+    .action((name: string, address: string, weight: number) =>
+      change(name, address, { weight }, `has weight ${weight}`),
+    );
+  backend
+    .command('ls <vip>')
+    .description('the backends of a VIP, a line each')
+    .action(async (name: string) => {
+      const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as VipAnswer;
+      ctl.print(answer, () => backendTable(answer.status?.backends ?? pendingBackends(answer.vip.backends)));
+    });
+}

@@ -1,0 +1,337 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { requestJson } from '@l4d/kit/unix-http.ts';
+import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
+import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { runL4ctl } from './program.ts';
+
+let folder: string;
+let port: MemoryPort;
+let listener: Listener;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'l4ctl-'));
+  port = createMemoryPort();
+  listener = await startApiServer({ socketPath: join(folder, 'l4d.sock'), port, version: 'test' });
+});
+afterEach(async () => {
+  await listener.close();
+  await rm(folder, { recursive: true });
+});
+
+interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a command line against the server of this test; words are split at spaces. */
+async function l4ctl(line: string, stdin = '', runDir = folder): Promise<Outcome> {
+  let out = '';
+  let err = '';
+  const code = await runL4ctl(line.split(' '), {
+    stdout: (text) => {
+      out += text;
+    },
+    stderr: (text) => {
+      err += text;
+    },
+    variables: { L4D_RUN_DIR: runDir },
+    request: (socketPath, method, path, body, headers) =>
+      requestJson(socketPath, method, path, body, 5000, headers),
+    stdin: async () => stdin,
+    now: () => 1_700_000_000_000 + 3_723_000,
+  });
+  return { code, out, err };
+}
+
+const addWeb = () => l4ctl('vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web');
+
+test('a VIP is added with everything that the command line can say', async () => {
+  const line =
+    'vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22=7 --name dns --check udp:5353 --check-interval 1s' +
+    ' --on-backend-down repick --min-healthy 50% --idle-timeout 30s --expected-backends 20 --disabled';
+  expect(await l4ctl(line)).toEqual({ code: 0, out: 'vip dns added (revision 1)\n', err: '' });
+  expect(port.desired().state.vips[0]).toMatchObject({
+    name: 'dns',
+    port: 53,
+    protocol: 'udp',
+    enabled: false,
+    check: { type: 'udp', port: 5353, interval: 1000 },
+    onBackendDown: 'repick',
+    minHealthy: { kind: 'share', percent: 50 },
+    idleTimeout: 30_000,
+    tableSize: 2003,
+    backends: [{ weight: 1 }, { weight: 7 }],
+  });
+});
+
+test('an l7 VIP with pools, routes and access', async () => {
+  const line =
+    'vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b [fd00::31]:8081=2@api --route /api=api' +
+    ' --route a.example=default --allow 10.0.0.0/8 --deny 10.1.0.0/16 --check http:8080/health --check-status 200';
+  expect(await l4ctl(line)).toMatchObject({
+    code: 0,
+    out: 'vip 203.0.113.11-80-tcp added (revision 1)\n',
+    err: '',
+  });
+  expect(port.desired().state.vips[0]).toMatchObject({
+    policy: 'l7',
+    check: { type: 'http', port: 8080, path: '/health', expectStatus: [{ from: 200, to: 200 }] },
+    backends: [{ port: 8080 }, { port: 8081, weight: 2, pool: 'api' }],
+    routes: [
+      { pathPrefix: '/api', pool: 'api' },
+      { host: 'a.example', pool: 'default' },
+    ],
+    access: { allow: [{ length: 8 }], deny: [{ length: 16 }] },
+  });
+});
+
+test('vip ls, show, explain', async () => {
+  await addWeb();
+  await l4ctl('backend drain web 10.0.0.22');
+  expect((await l4ctl('vip ls')).out).toBe(
+    'NAME  ADDRESS:PORT     PROTO  POLICY   STATE       UP  FLOWS  PACKETS  BYTES\n' +
+      'web   203.0.113.10:80  tcp    forward  announced  1/2     40     3000   192K\n',
+  );
+  const shown = (await l4ctl('vip show web')).out;
+  expect(shown).toContain('web  tcp 203.0.113.10:80  forward  announced\n');
+  expect(shown).toContain('check tcp interval=2s timeout=5s rise=2 fall=3');
+  expect(shown).toMatch(/-> 10\.0\.0\.22 +3 +drained +20 +1500 +96000 +- +drained by the operator/);
+  await l4ctl('vip disable web');
+  expect((await l4ctl('vip explain web')).out).toBe(
+    'web is NOT announced: the VIP is disabled [disabled]\n' +
+      '  backend 10.0.0.21 is up: passed 2 checks\n' +
+      '  backend 10.0.0.22 is drained: drained by the operator\n',
+  );
+  expect((await l4ctl('vip enable web')).out).toBe('vip web enabled (revision 4)\n');
+  expect((await l4ctl('vip rm web')).out).toBe('vip web removed (revision 5)\n');
+  expect((await l4ctl('vip ls')).out).toMatch(/^no VIPs/);
+});
+
+test('-o json prints what the API answered, before or after the command', async () => {
+  await addWeb();
+  const { body } = await requestJson(join(folder, 'l4d.sock'), 'GET', '/v1/vips');
+  expect(JSON.parse((await l4ctl('vip ls -o json')).out)).toEqual(body);
+  expect(JSON.parse((await l4ctl('-o json vip ls')).out)).toEqual(body);
+  expect(JSON.parse((await l4ctl('vip disable web -o json')).out)).toEqual({ revision: 2 });
+  for (const line of [
+    'status',
+    'bgp summary',
+    'peer ls',
+    'backend ls web',
+    'vip show web',
+    'host show',
+    'export',
+  ]) {
+    expect(JSON.parse((await l4ctl(`${line} -o json`)).out)).toBeTypeOf('object');
+  }
+});
+
+test('backends: add, weight, drain, undrain, ls, rm', async () => {
+  await addWeb();
+  expect((await l4ctl('backend add web 10.0.0.23=5')).out).toBe(
+    'backend 10.0.0.23 added to web (revision 2)\n',
+  );
+  expect((await l4ctl('backend weight web 10.0.0.23 9')).out).toBe(
+    'backend 10.0.0.23 of web has weight 9 (revision 3)\n',
+  );
+  await l4ctl('backend drain web 10.0.0.23');
+  expect(port.desired().state.vips[0]?.backends[2]).toMatchObject({ weight: 9, drain: true });
+  expect((await l4ctl('backend ls web')).out).toMatch(/-> 10\.0\.0\.23 +9 +drained/);
+  await l4ctl('backend undrain web 10.0.0.23');
+  expect(port.desired().state.vips[0]?.backends[2]?.drain).toBe(false);
+  expect((await l4ctl('backend rm web 10.0.0.23')).code).toBe(0);
+  expect(port.desired().state.vips[0]?.backends).toHaveLength(2);
+});
+
+test('the host, its peers and their sessions', async () => {
+  expect((await l4ctl('peer add 10.0.0.1 --as 65000')).err).toMatch(/^l4ctl: peers: .*host\.bgp/);
+  expect((await l4ctl('host set --as 65001 --router-id 10.0.0.11')).code).toBe(0);
+  expect((await l4ctl('host set --listen')).code).toBe(0);
+  expect(port.desired().state.host.bgp).toMatchObject({ as: 65001, listen: true });
+  expect((await l4ctl('host set')).code).toBe(2);
+  expect((await l4ctl('peer add 10.0.0.1 --as 65000 --hold-time 30s --family ipv4')).out).toBe(
+    'peer 10.0.0.1 added (revision 3)\n',
+  );
+  expect((await l4ctl('peer ls')).out).toMatch(/10\.0\.0\.1 +65000 +179 +both +30s +ipv4\n/);
+  expect((await l4ctl('bgp summary')).out).toBe('BGP is off: host.bgp is not declared\n');
+  const peer = {
+    as: 65000,
+    messagesReceived: 120,
+    messagesSent: 118,
+    prefixesReceived: 2,
+    prefixesAdvertised: 5,
+    flaps: 1,
+  };
+  const lastError = {
+    atMs: 0,
+    direction: 'received',
+    code: 6,
+    subcode: 2,
+    text: 'Cease: administrative shutdown',
+  };
+  port.bgpStatus = {
+    state: 'running',
+    announcer: {
+      pid: 7,
+      startedAt: 0,
+      revision: 3,
+      local: { as: 65001, routerId: '10.0.0.11' },
+      peers: [
+        { ...peer, address: '10.0.0.1', state: 'Established', sinceMs: 3_723_000 },
+        { ...peer, address: '10.0.0.2', state: 'Active', sinceMs: 90_000_000, lastError },
+      ],
+      prefixes: [{ prefix: '203.0.113.10/32', advertisedTo: ['10.0.0.1'] }],
+    },
+  };
+  expect((await l4ctl('bgp summary')).out).toBe(
+    `BGP router identifier 10.0.0.11, local AS number 65001
+
+Neighbor  V     AS  MsgRcvd  MsgSent  Flaps   Up/Down  State/PfxRcd  PfxSnt
+10.0.0.1  4  65000      120      118      1  01:02:03             2       5
+10.0.0.2  4  65000      120      118      1     1d01h        Active       0
+10.0.0.2: last error (received): Cease: administrative shutdown
+
+Total number of neighbors 2, prefixes 1
+`,
+  );
+  expect((await l4ctl('peer rm 10.0.0.1')).code).toBe(0);
+});
+
+test('status shows the fabric, and what is wrong with it', async () => {
+  await addWeb();
+  await l4ctl('host drain');
+  expect((await l4ctl('status')).out).toBe(
+    `l4d 0.0.0-test, pid 4242, up 01:02:03, revision 2
+host       auto, XDP native, draining
+vips       0 of 1 announced
+bgp        off: host.bgp is not declared
+dataplane  l4d_xdp, flow table 12 of 65536
+drops      no_backend 3
+! vip web is not announced: the host is draining
+`,
+  );
+  await l4ctl('host undrain');
+  expect((await l4ctl('status')).out).toContain('1 of 1 announced');
+});
+
+const document = `version: 1
+vips:
+  - name: web
+    address: 203.0.113.10
+    port: 80
+    backends: [{ address: 10.0.0.21 }, { address: 10.0.0.22, weight: 3 }]
+`;
+
+test('diff, apply, export and undo', async () => {
+  const file = join(folder, 'l4d.yaml');
+  await writeFile(file, document);
+  const changes = '+ vip web\n+ backend 10.0.0.21 of web\n+ backend 10.0.0.22 of web\n';
+  expect((await l4ctl(`diff -f ${file}`)).out).toBe(changes);
+  expect(port.desired().revision).toBe(0);
+  expect((await l4ctl(`apply -f ${file}`)).out).toBe(`${changes}applied (revision 1)\n`);
+  const exported = (await l4ctl('export')).out;
+  expect((await l4ctl('diff -f -', exported)).out).toBe('no changes\n');
+  expect((await l4ctl('apply -f -', document.replace('weight: 3', 'weight: 4'))).out).toBe(
+    '~ backend 10.0.0.22 of web: weight: 3 -> 4\napplied (revision 2)\n',
+  );
+  expect((await l4ctl('undo')).out).toBe('undone (revision 3)\n');
+  expect(port.desired().state.vips[0]?.backends[1]?.weight).toBe(3);
+  await l4ctl('undo');
+  expect(await l4ctl('undo')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('nothing is left to undo'),
+  });
+  expect((await l4ctl('reconcile')).out).toBe('nothing differed\n');
+});
+
+test('a file that is refused is told with line and column, also without a daemon', async () => {
+  const file = join(folder, 'l4d.yaml');
+  await writeFile(file, document.replace('port: 80', 'port: 70000'));
+  const refused = {
+    code: 78,
+    out: '',
+    err: `${file}:5:11: vips[0].port: 70000 is not a port (allowed: 1 to 65535)\n`,
+  };
+  expect(await l4ctl(`apply -f ${file}`)).toEqual(refused);
+  expect(await l4ctl(`diff -f ${file}`, '', '/nowhere')).toEqual(refused);
+  expect(port.desired().revision).toBe(0);
+});
+
+test('apply does not undo what another operator changed meanwhile', async () => {
+  port.beforeReplace = () => {
+    delete port.beforeReplace;
+    void port.replace(port.desired().state, {});
+  };
+  expect(await l4ctl('apply -f -', document)).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('changed meanwhile'),
+  });
+});
+
+test('refusals of the API are printed by path, with their hint', async () => {
+  await addWeb();
+  expect(await l4ctl('vip add 203.0.113.10:70000 -b 10.0.0.1')).toEqual({
+    code: 78,
+    out: '',
+    err: 'l4ctl: port: 70000 is not a port (allowed: 1 to 65535)\n',
+  });
+  expect((await l4ctl('vip show wbe')).err).toBe(
+    'l4ctl: name: no VIP is named "wbe" (did you mean "web"?)\n',
+  );
+  expect((await l4ctl('vip show wbe')).code).toBe(1);
+  expect((await l4ctl('vip add 203.0.113.12:80 -b fd00::1')).err).toMatch(
+    /^l4ctl: backends\[0\]\.address: fd00::1 is IPv6/,
+  );
+});
+
+test('a daemon that is not there is one message that says how to start it', async () => {
+  const { code, out, err } = await l4ctl('status', '', '/nowhere');
+  expect(code).toBe(69);
+  expect(out).toBe('');
+  expect(err).toMatch(/^l4ctl: l4d does not answer on \/nowhere\/l4d\.sock: .*start it with: l4d run.*\n$/);
+  expect(err.trimEnd().split('\n')).toHaveLength(1);
+  expect((await l4ctl(`--socket ${join(folder, 'l4d.sock')} status`, '', '/nowhere')).code).toBe(0);
+  expect((await l4ctl(`--run-dir ${folder} status`, '', '/nowhere')).code).toBe(0);
+});
+
+test.each(['vip', 'backend', 'peer', 'bgp', 'host'])(
+  'the noun %s alone prints its help and changes nothing',
+  async (noun) => {
+    const { code, err } = await l4ctl(noun);
+    expect(code).toBe(2);
+    expect(err).toContain(`Usage: l4ctl ${noun}`);
+    expect(port.desired().revision).toBe(0);
+  },
+);
+
+test.each([
+  ['vip add 203.0.113.10 -b 10.0.0.1', /ADDRESS:PORT/],
+  ['vip add 2001:db8::1:80 -b fd00::1', /\[2001:db8::10\]:53\/udp/],
+  ['vip add 203.0.113.10:80', /--backend/],
+  ['vip add 203.0.113.10:80 -b 10.0.0.1=x', /ADDRESS\[:PORT\]\[=WEIGHT\]/],
+  ['vip add 203.0.113.10:80 -b 10.0.0.1 --check http://x/', /TYPE\[:PORT\]\[\/PATH\]/],
+  ['vip sohw web', /did you mean show/i],
+  ['backend weight web 10.0.0.1 many', /whole number/],
+  ['-o xml vip ls', /table, json/],
+  ['apply', /--file/],
+])('the command line "%s" is refused as wrong', async (line, reason) => {
+  const { code, err } = await l4ctl(line);
+  expect(code).toBe(2);
+  expect(err).toMatch(reason);
+  expect(port.desired().revision).toBe(0);
+});
+
+test('help is on stdout with examples and exit code 0', async () => {
+  expect(await l4ctl('--help')).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('l4ctl backend drain web'),
+  });
+  expect(await l4ctl('vip add --help')).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('--on-backend-down'),
+  });
+});

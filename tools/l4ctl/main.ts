@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs';
+import { requestJson } from '@l4d/kit/unix-http.ts';
+import type { Env } from './env.ts';
+import { runL4ctl } from './program.ts';
+
+// Whole plans of many VIPs take longer than a status.
+const timeoutMs = 60_000;
+
+const env: Env = {
+  stdout: (text) => process.stdout.write(text),
+  stderr: (text) => process.stderr.write(text),
+  variables: process.env,
+  request: (socketPath, method, path, body, headers) =>
+    requestJson(socketPath, method, path, body, timeoutMs, headers),
+  stdin: async () => readFileSync(0, 'utf8'),
+  now: Date.now,
+};
+
+// A reader that has seen enough (`l4ctl vip ls | head`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+});
+
+process.exitCode = await runL4ctl(process.argv.slice(2), env);

@@ -1,0 +1,72 @@
+import type { ChangeView, PlanView } from '@l4d/l4d/core/status.ts';
+import { type ConfigDocument, parseConfigText, readConfigFile } from '@l4d/l4d/io/config-file.ts';
+import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import type { Ctl } from './ctl.ts';
+import { revisionOf } from './vip-commands.ts';
+
+interface FileOption {
+  readonly file: string;
+}
+
+/** `l4ctl apply`, `diff`, `export`, `undo`, `reconcile`: desired state as a whole. */
+export function addStateCommands(program: Command, ctl: Ctl): void {
+  program
+    .command('apply')
+    .description('make a configuration file the desired state; it is checked whole first')
+    .requiredOption('-f, --file <file>', 'YAML or JSON; - is standard input')
+    .action(async ({ file }: FileOption) => {
+      const { json } = await readDocument(file, ctl);
+      const { revision } = (await ctl.ask('GET', '/v1/desired')) as { readonly revision: number };
+      const plan = (await ctl.ask('POST', '/v1/plan', json)) as PlanView;
+      const answer = await ctl.ask('PUT', '/v1/desired', json, { 'if-match': String(revision) });
+      ctl.print(answer, () => `${changesText(plan)}applied (revision ${revisionOf(answer)})\n`);
+    });
+  program
+    .command('diff')
+    .description('what a configuration file would change; moves nothing')
+    .requiredOption('-f, --file <file>', 'YAML or JSON; - is standard input')
+    .action(async ({ file }: FileOption) => {
+      const { json } = await readDocument(file, ctl);
+      const plan = (await ctl.ask('POST', '/v1/plan', json)) as PlanView;
+      ctl.print(plan, () => changesText(plan));
+    });
+  program
+    .command('export')
+    .description('the desired state in force, as YAML that apply takes')
+    .action(async () => {
+      const answer = (await ctl.ask('GET', '/v1/desired')) as { readonly desired: unknown };
+      ctl.print(answer.desired, () => stringify(answer.desired));
+    });
+  program
+    .command('undo')
+    .description('go back to the desired state before the last change; again: one further')
+    .action(async () => {
+      const answer = await ctl.ask('POST', '/v1/undo');
+      ctl.print(answer, () => `undone (revision ${revisionOf(answer)})\n`);
+    });
+  program
+    .command('reconcile')
+    .description('compare desired state with the kernel now and mend what differs')
+    .action(async () => {
+      const answer = (await ctl.ask('POST', '/v1/reconcile')) as { readonly operations: readonly string[] };
+      const lines = answer.operations.length === 0 ? ['nothing differed'] : answer.operations;
+      ctl.print(answer, () => `${lines.join('\n')}\n`);
+    });
+}
+
+/** Reads and checks a file here, so that its problems come with line and column. Throws the ConfigError. */
+async function readDocument(file: string, ctl: Ctl): Promise<ConfigDocument> {
+  const result = file === '-' ? parseConfigText(await ctl.env.stdin(), 'stdin') : await readConfigFile(file);
+  if (!result.ok) throw result.error;
+  return result.value;
+}
+
+const signs = { add: '+', remove: '-', change: '~' } as const;
+
+function changesText({ changes, warnings }: PlanView): string {
+  if (changes.length === 0) return 'no changes\n';
+  const line = (change: ChangeView) =>
+    `${signs[change.action]} ${change.subject}${change.fields.length === 0 ? '' : `: ${change.fields.join(', ')}`}\n`;
+  return [...changes.map(line), ...warnings.map((warning) => `! ${warning}\n`)].join('');
+}

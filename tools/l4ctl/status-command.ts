@@ -1,0 +1,46 @@
+import type { FabricStatus } from '@l4d/l4d/core/status.ts';
+import type { Command } from 'commander';
+import type { Ctl } from './ctl.ts';
+import { compactCount, formatUptime } from './table.ts';
+
+/** `l4ctl status`. */
+export function addStatusCommand(program: Command, ctl: Ctl): void {
+  program
+    .command('status')
+    .description('the fabric on this host in a few lines')
+    .action(async () => {
+      const answer = (await ctl.ask('GET', '/v1/status')) as FabricStatus;
+      ctl.print(answer, () => statusText(answer, ctl.env.now()));
+    });
+}
+
+/** A status in a few lines; what needs the operator's eye stands last. */
+export function statusText(status: FabricStatus, nowMs: number): string {
+  const { host, dataplane, vips, bgp } = status;
+  const announced = vips.filter((vip) => vip.announced).length;
+  const peers = bgp.announcer?.peers ?? [];
+  const established = peers.filter((peer) => peer.state === 'Established').length;
+  const drops = Object.entries(dataplane.dropReasons).filter(([, count]) => count > 0);
+  const entries = dataplane.flowTable.entries;
+  const trouble = [
+    ...(host.warnings ?? []),
+    ...vips
+      .filter((vip) => vip.enabled && !vip.announced)
+      .map((vip) => `vip ${vip.name} is not announced: ${vip.verdict.reason}`),
+    ...(status.detached?.all === true ? ['everything is detached from the packet path'] : []),
+    ...(status.detached?.vips ?? []).map((name) => `vip ${name} is detached from the packet path`),
+    ...(status.lastError === undefined ? [] : [`last failure: ${status.lastError.message}`]),
+  ];
+  const lines = [
+    `l4d ${status.version}, pid ${status.pid}, up ${formatUptime(nowMs - status.startedAtMs)}, revision ${status.revision}`,
+    `host       ${host.interface}, XDP ${host.xdpMode}${host.draining ? ', draining' : ''}`,
+    `vips       ${announced} of ${vips.length} announced`,
+    bgp.state === 'running'
+      ? `bgp        ${established} of ${peers.length} sessions established`
+      : `bgp        ${bgp.state}${bgp.reason === undefined ? '' : `: ${bgp.reason}`}`,
+    `dataplane  ${dataplane.program ?? 'no program'}, flow table ${entries === undefined ? '' : `${compactCount(entries)} of `}${compactCount(dataplane.flowTable.capacity)}`,
+    `drops      ${drops.length === 0 ? 'none' : drops.map(([reason, count]) => `${reason} ${compactCount(count)}`).join(', ')}`,
+    ...trouble.map((text) => `! ${text}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}

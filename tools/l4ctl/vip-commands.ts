@@ -1,0 +1,179 @@
+import type { VipStatus } from '@l4d/l4d/core/status.ts';
+import type { Command } from 'commander';
+import {
+  type Fields,
+  given,
+  parseBackendArgument,
+  parseCheckArgument,
+  parseCountOrShare,
+  parseNumberArgument,
+  parseRouteArgument,
+  parseVipArgument,
+  repeated,
+} from './arguments.ts';
+import { apiPath, type Ctl } from './ctl.ts';
+import { explainVip, type VipAnswer, vipDetail, vipTable } from './vip-view.ts';
+
+interface AddOptions {
+  readonly backend?: readonly Fields[];
+  readonly name?: string;
+  readonly policy?: string;
+  readonly check?: Fields;
+  readonly checkInterval?: string;
+  readonly checkTimeout?: string;
+  readonly checkRise?: number;
+  readonly checkFall?: number;
+  readonly checkHost?: string;
+  readonly checkStatus?: string;
+  readonly onBackendDown?: string;
+  readonly minHealthy?: number | string;
+  readonly idleTimeout?: string;
+  readonly expectedBackends?: number;
+  readonly tableSize?: number;
+  readonly disabled?: true;
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
+  readonly route?: readonly Fields[];
+}
+
+/** `l4ctl vip …`. */
+export function addVipCommands(program: Command, ctl: Ctl): void {
+  const vip = program
+    .command('vip')
+    .description('virtual addresses: add, rm, ls, show, enable, disable, explain');
+  addVipAdd(vip, ctl);
+  vip
+    .command('rm <name>')
+    .description('remove a VIP with its backends; it is withdrawn first')
+    .action(async (name: string) => {
+      const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}`);
+      ctl.print(answer, () => `vip ${name} removed (revision ${revisionOf(answer)})\n`);
+    });
+  vip
+    .command('ls')
+    .description('all VIPs, a line each')
+    .action(async () => {
+      const answer = (await ctl.ask('GET', '/v1/vips')) as { readonly vips: readonly VipAnswer[] };
+      ctl.print(answer, () => vipTable(answer.vips));
+    });
+  vip
+    .command('show <name>')
+    .description('one VIP with its backends and counters')
+    .action(async (name: string) => {
+      const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as VipAnswer;
+      ctl.print(answer, () => vipDetail(answer));
+    });
+  vip
+    .command('explain <name>')
+    .description('why a VIP is announced, or is not')
+    .action(async (name: string) => {
+      const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly status?: VipStatus };
+      ctl.print(answer, () => explainVip(name, answer.status));
+    });
+  for (const [verb, enabled] of [
+    ['enable', true],
+    ['disable', false],
+  ] as const) {
+    vip
+      .command(`${verb} <name>`)
+      .description(
+        enabled ? 'serve and announce a VIP again' : 'withdraw a VIP and stop serving it; it stays declared',
+      )
+      .action(async (name: string) => {
+        const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, { enabled });
+        ctl.print(answer, () => `vip ${name} ${verb}d (revision ${revisionOf(answer)})\n`);
+      });
+  }
+}
+
+function addVipAdd(vip: Command, ctl: Ctl): void {
+  vip
+    .command('add')
+    .argument('<address:port[/protocol]>', 'IPv6 in brackets; protocol tcp or udp', parseVipArgument)
+    .description('add a VIP')
+    .requiredOption(
+      '-b, --backend <address[=weight]>',
+      'a backend; again for each; l7: ADDRESS[:PORT][=WEIGHT][@POOL]',
+      repeated(parseBackendArgument),
+    )
+    .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
+    .option('--policy <policy>', 'forward (default) or l7')
+    .option(
+      '--check <check>',
+      'TYPE[:PORT][/PATH]: tcp (default), http:/path, https:/path, udp, none',
+      parseCheckArgument,
+    )
+    .option('--check-interval <time>', 'such as 2s')
+    .option('--check-timeout <time>', 'such as 5s')
+    .option('--check-rise <count>', 'good answers that bring a backend up', parseNumberArgument)
+    .option('--check-fall <count>', 'bad answers that take it down', parseNumberArgument)
+    .option('--check-host <name>', 'Host header of an http check')
+    .option('--check-status <codes>', 'good answers of an http check, such as 200-399')
+    .option('--on-backend-down <what>', 'TCP flows of a backend that died: keep (default), repick, reset')
+    .option(
+      '--min-healthy <count>',
+      'backends, or a share such as 50%, needed to be announced',
+      parseCountOrShare,
+    )
+    .option('--idle-timeout <time>', 'default 900s for tcp, 90s for udp')
+    .option('--expected-backends <count>', 'size the table for so many', parseNumberArgument)
+    .option(
+      '--table-size <prime>',
+      'slots of the table; default by the expected backends',
+      parseNumberArgument,
+    )
+    .option('--disabled', 'declare it without serving it yet')
+    .option('--allow <prefix>', 'l7: clients let in; again for each', repeated(String))
+    .option('--deny <prefix>', 'l7: clients kept out; again for each', repeated(String))
+    .option('--route <route>', 'l7: [HOST][/PATH]=POOL; again for each', repeated(parseRouteArgument))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  l4ctl vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web --check http:/health
+  l4ctl vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22
+  l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default`,
+    )
+    .action(async (where: Fields, options: AddOptions) => {
+      const body = vipBody(where, options);
+      const answer = await ctl.ask('POST', '/v1/vips', body);
+      const { name } = answer as { readonly name: string };
+      ctl.print(answer, () => `vip ${name} added (revision ${revisionOf(answer)})\n`);
+    });
+}
+
+function vipBody(where: Fields, options: AddOptions): Fields {
+  const timing = given({
+    interval: options.checkInterval,
+    timeout: options.checkTimeout,
+    rise: options.checkRise,
+    fall: options.checkFall,
+    host: options.checkHost,
+    expectStatus: options.checkStatus,
+  });
+  const checked = options.check !== undefined || Object.keys(timing).length > 0;
+  const check = checked ? { type: where.protocol ?? 'tcp', ...options.check, ...timing } : undefined;
+  const access = given({ allow: options.allow, deny: options.deny });
+  return given({
+    ...where,
+    name: options.name,
+    policy: options.policy,
+    check,
+    onBackendDown: options.onBackendDown,
+    minHealthy: options.minHealthy,
+    idleTimeout: options.idleTimeout,
+    expectedBackends: options.expectedBackends,
+    tableSize: options.tableSize,
+    enabled: options.disabled === true ? false : undefined,
+    backends: options.backend ?? [],
+    access: Object.keys(access).length > 0 ? access : undefined,
+    routes: options.route,
+  });
+}
+
+/** The revision in an answer of the API. */
+export function revisionOf(answer: unknown): string {
+  const revision =
+    typeof answer === 'object' && answer !== null && 'revision' in answer ? answer.revision : '?';
+  return String(revision);
+}

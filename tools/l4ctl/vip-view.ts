@@ -1,0 +1,137 @@
+import type { BackendStatus, CountersView, VipStatus } from '@l4d/l4d/core/status.ts';
+import { compactCount, renderTable } from './table.ts';
+
+/** A VIP as the API answers it: as declared, and as it runs once the daemon has taken it up. */
+export interface VipAnswer {
+  readonly vip: {
+    readonly name: string;
+    readonly address: string;
+    readonly port: number;
+    readonly protocol: string;
+    readonly policy: string;
+    readonly tableSize: number;
+    readonly minHealthy: number | string;
+    readonly onBackendDown: string;
+    readonly idleTimeout: string;
+    readonly check: Readonly<Record<string, unknown>>;
+    readonly backends: readonly {
+      readonly address: string;
+      readonly weight: number;
+      readonly drain: boolean;
+    }[];
+    readonly routes?: readonly {
+      readonly host?: string;
+      readonly pathPrefix?: string;
+      readonly pool: string;
+    }[];
+    readonly access?: { readonly allow: readonly string[]; readonly deny: readonly string[] };
+  };
+  readonly status?: VipStatus;
+}
+
+const vipColumns = [
+  { head: 'NAME' },
+  { head: 'ADDRESS:PORT' },
+  { head: 'PROTO' },
+  { head: 'POLICY' },
+  { head: 'STATE' },
+  { head: 'UP', right: true },
+  { head: 'FLOWS', right: true },
+  { head: 'PACKETS', right: true },
+  { head: 'BYTES', right: true },
+];
+
+/** All VIPs, a line each. */
+export function vipTable(vips: readonly VipAnswer[]): string {
+  if (vips.length === 0) return 'no VIPs (add one: l4ctl vip add ADDRESS:PORT --backend ADDRESS)\n';
+  const rows = vips.map(({ vip, status }) => [
+    vip.name,
+    endpoint(vip.address, vip.port),
+    vip.protocol,
+    vip.policy,
+    status?.verdict.code ?? 'pending',
+    status === undefined ? `?/${vip.backends.length}` : upOf(status.backends),
+    ...counters(status?.counters),
+  ]);
+  return renderTable(vipColumns, rows);
+}
+
+/** One VIP with its backends. */
+export function vipDetail({ vip, status }: VipAnswer): string {
+  const verdict = status?.verdict;
+  const { type, ...check } = vip.check;
+  const checkText = [type, ...Object.entries(check).map(([key, value]) => `${key}=${value}`)].join(' ');
+  const access = vip.access;
+  const lines = [
+    `${vip.name}  ${vip.protocol} ${endpoint(vip.address, vip.port)}  ${vip.policy}  ${verdict?.code ?? 'pending'}`,
+    `  ${verdict?.reason ?? 'the daemon has not taken it up yet'}`,
+    `  check ${checkText}`,
+    `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
+    ...(access === undefined
+      ? []
+      : [`  allow ${access.allow.join(' ') || 'all'}  deny ${access.deny.join(' ') || 'none'}`]),
+    ...(vip.routes ?? []).map(
+      (route) => `  route ${route.host ?? ''}${route.pathPrefix ?? ''} -> ${route.pool}`,
+    ),
+  ];
+  return `${lines.join('\n')}\n${backendTable(status?.backends ?? pendingBackends(vip.backends), '  ')}`;
+}
+
+const backendColumns = [
+  { head: '-> BACKEND' },
+  { head: 'WEIGHT', right: true },
+  { head: 'STATE' },
+  { head: 'FLOWS', right: true },
+  { head: 'PACKETS', right: true },
+  { head: 'BYTES', right: true },
+  { head: 'MAC' },
+  { head: 'REASON' },
+];
+
+/** Backends, a line each. */
+export function backendTable(backends: readonly BackendStatus[], indent = ''): string {
+  const rows = backends.map((backend) => [
+    `-> ${backend.port === undefined ? backend.address : endpoint(backend.address, backend.port)}${backend.pool === undefined ? '' : `@${backend.pool}`}`,
+    String(backend.weight),
+    backend.state,
+    ...counters(backend.counters),
+    backend.mac ?? '-',
+    backend.reason,
+  ]);
+  return renderTable(backendColumns, rows, indent);
+}
+
+/** Why a VIP is announced or is not, and what its backends say. */
+export function explainVip(name: string, status: VipStatus | undefined): string {
+  if (status === undefined) return `${name} is declared; the daemon has not taken it up yet\n`;
+  const lines = [
+    `${name} ${status.announced ? 'is announced' : 'is NOT announced'}: ${status.verdict.reason} [${status.verdict.code}]`,
+    ...status.backends.map(
+      (backend) => `  backend ${backend.address} is ${backend.state}: ${backend.reason}`,
+    ),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Backends as declared, before the daemon has a verdict. */
+export function pendingBackends(declared: VipAnswer['vip']['backends']): BackendStatus[] {
+  return declared.map(({ address, weight, drain }) => ({
+    address,
+    weight,
+    state: drain || weight === 0 ? 'drained' : 'unknown',
+    reason: 'the daemon has not taken it up yet',
+  }));
+}
+
+function upOf(backends: readonly BackendStatus[]): string {
+  return `${backends.filter((backend) => backend.state === 'up').length}/${backends.length}`;
+}
+
+function counters(view: CountersView | undefined): string[] {
+  if (view === undefined) return ['-', '-', '-'];
+  return [compactCount(view.flows), compactCount(view.packets), compactCount(view.bytes)];
+}
+
+function endpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
