@@ -91,6 +91,7 @@ export function readObjectTypes(elf: Uint8Array): ObjectTypes {
   const typesLength = view.getUint32(btf.offset + 12, true);
   const stringsStart = base + view.getUint32(btf.offset + 16, true);
   const text = (offset: number) => cString(elf, stringsStart + offset);
+  const symbols = readSymbols(elf, view);
 
   const types: BtfType[] = [{ kind: 0, name: 'void', vlen: 0, sizeOrType: 0, tail: 0 }];
   for (let at = typesStart; at < typesStart + typesLength; ) {
@@ -126,8 +127,9 @@ export function readObjectTypes(elf: Uint8Array): ObjectTypes {
         const at = type.tail + i * 12;
         const variable = types[view.getUint32(at, true)];
         if (variable === undefined) throw new InvariantError('BTF: variable of an unknown type');
+        // In an object file the data section's own offsets are all 0: the linker or loader fills them in.
         variables.set(variable.name, {
-          offset: view.getUint32(at + 4, true),
+          offset: symbols.get(variable.name) ?? 0,
           size: view.getUint32(at + 8, true),
         });
       }
@@ -198,6 +200,18 @@ function findSection(elf: Uint8Array, view: DataView, name: string): { offset: n
     };
   }
   throw new InvariantError(`the object has no ${name} section`);
+}
+
+/** Values of the symbol table by name: for a variable, its offset in its section (ELF-64, Elf64_Sym). */
+function readSymbols(elf: Uint8Array, view: DataView): Map<string, number> {
+  const table = findSection(elf, view, '.symtab');
+  const names = findSection(elf, view, '.strtab');
+  const symbols = new Map<string, number>();
+  for (let at = table.offset; at < table.offset + table.size; at += 24) {
+    const name = cString(elf, names.offset + view.getUint32(at, true));
+    if (name !== '') symbols.set(name, Number(view.getBigUint64(at + 8, true)));
+  }
+  return symbols;
 }
 
 function cString(bytes: Uint8Array, start: number): string {

@@ -23,6 +23,11 @@ export type MapFds = Readonly<Record<(typeof pinnedMaps)[number], number>>;
 /** Typed access to the pinned maps. All calls are direct system calls; they throw SyscallError. */
 export type ForwardingMaps = ReturnType<typeof createForwardingMaps>;
 
+/** The kernel rounds an array's elements up to 8 bytes, and so its mapping. */
+const slotStride = 8;
+const wordsPerSlot = slotStride / 4;
+const pageSize = 4096;
+
 /** Access to the maps behind `fds`, which stay open for as long as it is used. */
 export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const cpus = libbpf.possibleCpus();
@@ -32,8 +37,9 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     slots: libbpf.mapInfo(fds.maglev_slots).maxEntries,
     flows: libbpf.mapInfo(fds.flows4).maxEntries,
   };
-  const slotBytes = mapShared(fds.maglev_slots, Math.ceil((capacity.slots * 4) / 4096) * 4096);
-  const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
+  const mappedSize = Math.ceil((capacity.slots * slotStride) / pageSize) * pageSize;
+  const slotBytes = mapShared(fds.maglev_slots, mappedSize);
+  const words = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, mappedSize / 4);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
 
   return {
@@ -91,10 +97,14 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       return used;
     },
 
-    readSlots: (offset: number, size: number): Uint32Array => slots.slice(offset, offset + size),
+    readSlots(offset: number, size: number): Uint32Array {
+      return Uint32Array.from({ length: size }, (_, slot) => words[(offset + slot) * wordsPerSlot] ?? 0);
+    },
 
     writeSlots(offset: number, values: Uint32Array): void {
-      slots.set(values, offset);
+      for (let slot = 0; slot < values.length; slot++) {
+        words[(offset + slot) * wordsPerSlot] = values[slot] ?? 0;
+      }
     },
 
     clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),
