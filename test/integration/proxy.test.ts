@@ -211,7 +211,8 @@ test('a denied client is reset and no backend sees it', async () => {
   const before = await listenerStatus('web4');
   const connections = a.output().split('connection').length;
   const { code, body } = await fabric.curl('--interface', denied4, ...url('web.example'));
-  expect([52, 56]).toContain(code);
+  // Reset while curl still looks at the finished connect, while it sends, or while it reads.
+  expect([7, 52, 55, 56]).toContain(code);
   expect(body).toBe('');
   expect(await raw('GET / HTTP/1.1\r\nHost: web.example\r\n\r\n', denied4)).toBe('!ECONNRESET');
   await new Promise((resolve) => setTimeout(resolve, 200));
@@ -372,10 +373,10 @@ test('100-continue reaches the backend, and its refusal the client', async () =>
 
 test('an early answer is whole, and the upload that still comes is not reset', async () => {
   const script = `
-    const s = require('net').connect(80, '${vip4}', () => {
+    const s = require('net').connect({ host: '${vip4}', port: 80, allowHalfOpen: true }, () => {
       s.write('POST /early HTTP/1.1\\r\\nHost: web.example\\r\\nContent-Length: 1000000\\r\\n\\r\\n');
       let left = 10;
-      const timer = setInterval(() => { s.write(Buffer.alloc(100000)); if (--left === 0) clearInterval(timer); }, 50);
+      const timer = setInterval(() => { s.write(Buffer.alloc(100000)); if (--left === 0) { clearInterval(timer); s.end(); } }, 50);
     });
     s.pipe(process.stdout); s.on('error', (e) => process.stdout.write('!' + e.code));`;
   const answer = (await fabric.client([process.execPath, '-e', script])).stdout.toString();
