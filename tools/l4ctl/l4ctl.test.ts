@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
@@ -246,6 +250,25 @@ test('diff, apply, export and undo', async () => {
     err: expect.stringContaining('nothing is left to undo'),
   });
   expect((await l4ctl('reconcile')).out).toBe('nothing differed\n');
+});
+
+test('the program itself reads from a pipe, and ends with the exit code told', async () => {
+  await addWeb();
+  const main = fileURLToPath(new URL('./main.ts', import.meta.url));
+  const shell = async (script: string) => {
+    const child = spawn('sh', ['-c', script, process.execPath, main], {
+      env: { ...process.env, L4D_RUN_DIR: folder },
+    });
+    const ended = once(child, 'close');
+    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    const [code] = await ended;
+    return { out, err, code };
+  };
+  expect(await shell('"$0" "$1" export | (sleep 0.3; cat) | "$0" "$1" diff -f -')).toMatchObject({
+    out: 'no changes\n',
+    err: '',
+  });
+  expect(await shell('"$0" "$1" --run-dir /nowhere status')).toMatchObject({ code: 69, out: '' });
 });
 
 test('a file that is refused is told with line and column, also without a daemon', async () => {

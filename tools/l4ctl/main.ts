@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { Env } from './env.ts';
 import { runL4ctl } from './program.ts';
@@ -7,12 +7,12 @@ import { runL4ctl } from './program.ts';
 const timeoutMs = 60_000;
 
 const env: Env = {
-  stdout: (text) => process.stdout.write(text),
-  stderr: (text) => process.stderr.write(text),
+  stdout: (output) => process.stdout.write(output),
+  stderr: (output) => process.stderr.write(output),
   variables: process.env,
   request: (socketPath, method, path, body, headers) =>
     requestJson(socketPath, method, path, body, timeoutMs, headers),
-  stdin: async () => readFileSync(0, 'utf8'),
+  stdin: () => text(process.stdin),
   now: Date.now,
 };
 

@@ -1,13 +1,16 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend } from './desired/backend.ts';
-import { backendPool, backendPort, type Vip } from './desired/vip.ts';
+import { backendPool, backendPort, encodeVip, type Vip } from './desired/vip.ts';
 import { type DesiredState, encodeDesiredState, type JsonObject } from './desired-state.ts';
 import type { ChangeView } from './status.ts';
 
 /** The differences between two desired states, one VIP, backend, peer or the host each. */
 export function diffDesired(before: DesiredState, after: DesiredState): ChangeView[] {
-  const from = parts(before);
-  const to = parts(after);
+  // VIPs that an edit did not touch are the same values: no need to look inside.
+  const untouched = new Set(after.vips);
+  const shared = new Set(before.vips.filter((vip) => untouched.has(vip)));
+  const from = parts(before, shared);
+  const to = parts(after, shared);
   const changes: ChangeView[] = [];
   for (const [subject, value] of from) {
     if (!to.has(subject)) changes.push({ action: 'remove', subject, fields: [] });
@@ -34,12 +37,13 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
   });
 }
 
-function parts(state: DesiredState): Map<string, JsonObject> {
-  const encoded = encodeDesiredState(state) as { host: JsonObject; peers: JsonObject[]; vips: JsonObject[] };
+function parts(state: DesiredState, leftOut: ReadonlySet<Vip>): Map<string, JsonObject> {
+  const encoded = encodeDesiredState({ ...state, vips: [] }) as { host: JsonObject; peers: JsonObject[] };
   const found = new Map<string, JsonObject>([['host', encoded.host]]);
   for (const peer of encoded.peers) found.set(`peer ${peer.address}`, peer);
-  for (const [index, vip] of state.vips.entries()) {
-    const { backends, ...fields } = encoded.vips[index] as JsonObject & { backends: JsonObject[] };
+  for (const vip of state.vips) {
+    if (leftOut.has(vip)) continue;
+    const { backends, ...fields } = encodeVip(vip) as JsonObject & { backends: JsonObject[] };
     found.set(`vip ${vip.name}`, fields);
     for (const [place, backend] of vip.backends.entries()) {
       found.set(`backend ${backendText(vip, backend)} of ${vip.name}`, backends[place] ?? {});

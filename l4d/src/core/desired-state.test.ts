@@ -32,7 +32,7 @@ function problems(json: unknown): string[] {
 
 test('what is left out is filled in', () => {
   const state = parsed({ version: 1, vips: [vip, { ...vip, protocol: 'udp' }] });
-  expect(state.host).toEqual({ interface: 'auto', xdpMode: 'auto', nextHops: {}, draining: false });
+  expect(state.host).toMatchObject({ interface: 'auto', xdpMode: 'auto', nextHops: {}, draining: false });
   expect(state.vips[0]).toMatchObject({
     name: '203.0.113.10-80-tcp',
     policy: 'forward',

@@ -9,15 +9,17 @@ import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { z } from 'zod';
 import { decodeWith } from './desired/decode.ts';
 import { hostSchema } from './desired/host.ts';
+import type { JsonObject } from './desired/json.ts';
 import { peerSchema } from './desired/peer.ts';
 import { type PathProblem, showValue } from './desired/problem.ts';
 import { checkRules } from './desired/rules.ts';
 import { list } from './desired/scalars.ts';
-import { completeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
+import { completeVip, encodeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
 
 export type { Backend } from './desired/backend.ts';
 export type { Check, StatusRange } from './desired/check.ts';
 export type { Host } from './desired/host.ts';
+export type { JsonObject } from './desired/json.ts';
 export type { Peer } from './desired/peer.ts';
 export type { Access, MinHealthy, Route, Vip } from './desired/vip.ts';
 
@@ -67,12 +69,7 @@ export function checkDesiredState(state: DesiredState): Result<DesiredState, Pat
 
 /** The JSON value of a state; parseDesiredState reads it back as the same. */
 export function encodeDesiredState(state: DesiredState): JsonObject {
-  return z.encode(desiredStateSchema, { ...state, vips: [...state.vips] });
-}
-
-/** A JSON object. */
-export interface JsonObject {
-  readonly [key: string]: unknown;
+  return { ...z.encode(desiredStateSchema, { ...state, vips: [] }), vips: state.vips.map(encodeVip) };
 }
 
 /** JSON Schema (2020-12) of the document. */

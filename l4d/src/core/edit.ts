@@ -12,7 +12,7 @@ import { parseEndpoint } from './desired/endpoint.ts';
 import { hostSchema } from './desired/host.ts';
 import { type Peer, peerSchema } from './desired/peer.ts';
 import { didYouMean, formatPath, type PathProblem, type PathSegment, problemAt } from './desired/problem.ts';
-import { backendPort, completeVip, type Vip, vipSchema } from './desired/vip.ts';
+import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
 import { checkDesiredState, type DesiredState, type JsonObject } from './desired-state.ts';
 
 /** A new state, or what is wrong with the edit. */
@@ -95,7 +95,7 @@ export function changeVip(state: DesiredState, name: string, patch: unknown): Ed
   const found = findVip(state, name);
   if (!found.ok) return found;
   const { vip, index } = found.value;
-  const merged = merge(z.encode(vipSchema, vip), patch);
+  const merged = merge(encodeVip(vip), patch);
   if (!merged.ok) return merged;
   const declared = decodeWith(vipSchema, merged.value);
   if (!declared.ok) return declared;

@@ -43,7 +43,11 @@ export function text(noun: string, pattern: RegExp, allowed: string) {
 
 /** A list; `what` names its elements. */
 export function list<Element extends z.ZodType>(element: Element, what: string) {
-  return z.array(element, { error: notA('a list', `a list of ${what}`) });
+  const error = ({ input }: RawIssue) =>
+    input === undefined
+      ? `is missing (needed: a list of ${what})`
+      : `${showValue(input)} is not a list (allowed: a list of ${what})`;
+  return z.array(element, { error });
 }
 
 /** The typed side of a codec. It refuses undefined, so that encoding leaves an absent field absent. */

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { type Check, checkSchema } from './check.ts';
+import type { JsonObject } from './json.ts';
 import {
   choice,
   durationText,
@@ -135,6 +136,18 @@ export function completeVip(declared: DeclaredVip, previous?: Vip): Vip {
     check: declared.check ?? defaultCheck(declared.protocol),
     ...l7,
   };
+}
+
+// VIPs are immutable and edits keep those that they do not touch, so one edit encodes one VIP.
+const encodedVips = new WeakMap<Vip, JsonObject>();
+
+/** The JSON value of a VIP. Treat it as immutable: it is kept and given again. */
+export function encodeVip(vip: Vip): JsonObject {
+  const known = encodedVips.get(vip);
+  if (known !== undefined) return known;
+  const encoded = z.encode(vipSchema, vip);
+  encodedVips.set(vip, encoded);
+  return encoded;
 }
 
 /** The check of a VIP that declares none. */

@@ -3,6 +3,7 @@ import type { Result } from '@l4d/kit/result.ts';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { ControlPort } from '../../core/control-port.ts';
+import { encodeVip } from '../../core/desired/vip.ts';
 import {
   type DesiredState,
   encodeDesiredState,
@@ -89,8 +90,9 @@ function vipRoutes(app: Hono, port: ControlPort): void {
   app.get('/v1/vips/:name', async (context) => {
     const found = edit.findVip(port.desired().state, context.req.param('name'));
     if (!found.ok) return missing(found.error);
-    const { revision, vips } = await vipViews(port);
-    return Response.json({ revision, ...vips[found.value.index] });
+    const { vip } = found.value;
+    const status = (await port.status()).vips.find((running) => running.name === vip.name);
+    return Response.json({ revision: port.desired().revision, vip: encodeVip(vip), status });
   });
   app.patch('/v1/vips/:name', (context) => {
     const name = context.req.param('name');
@@ -237,9 +239,8 @@ function vipGone(port: ControlPort, name: string, address?: string): Response | 
 async function vipViews(port: ControlPort): Promise<{ revision: number; vips: JsonObject[] }> {
   const { revision, state } = port.desired();
   const running = new Map((await port.status()).vips.map((vip) => [vip.name, vip]));
-  const declared = encodeDesiredState(state).vips as JsonObject[];
   return {
     revision,
-    vips: declared.map((vip, index) => ({ vip, status: running.get(state.vips[index]?.name ?? '') })),
+    vips: state.vips.map((vip) => ({ vip: encodeVip(vip), status: running.get(vip.name) })),
   };
 }

@@ -1,0 +1,4 @@
+/** A JSON object. */
+export interface JsonObject {
+  readonly [key: string]: unknown;
+}
