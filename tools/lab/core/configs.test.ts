@@ -1,3 +1,4 @@
+import { parseConfigText } from '@l4d/l4d/io/config-file.ts';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { twoTor } from '../topologies/two-tor.ts';
@@ -66,5 +67,10 @@ describe('starterConfig', () => {
     };
     expect(vips.map(({ name }) => name)).toEqual(['web', 'web-ipv6', 'app', 'app-ipv6']);
     expect(vips[1]?.backends.map(({ address }) => address)).toEqual(['fd77::21', 'fd77::22', 'fd77::23']);
+  });
+
+  it.each([[[]], [twoTor.vips]])('is a configuration that l4d accepts', (vips) => {
+    const text = starterConfig(twoTor, host, { interfaceName: 'eth0', vips });
+    expect(parseConfigText(text, 'l4d.yaml')).toMatchObject({ ok: true });
   });
 });

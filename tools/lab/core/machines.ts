@@ -13,10 +13,14 @@ export interface Machines {
 /** One virtual machine. */
 export interface Machine {
   readonly name: string;
-  /** Also the name of the script in tools/provision that sets it up. */
   readonly role: Host['role'];
+  /** Name of the script in tools/provision that sets it up. */
+  readonly script: string;
+  /** MiB. */
+  readonly memory: number;
+  readonly cpus: number;
   readonly links: readonly MachineLink[];
-  /** Text files by absolute path, put in place before the role's script runs. */
+  /** Text files by absolute path; the role's script puts them in place. */
   readonly files: Readonly<Record<string, string>>;
 }
 
@@ -31,6 +35,14 @@ export interface MachineLink {
 /** Where a machine's network script lies. */
 export const networkScriptPath = '/etc/l4d-lab/network.sh';
 
+const hardware: Readonly<Record<Host['role'], Pick<Machine, 'script' | 'memory' | 'cpus'>>> = {
+  client: { script: 'client.sh', memory: 512, cpus: 1 },
+  router: { script: 'tor.sh', memory: 512, cpus: 1 },
+  // Compiling the programs and two Node processes beside the daemon want some room.
+  l4d: { script: 'l4d-host.sh', memory: 2048, cpus: 2 },
+  backend: { script: 'backend.sh', memory: 512, cpus: 1 },
+};
+
 /** The machines of a topology; their configurations are those of the namespace lab. */
 export function machinesOf(topology: Topology): Machines {
   const machines = topology.hosts.map((host, hostIndex) => {
@@ -38,6 +50,7 @@ export function machinesOf(topology: Topology): Machines {
     return {
       name: host.name,
       role: host.role,
+      ...hardware[host.role],
       links: interfaces.map((each, index) => ({
         interface: each.name,
         segment: each.segment,
