@@ -1,0 +1,71 @@
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { expect, test } from 'vitest';
+import { beginTunnel } from './tunnel.ts';
+
+/** Both ends of a TCP connection over loopback. */
+async function socketPair(): Promise<[Socket, Socket]> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const far = connect({
+    port: (server.address() as AddressInfo).port,
+    host: '127.0.0.1',
+    allowHalfOpen: true,
+  });
+  const [near] = (await once(server, 'connection')) as [Socket];
+  server.close();
+  return [near, far];
+}
+
+async function tunnel(idleMs: number) {
+  const [nearClient, client] = await socketPair();
+  const [nearBackend, backend] = await socketPair();
+  const rawHeaders = ['Upgrade', 'websocket', 'Connection', 'Upgrade', 'X-A', 'b'];
+  beginTunnel(
+    {
+      client: nearClient,
+      clientHead: Buffer.from('early '),
+      answer: { rawHeaders } as IncomingMessage,
+      backend: nearBackend,
+      backendHead: Buffer.from('welcome '),
+    },
+    idleMs,
+  );
+  const texts = { client: '', backend: '' };
+  client.on('data', (chunk) => {
+    texts.client += chunk;
+  });
+  backend.on('data', (chunk) => {
+    texts.backend += chunk;
+  });
+  return { client, backend, texts };
+}
+
+test('passes the answer, what came early, and both directions, each to its own end', async () => {
+  const { client, backend, texts } = await tunnel(5000);
+  client.end('question');
+  await once(backend, 'end');
+  expect(texts.backend).toBe('early question');
+  backend.end('answer');
+  await once(client, 'end');
+  expect(texts.client).toBe(
+    'HTTP/1.1 101 Switching Protocols\r\nX-A: b\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome answer',
+  );
+});
+
+test('closes after silence of both, not of one', async () => {
+  const { client, backend } = await tunnel(300);
+  const began = performance.now();
+  const talk = setInterval(() => backend.write('.'), 100);
+  setTimeout(() => clearInterval(talk), 700);
+  await once(client, 'end');
+  expect(performance.now() - began).toBeGreaterThan(850);
+  expect(performance.now() - began).toBeLessThan(2500);
+});
+
+test('the death of one side ends the other', async () => {
+  const { client, backend } = await tunnel(5000);
+  client.resetAndDestroy();
+  await once(backend, 'end');
+});
