@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -92,10 +94,42 @@ test.each<[string, (path: string) => Promise<void>, RegExp]>([
     { path: join(folder, '2.json.corrupt'), reason: expect.stringMatching(reason) },
   ]);
   expect(opened.store.current()).toMatchObject({ revision: 1, state: stateWith(80) });
-  const next = await opened.store.replace(stateWith(82));
+  const again = await openStateStore({ folder });
+  expect(again.setAside).toEqual([]);
+  const next = await again.store.replace(stateWith(82));
   expect(next.ok && next.value.revision).toBe(3);
   expect((await readdir(folder)).sort()).toEqual(['1.json', '2.json.corrupt', '3.json']);
 });
+
+test('a writer that is killed at any moment leaves what it had told as stored, and nothing broken', async () => {
+  const script = `
+    import { openStateStore } from ${JSON.stringify(new URL('./state-store.ts', import.meta.url).href)};
+    const { store } = await openStateStore({ folder: ${JSON.stringify(folder)}, keep: 3 });
+    for (;;) {
+      const stored = await store.replace(store.current().state);
+      process.stdout.write(stored.value.revision + '\\n');
+    }`;
+  let last = 0;
+  for (let round = 0; round < 6; round++) {
+    const writer = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let told = '';
+    writer.stdout.on('data', (chunk: Buffer) => {
+      told += chunk.toString();
+    });
+    await once(writer.stdout, 'data');
+    await new Promise((resolve) => setTimeout(resolve, 3 + round * 7));
+    writer.kill('SIGKILL');
+    await once(writer, 'close');
+    last = Number(told.trimEnd().split('\n').at(-1));
+    const opened = await openStateStore({ folder });
+    expect(opened.setAside).toEqual([]);
+    // One more may be stored than was told: the kill came between the two.
+    expect(opened.store.current().revision - last).toBeOneOf([0, 1]);
+  }
+  expect(last).toBeGreaterThan(6);
+}, 30_000);
 
 test('what a crash leaves half written beside the files is ignored', async () => {
   const store = await open();

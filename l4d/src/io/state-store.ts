@@ -167,7 +167,9 @@ async function loadAll(folder: string): Promise<Loaded> {
     const revision = revisionFile.exec(name)?.[1];
     if (revision === undefined) continue;
     const path = join(folder, name);
-    const read = decodeRevision(await readFile(path, 'utf8'), Number(revision));
+    const text = await readUnlessGone(path);
+    if (text === undefined) continue;
+    const read = decodeRevision(text, Number(revision));
     if (read.ok) revisions.push(read.value);
     else {
       await rename(path, `${path}.corrupt`);
@@ -175,6 +177,16 @@ async function loadAll(folder: string): Promise<Loaded> {
     }
   }
   return { revisions: revisions.sort((a, b) => a.revision - b.revision), setAside, highest };
+}
+
+/** The text of a file, or undefined when a running daemon has pruned it meanwhile. */
+async function readUnlessGone(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 function encodeRevision(stored: StoredRevision): string {
