@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { type Fields, given, parseBackendArgument, parseNumberArgument } from './arguments.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
@@ -35,7 +35,10 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
   backend
     .command('drain <vip> <address>')
     .description('give a backend no new flows; it keeps those that it has')
-    .action((name: string, address: string) => change(name, address, { drain: true }, 'drains'));
+    .option('--timeout <time>', 'end the drain after so long: flows that are left are re-picked')
+    .action((name: string, address: string, { timeout }: { readonly timeout?: string }) =>
+      change(name, address, given({ drain: true, drainTimeout: timeout }), 'drains'),
+    );
   backend
     .command('undrain <vip> <address>')
     .description('give a backend new flows again')

@@ -142,8 +142,12 @@ test('backends: add, weight, drain, undrain, ls, rm', async () => {
   expect((await l4ctl('backend weight web 10.0.0.23 9')).out).toBe(
     'backend 10.0.0.23 of web has weight 9 (revision 3)\n',
   );
-  await l4ctl('backend drain web 10.0.0.23');
-  expect(port.desired().state.vips[0]?.backends[2]).toMatchObject({ weight: 9, drain: true });
+  await l4ctl('backend drain web 10.0.0.23 --timeout 5m');
+  expect(port.desired().state.vips[0]?.backends[2]).toMatchObject({
+    weight: 9,
+    drain: true,
+    drainTimeout: 300_000,
+  });
   expect((await l4ctl('backend ls web')).out).toMatch(/-> 10\.0\.0\.23 +9 +drained/);
   await l4ctl('backend undrain web 10.0.0.23');
   expect(port.desired().state.vips[0]?.backends[2]?.drain).toBe(false);

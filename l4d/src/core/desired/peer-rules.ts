@@ -1,0 +1,69 @@
+import { type Duration, formatDuration } from '@l4d/kit/duration.ts';
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { duplicates } from './duplicates.ts';
+import type { Host } from './host.ts';
+import type { Peer } from './peer.ts';
+import { type PathProblem, type PathSegment, problemAt } from './problem.ts';
+
+/** The rules of the BGP neighbours, and of the identity that the host needs for them. */
+export function checkPeers(state: { readonly host: Host; readonly peers: readonly Peer[] }): PathProblem[] {
+  const problems = duplicates(
+    state.peers,
+    (peer) => formatIpAddress(peer.address),
+    (peer, first) =>
+      problemAt(
+        [...first.at, 'address'],
+        `${formatIpAddress(peer.address)} is already peers[${first.index}]`,
+      ),
+    'peers',
+  );
+  const bgp = state.host.bgp;
+  if (state.peers.length > 0 && bgp === undefined) {
+    problems.push(
+      problemAt(
+        ['peers'],
+        'are declared, but this host has no BGP identity',
+        'declare host.bgp: { as, routerId }',
+      ),
+    );
+  }
+  if (bgp?.routerId.bytes.every((byte) => byte === 0)) {
+    // RFC 6286 section 2.1: the BGP identifier is not zero.
+    problems.push(
+      problemAt(['host', 'bgp', 'routerId'], '0.0.0.0 is not a router id (allowed: any other IPv4 form)'),
+    );
+  }
+  for (const [index, peer] of state.peers.entries()) {
+    const at = ['peers', index];
+    if (peer.mode === 'passive' && bgp?.listen === false) {
+      problems.push(
+        problemAt(
+          [...at, 'mode'],
+          'passive waits for the peer, but host.bgp.listen is false',
+          'set host.bgp.listen: true',
+        ),
+      );
+    }
+    if (peer.localAddress !== undefined && peer.localAddress.family !== peer.address.family) {
+      problems.push(
+        problemAt(
+          [...at, 'localAddress'],
+          `is IPv${peer.localAddress.family}, the peer is IPv${peer.address.family}`,
+        ),
+      );
+    }
+    if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
+      problems.push(
+        problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
+      );
+    }
+    problems.push(...checkHoldTime(peer.holdTime, [...at, 'holdTime']));
+  }
+  return problems;
+}
+
+/** RFC 4271 section 4.2: the hold time is carried in whole seconds. */
+function checkHoldTime(holdTime: Duration, at: readonly PathSegment[]): PathProblem[] {
+  if (holdTime % 1000 === 0) return [];
+  return [problemAt(at, `${formatDuration(holdTime)} is not a hold time (allowed: whole seconds from 3s)`)];
+}
