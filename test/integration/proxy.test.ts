@@ -307,6 +307,26 @@ test('CONNECT is refused; an oversized head is 431', async () => {
   );
 });
 
+test('clients that reset at a bad moment do no harm', async () => {
+  const { pid } = await fabric.proxy.status();
+  const script = `
+    const heads = ['CONNECT a:80 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n', 'GET /ws HTTP/1.1\\r\\nHost: web.example\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n',
+      'GET /big HTTP/1.1\\r\\nHost: web.example\\r\\n\\r\\n', 'POST /up HTTP/1.1\\r\\nHost: web.example\\r\\nContent-Length: 9\\r\\n\\r\\nx', '\\0'];
+    for (let i = 0; i < 100; i++) {
+      const s = require('net').connect(80, '${vip4}', () => {
+        s.write(heads[i % heads.length]);
+        setTimeout(() => s.resetAndDestroy(), i / 10);
+      });
+      s.on('error', () => {});
+    }`;
+  await fabric.client([process.execPath, '-e', script]);
+  expect((await fabric.proxy.status()).pid).toBe(pid);
+  await until(
+    async () => (await listenerStatus('web4')).activeConnections === 0,
+    'no connection is left over',
+  );
+});
+
 test('an answer goes out although what follows its request is not HTTP', async () => {
   const answer = await raw('GET /good HTTP/1.1\r\nHost: web.example\r\n\r\n\0garbage\r\n\r\n');
   expect(answer).toMatch(/"url":"\/good"/);

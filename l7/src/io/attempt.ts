@@ -122,8 +122,10 @@ export function performAttempt(attempt: Attempt): Promise<Outcome> {
       attempt.onInterim(interim.statusCode, interim.headers);
     });
     upstream.once('upgrade', (switched, socket, head) => {
-      if (attempt.onTunnel === undefined)
+      if (settled || attempt.onTunnel === undefined) {
+        socket.destroy();
         return fail({ kind: 'broken', reason: 'unasked switch of protocols' });
+      }
       settle({ kind: 'delivered' });
       attempt.onTunnel(switched, socket, head);
     });

@@ -189,6 +189,8 @@ export function createFront(state: FrontState, log: Logger): Front {
     server.on('checkContinue', (request, response) => exchange(request, response, { expectsContinue: true }));
     server.on('upgrade', onTunnelRequest);
     server.on('connect', (_request, socket) => {
+      // Node has let go of this connection: an error without a listener would end the process.
+      socket.on('error', () => socket.destroy());
       const connection = connections.get(socket);
       if (connection !== undefined) connection.counters.requests += 1;
       refuseConnection(socket, refusal(405, 'this is no forward proxy'));
@@ -219,6 +221,7 @@ export function createFront(state: FrontState, log: Logger): Front {
 }
 
 function reject(socket: Socket): false {
+  socket.on('error', () => undefined);
   socket.resetAndDestroy();
   return false;
 }
