@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseKernelRoutes } from './kernel-routes.ts';
 import { formatStatus, parseAddresses, parseNeighbours } from './lab-status.ts';
+import { programName } from './program-name.ts';
 
 describe('parseKernelRoutes', () => {
   it('reads single, multipath and other-family next hops', () => {
@@ -64,5 +65,18 @@ describe('status', () => {
         '  bgp   10.77.0.11 AS 65011 ipv4 Established, 2 prefixes received\n',
     );
     expect(parseNeighbours('ipv6', {})).toEqual([]);
+  });
+});
+
+describe('programName', () => {
+  it.each([
+    ['bgpd', ['/usr/lib/frr/bgpd', '--daemon'], 'bgpd'],
+    ['MainThread', ['/r/bin/node', '/r/announcer/bin/../src/main.ts', 'run'], 'announcer'],
+    ['MainThread', ['node', '--inspect', '/r/tools/l4ctl/main.ts'], 'l4ctl'],
+    ['MainThread', ['node', 'server.js'], 'server.js'],
+    ['MainThread', ['node'], 'MainThread'],
+    ['kworker', [''], 'kworker'],
+  ])('%s %j is %s', (thread, commandLine, name) => {
+    expect(programName(thread, commandLine)).toBe(name);
   });
 });

@@ -41,6 +41,7 @@ ${temporary.join('\n')}
   sendfile on;
   tcp_nopush on;
   keepalive_requests 1000000;
+  client_max_body_size 0;
   map $arg_rate $slow_rate { default $arg_rate; "" 51k; }
   server {
 ${listens.join('\n')}

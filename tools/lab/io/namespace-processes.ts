@@ -1,11 +1,12 @@
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
+import { programName } from '../core/program-name.ts';
 
 /** A process that lives in a network namespace. */
 export interface NamespaceProcess {
   readonly pid: number;
-  /** Its name, as the kernel has it (at most 15 characters). */
+  /** Its program; see programName. */
   readonly name: string;
   /** Path of the namespace it is in. */
   readonly namespace: string;
@@ -25,7 +26,9 @@ export async function processesIn(namespaces: readonly string[]): Promise<Namesp
       try {
         const namespace = byLink.get(await readlink(`/proc/${pid}/ns/net`));
         if (namespace === undefined || Number(pid) === process.pid) return [];
-        return [{ pid: Number(pid), name: (await readFile(`/proc/${pid}/comm`, 'utf8')).trim(), namespace }];
+        const thread = (await readFile(`/proc/${pid}/comm`, 'utf8')).trim();
+        const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8')).split('\0');
+        return [{ pid: Number(pid), name: programName(thread, words), namespace }];
       } catch {
         // It has ended meanwhile.
         return [];
