@@ -1,4 +1,7 @@
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { closeFd, constant, receive, setSocketOption, shutdown } from '@l4d/kit/ffi/libc.ts';
+import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { timeoutReason } from '../../core/health/reason.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { openCheckSocket, whenConnected } from './check-socket.ts';
@@ -6,12 +9,19 @@ import { openCheckSocket, whenConnected } from './check-socket.ts';
 /** struct linger { l_onoff = 1, l_linger = 0 }: close sends RST. */
 const resetOnClose = new Uint8Array(Int32Array.of(1, 0).buffer);
 
+/** Where banners go that nobody wants; one for all, as nothing is kept in it. */
+const scratch = new Uint8Array(4096);
+/** Longest time that a connection which has ended by FIN is kept open for the other side's FIN. */
+const finWithin = Milliseconds(500);
+
 /** Good when the connection is accepted. It is ended by FIN, or by RST when the target says so. */
 export function checkTcp(run: CheckRun, onOutcome: OutcomeHandler): CancelCheck {
-  return connectWithin(run, onOutcome, (fd) => {
-    endConnection(fd, run.target.reset === true);
+  let cancelEnding: CancelCheck | undefined;
+  const cancelConnect = connectWithin(run, onOutcome, (fd) => {
+    cancelEnding = run.target.reset === true ? reset(fd) : finish(fd, run.clock);
     onOutcome(good('connected'));
   });
+  return () => (cancelEnding ?? cancelConnect)();
 }
 
 /**
@@ -62,17 +72,39 @@ export function connectWithin(
   return cancel;
 }
 
-function endConnection(fd: number, reset: boolean): void {
-  try {
-    if (reset) setSocketOption(fd, constant.SOL_SOCKET, constant.SO_LINGER, resetOnClose);
-    else {
-      shutdown(fd, constant.SHUT_WR);
-      // Unread bytes (a banner) would turn the FIN of close into an RST.
-      receive(fd, new Uint8Array(1024), constant.MSG_DONTWAIT);
-    }
-  } catch {
-    // The target reset the connection it had accepted: it was accepted all the same.
-  } finally {
+function reset(fd: number): CancelCheck {
+  setSocketOption(fd, constant.SOL_SOCKET, constant.SO_LINGER, resetOnClose);
+  closeFd(fd);
+  return () => {};
+}
+
+/**
+ * Sends FIN and reads to the other side's: a descriptor closed while a banner is unread, or still on
+ * its way, would answer it with RST.
+ */
+function finish(fd: number, clock: Clock): CancelCheck {
+  let closed = false;
+  const close = () => {
+    if (closed) return;
+    closed = true;
+    timer.cancel();
+    stopWatching();
     closeFd(fd);
+  };
+  const timer = clock.after(finWithin, close);
+  const stopWatching = watchSocket(fd, 'readable', () => {
+    try {
+      if (receive(fd, scratch, constant.MSG_DONTWAIT) === 0) close();
+    } catch {
+      // The target reset the connection that it had accepted: it was accepted all the same.
+      close();
+    }
+  });
+  try {
+    shutdown(fd, constant.SHUT_WR);
+  } catch {
+    // Reset before we could end it.
+    close();
   }
+  return close;
 }
