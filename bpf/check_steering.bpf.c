@@ -19,7 +19,7 @@ int check_steering(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	backend = bpf_map_lookup_elem(&backends, &index);
 	/* Sent elsewhere, the check would tell the health of something else. */
-	if (!backend || backend->vip_id == 0)
+	if (!backend || backend->vip_id == 0 || !(*(__u32 *)backend->mac | *(__u16 *)(backend->mac + 4)))
 		return TC_ACT_SHOT;
 	if (bpf_skb_store_bytes(skb, 0, backend->mac, ETH_ALEN, 0))
 		return TC_ACT_SHOT;

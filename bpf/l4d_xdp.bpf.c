@@ -44,7 +44,8 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 		return finish(DROP_MALFORMED, XDP_DROP);
 	chosen = select_backend(tuple, vip, !is_quote);
 	if (chosen.kind == SELECT_FORWARD && chosen.backend)
-		return forward(data, vip, &chosen, end - data, is_quote ? TX_ICMP_ERROR : TX_FORWARD);
+		return forward(data, vip, &chosen, bpf_xdp_get_buff_len(context),
+			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);
 	if (chosen.kind == SELECT_RESET && !is_quote)
 		return tuple->is_ipv6 ? reset_flow6(context, network_offset) :
 					reset_flow4(context, network_offset);
@@ -100,7 +101,9 @@ static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_of
 	    icmp->type != ICMP_PARAMETERPROB)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	inner = (void *)(icmp + 1);
-	if ((void *)(inner + 1) > end || inner->ihl < 5)
+	/* Only a first fragment has ports where they are looked for. */
+	if ((void *)(inner + 1) > end || inner->version != 4 || inner->ihl < 5 ||
+	    (inner->frag_off & bpf_htons(IP_OFFSET_MASK)))
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	quoted.client[0] = inner->saddr;
 	quoted.vip[0] = inner->daddr;
@@ -134,7 +137,7 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 	if (icmp->type & ICMPV6_INFOMSG_MASK)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	inner = (void *)(icmp + 1);
-	if ((void *)(inner + 1) > end)
+	if ((void *)(inner + 1) > end || inner->version != 6)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	__builtin_memcpy(quoted.client, &inner->saddr, 16);
 	__builtin_memcpy(quoted.vip, &inner->daddr, 16);

@@ -21,6 +21,9 @@ static __always_inline int reply_to_echo4(struct ethhdr *ethernet, struct iphdr 
 	old_word = *type_and_code;
 	icmp->type = ICMP_ECHOREPLY;
 	icmp->checksum = replace_in_checksum(icmp->checksum, old_word, *type_and_code);
+	/* A reply of zeros alone sums to 0, not to 0xffff as receivers ask; the two are equal otherwise. */
+	if (icmp->checksum == 0)
+		icmp->checksum = 0xffff;
 	swap_ethernet(ethernet);
 	return finish(TX_ECHO, XDP_TX);
 }

@@ -75,6 +75,15 @@ struct backend {
 /* Flow age is kept in ticks of 2^30 ns (1.07 s): a shift instead of a division per packet. */
 #define FLOW_TICK_SHIFT 30
 
+/*
+ * Two slots of Maglev tables: backend indices. The kernel rounds an array's elements up to 8 bytes,
+ * so pairs lie without gaps in the memory that the daemon maps, and slot n is its n-th word.
+ */
+#define SLOTS_PER_PAIR 2
+struct slot_pair {
+	__u32 slot[SLOTS_PER_PAIR];
+};
+
 struct flow4_key {
 	__be32 client;
 	__u32 vip_id;

@@ -26,13 +26,13 @@ struct {
 	__uint(max_entries, MAX_VIPS);
 } vips6 SEC(".maps");
 
-/* Backend indices of all Maglev tables, side by side; the daemon writes it through mmap. */
+/* All Maglev tables, side by side; the daemon writes it through mmap. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, __u32);
-	__uint(max_entries, MAX_MAGLEV_SLOTS);
+	__type(value, struct slot_pair);
+	__uint(max_entries, MAX_MAGLEV_SLOTS / SLOTS_PER_PAIR);
 } maglev_slots SEC(".maps");
 
 struct {

@@ -19,6 +19,7 @@
 #define MAX_EXTENSION_HEADERS 4
 
 #define IP_FRAGMENT_MASK 0x3fff /* more-fragments bit and offset */
+#define IP_OFFSET_MASK 0x1fff
 
 /* <linux/icmp.h> needs headers of user space that the bpf target has not. */
 #define ICMP_ECHOREPLY 0
@@ -157,6 +158,8 @@ static __always_inline enum parse_result parse_ipv6(struct ipv6hdr *ip, void *en
 	__builtin_memcpy(tuple->vip, &ip->daddr, 16);
 	tuple->is_ipv6 = 1;
 	tuple->protocol = ip->nexthdr;
+	if (ip->version != 6)
+		return PARSE_SHORT;
 	if (is_extension_header(tuple->protocol)) {
 #pragma unroll
 		for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {

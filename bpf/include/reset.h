@@ -41,7 +41,7 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	struct iphdr *ip = data + network_offset;
 	struct tcphdr *tcp = (void *)(ip + 1);
 	struct tcphdr *old_tcp;
-	__u32 header_length, total_length, tcp_length;
+	__u32 header_length, total_length, tcp_length, frame_length, reset_length;
 	struct iphdr header = {};
 
 	if ((void *)(tcp + 1) > end)
@@ -52,7 +52,10 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	if (header_length < sizeof(*ip) || (void *)(old_tcp + 1) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	tcp_length = old_tcp->doff * 4;
-	if (tcp_length < sizeof(*tcp) || total_length < header_length + tcp_length)
+	/* The frame may go on behind data_end, in further buffers. */
+	frame_length = bpf_xdp_get_buff_len(context);
+	if (tcp_length < sizeof(*tcp) || total_length < header_length + tcp_length ||
+	    network_offset + total_length > frame_length)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (old_tcp->rst)
 		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
@@ -73,7 +76,8 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	make_reset(tcp, total_length - header_length - tcp_length,
 		   sum_words(&ip->saddr, 4) + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(*tcp)));
 	swap_ethernet(data);
-	if (bpf_xdp_adjust_tail(context, (long)(tcp + 1) - (long)end))
+	reset_length = network_offset + sizeof(*ip) + sizeof(*tcp);
+	if (bpf_xdp_adjust_tail(context, (int)reset_length - (int)frame_length))
 		return finish(DROP_MALFORMED, XDP_DROP);
 	return finish(TX_RESET, XDP_TX);
 }
@@ -86,13 +90,15 @@ static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_off
 	struct ipv6hdr *ip = data + network_offset;
 	struct tcphdr *tcp = (void *)(ip + 1);
 	struct in6_addr client;
-	__u32 payload_length, tcp_length;
+	__u32 payload_length, tcp_length, frame_length, reset_length;
 
 	if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	payload_length = bpf_ntohs(ip->payload_len);
 	tcp_length = tcp->doff * 4;
-	if (tcp_length < sizeof(*tcp) || payload_length < tcp_length)
+	frame_length = bpf_xdp_get_buff_len(context);
+	if (tcp_length < sizeof(*tcp) || payload_length < tcp_length ||
+	    network_offset + sizeof(*ip) + payload_length > frame_length)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (tcp->rst)
 		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
@@ -104,7 +110,8 @@ static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_off
 	make_reset(tcp, payload_length - tcp_length,
 		   sum_words(&ip->saddr, 16) + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(*tcp)));
 	swap_ethernet(data);
-	if (bpf_xdp_adjust_tail(context, (long)(tcp + 1) - (long)end))
+	reset_length = network_offset + sizeof(*ip) + sizeof(*tcp);
+	if (bpf_xdp_adjust_tail(context, (int)reset_length - (int)frame_length))
 		return finish(DROP_MALFORMED, XDP_DROP);
 	return finish(TX_RESET, XDP_TX);
 }

@@ -34,7 +34,7 @@ static __always_inline __u64 mix(__u64 value)
 
 /*
  * The slot of a tuple. It depends on the tuple alone, without a seed, so that every host of the
- * fabric answers alike; l4d/src/core/maglev.ts holds the same function.
+ * fabric answers alike; l4d/src/core/forwarding/flow-slot.ts holds the same function.
  */
 static __always_inline __u32 slot_of(const struct tuple *tuple, __u32 table_size)
 {
@@ -103,7 +103,8 @@ static __always_inline struct selection select_backend(const struct tuple *tuple
 	union flow_key key = {};
 	__u32 tick = bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
 	struct flow *flow, fresh = {};
-	__u32 slot, *entry;
+	struct slot_pair *pair;
+	__u32 slot, pair_index;
 
 	fill_flow_key(&key, tuple, vip->id);
 	if (tuple->is_ipv6)
@@ -111,7 +112,8 @@ static __always_inline struct selection select_backend(const struct tuple *tuple
 	else
 		flow = bpf_map_lookup_elem(&flows4, &key.ipv4);
 	if (flow) {
-		int expired = tick - flow->last_tick > vip->idle_ticks;
+		/* Signed: another CPU may have seen a later tick than this one. */
+		int expired = (__s32)(tick - flow->last_tick) > (__s32)vip->idle_ticks;
 
 		chosen.index = flow->backend;
 		chosen.backend = live_backend(flow->backend, flow->generation);
@@ -133,12 +135,13 @@ static __always_inline struct selection select_backend(const struct tuple *tuple
 		return chosen;
 	}
 	slot = vip->table_offset + slot_of(tuple, vip->table_size);
-	entry = bpf_map_lookup_elem(&maglev_slots, &slot);
-	if (!entry) {
+	pair_index = slot / SLOTS_PER_PAIR;
+	pair = bpf_map_lookup_elem(&maglev_slots, &pair_index);
+	if (!pair) {
 		chosen.kind = SELECT_NONE;
 		return chosen;
 	}
-	chosen.index = *entry;
+	chosen.index = pair->slot[slot % SLOTS_PER_PAIR];
 	chosen.backend = bpf_map_lookup_elem(&backends, &chosen.index);
 	if (!chosen.backend || chosen.backend->vip_id != vip->id) {
 		chosen.kind = SELECT_NONE;

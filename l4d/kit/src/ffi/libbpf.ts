@@ -356,8 +356,12 @@ export interface TestRun {
   readonly nanoseconds: number;
 }
 
-/** Runs a program on a packet in the kernel (BPF_PROG_TEST_RUN). Throws SyscallError. */
-export function testRun(program: number, packet: Uint8Array, repeat = 1): TestRun {
+/**
+ * Runs a program on a packet in the kernel (BPF_PROG_TEST_RUN). `context` is the memory of its
+ * context where the program reads more than the packet, such as a __sk_buff with a mark.
+ * Throws SyscallError.
+ */
+export function testRun(program: number, packet: Uint8Array, repeat = 1, context?: Uint8Array): TestRun {
   const output = Buffer.alloc(packet.length + 512);
   const options = Buffer.alloc(80);
   options.writeBigUInt64LE(80n, 0);
@@ -365,6 +369,10 @@ export function testRun(program: number, packet: Uint8Array, repeat = 1): TestRu
   options.writeBigUInt64LE(BigInt(koffi.address(output)), 16);
   options.writeUInt32LE(packet.length, 24);
   options.writeUInt32LE(output.length, 28);
+  if (context !== undefined) {
+    options.writeBigUInt64LE(BigInt(koffi.address(context)), 32);
+    options.writeUInt32LE(context.length, 48);
+  }
   options.writeInt32LE(repeat, 60);
   checkErrno('bpf_prog_test_run', bpf().testRun(program, options));
   return {

@@ -1,0 +1,85 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { echoFixtures } from './fixtures/echo.ts';
+import { flowFixtures } from './fixtures/flows.ts';
+import { forwardFixtures } from './fixtures/forward.ts';
+import { resetFixtures } from './fixtures/reset.ts';
+import { checksumHolds, internetChecksum } from './testing/checksum.ts';
+import { verifiedChecksums } from './testing/verify-checksums.ts';
+
+/** The measure that the fixtures are held against, held against others. */
+
+describe('internetChecksum', () => {
+  it('agrees with the example of RFC 1071 section 3', () => {
+    const data = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
+    expect(internetChecksum(data)).toBe(0xffff - 0xddf2);
+  });
+
+  it('tells zeros and all-ones apart', () => {
+    expect(internetChecksum(new Uint8Array(8))).toBe(0xffff);
+    expect(internetChecksum(Uint8Array.of(0xff, 0xff))).toBe(0);
+    expect(checksumHolds(new Uint8Array(8))).toBe(false);
+    expect(checksumHolds(Uint8Array.of(1))).toBe(false);
+  });
+});
+
+const expectedFrames = [...echoFixtures, ...resetFixtures, ...forwardFixtures, ...flowFixtures]
+  .flatMap((fixture) => fixture.steps)
+  .filter(
+    (step) => step.kind === 'send' && step.action === 'tx' && ['tx_echo', 'tx_reset'].includes(step.reason),
+  )
+  .flatMap((step) => (step.kind === 'send' && step.out !== undefined ? [step.out] : []));
+
+describe('the fixtures', () => {
+  it('expect answers whose checksums hold', () => {
+    expect(expectedFrames.length).toBeGreaterThan(50);
+    for (const frame of expectedFrames) expect(verifiedChecksums(frame)).toBe(true);
+  });
+
+  const hasTshark = spawnSync('tshark', ['--version']).status === 0;
+  it.skipIf(!hasTshark)('expect answers whose checksums tshark finds right (skipped without tshark)', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'l4d-fixtures-'));
+    try {
+      const file = join(folder, 'answers.pcap');
+      writeFileSync(file, pcap(expectedFrames));
+      const checks = ['ip', 'tcp', 'udp'].flatMap((name) => ['-o', `${name}.check_checksum:TRUE`]);
+      const fields = ['ip', 'tcp', 'icmp', 'icmpv6'].flatMap((name) => ['-e', `${name}.checksum.status`]);
+      const text = execFileSync(
+        'tshark',
+        ['-r', file, ...checks, '-T', 'fields', ...fields, '-E', 'separator=,'],
+        {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'ignore'],
+        },
+      );
+      const lines = text.trimEnd().split('\n');
+      expect(lines).toHaveLength(expectedFrames.length);
+      // 1 is "good"; every frame has a transport checksum and no status but good ones.
+      for (const line of lines) expect(line).toMatch(/^1?,(1,,|,1,|,,1)$/);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+/** A capture file of Ethernet frames (pcap 2.4, little-endian). */
+function pcap(frames: readonly Uint8Array[]): Buffer {
+  const header = Buffer.alloc(24);
+  header.writeUInt32LE(0xa1b2c3d4, 0);
+  header.writeUInt16LE(2, 4);
+  header.writeUInt16LE(4, 6);
+  header.writeUInt32LE(65_535, 16);
+  header.writeUInt32LE(1, 20);
+  return Buffer.concat([
+    header,
+    ...frames.flatMap((frame) => {
+      const record = Buffer.alloc(16);
+      record.writeUInt32LE(frame.length, 8);
+      record.writeUInt32LE(frame.length, 12);
+      return [record, frame];
+    }),
+  ]);
+}

@@ -1,0 +1,117 @@
+import type { Clock } from '@l4d/kit/clock.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
+import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { createForwardingMaps, type MapFds, pinnedMaps } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
+import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
+import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
+import { mac } from './packet.ts';
+
+/** The data plane's own address in tests. */
+export const ownMac = '02:00:00:00:00:01';
+
+/** XDP actions by value (enum xdp_action). */
+export const xdpAction = ['aborted', 'drop', 'pass', 'tx', 'redirect'] as const;
+
+/** What became of a packet. */
+export interface Outcome {
+  readonly action: (typeof xdpAction)[number];
+  readonly packet: Uint8Array;
+  /** The counted reasons that are no notes: exactly one when counting is right. */
+  readonly reasons: readonly string[];
+  /** The notes that were counted. */
+  readonly notes: readonly string[];
+}
+
+/** A loaded data plane. */
+export type TestDataPlane = ReturnType<typeof loadDataPlane>;
+
+/** The slots of replaced tables are free at once: no other processor runs the program. */
+const immediately: Clock = {
+  now: () => 0,
+  after(_delay, action) {
+    action();
+    return { cancel() {} };
+  },
+};
+
+/**
+ * Loads the built l4d_xdp with small maps, unpinned, and fills them through the product's own
+ * forwarding table. `flows` is the size of each flow table.
+ */
+export function loadDataPlane(flows = 1024) {
+  const types = objectTypes('l4d_xdp');
+  const object = libbpf.openObject(objectPath('l4d_xdp'));
+  for (const [name, size] of [
+    ['vips4', 64],
+    ['vips6', 64],
+    ['vip_counters', 33],
+    ['backends', 64],
+    ['backend_counters', 64],
+    ['maglev_slots', 16384],
+    ['flows4', flows],
+    ['flows6', flows],
+  ] as const) {
+    libbpf.setMaxEntries(object, name, size);
+  }
+  const own = types.sections.get('.rodata')?.get('own_mac');
+  if (own === undefined) throw new TypeError('the object has no own_mac');
+  libbpf.setData(object, '.rodata', own.offset, mac(ownMac));
+  libbpf.loadObject(object, 'l4d_xdp');
+  const fds = Object.fromEntries(pinnedMaps.map((name) => [name, libbpf.mapFd(object, name)])) as MapFds;
+  const program = libbpf.programFd(object, 'l4d_xdp');
+  const maps = createForwardingMaps(fds, createMapCodec(types));
+  const flowLayout = structLayout(types, 'flow');
+
+  return {
+    program,
+    fds,
+    maps,
+    forwarding: createForwardingTable(maps, immediately),
+
+    /** Sends one packet through the program. */
+    send(packet: Uint8Array): Outcome {
+      const before = maps.readReasons();
+      const run = libbpf.testRun(program, packet);
+      const after = maps.readReasons();
+      const counted = Object.keys(after).filter((name) => after[name] !== before[name]);
+      return {
+        action: xdpAction[run.action] ?? 'aborted',
+        packet: run.packet,
+        reasons: counted.filter((name) => !name.startsWith('note_')),
+        notes: counted.filter((name) => name.startsWith('note_')),
+      };
+    },
+
+    /** Moves the last packet of every stored flow back by so many ticks (forward when negative). */
+    ageFlows(ticks: number): void {
+      for (const { fd, key, value } of storedFlows()) {
+        const aged = encodeStruct(flowLayout, {
+          backend: readNumber(flowLayout, value, 'backend'),
+          generation: readNumber(flowLayout, value, 'generation'),
+          last_tick: (readNumber(flowLayout, value, 'last_tick') - ticks) >>> 0,
+        });
+        libbpf.updateElement(fd, key, aged);
+      }
+    },
+
+    /** How many flows both tables hold. */
+    flowCount: (): number => storedFlows().length,
+
+    close(): void {
+      libbpf.closeObject(object);
+    },
+  };
+
+  function storedFlows(): Array<{ fd: number; key: Uint8Array; value: Uint8Array }> {
+    const all: Array<{ fd: number; key: Uint8Array; value: Uint8Array }> = [];
+    for (const name of ['flows4', 'flows6'] as const) {
+      const keySize = structLayout(types, name === 'flows4' ? 'flow4_key' : 'flow6_key').size;
+      for (const key of libbpf.mapKeys(fds[name], keySize)) {
+        const value = new Uint8Array(flowLayout.size);
+        if (libbpf.lookupElement(fds[name], key, value)) all.push({ fd: fds[name], key, value });
+      }
+    }
+    return all;
+  }
+}
