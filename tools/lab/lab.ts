@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFile, statfs } from 'node:fs/promises';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { addAddress, type Command, removeAddress, vipAddress } from './core/host-network.ts';
 import { type KernelRoute, parseKernelRoutes } from './core/kernel-routes.ts';
@@ -82,6 +82,9 @@ export interface Lab {
   /** Takes an address off a backend's loopback. */
   removeVip(backend: string, address: string): Promise<void>;
 }
+
+/** Type of bpffs in statfs(2): BPF_FS_MAGIC of linux/magic.h. */
+const bpffsMagic = 0xcafe4a11;
 
 /** A lab of that topology and id (`l4d` by default); nothing is built before up(). Throws an OperatorError. */
 export function createLab(topology: Topology, options: { readonly id?: string } = {}): Lab {
@@ -212,8 +215,15 @@ function requireRoot(): void {
   throw new OperatorError('the lab makes network namespaces: it needs root (try sudo)', exitCode.permission);
 }
 
+async function requireBpffs(): Promise<void> {
+  const found = await statfs('/sys/fs/bpf').catch(() => undefined);
+  if (found?.type === bpffsMagic) return;
+  throw new OperatorError('bpffs is not mounted at /sys/fs/bpf: run "npm run setup"', exitCode.system);
+}
+
 async function up(lab: Lab, names: LabNames): Promise<void> {
   requireRoot();
+  await requireBpffs();
   const found = await readLabRecord(names);
   if (found?.ready === true) {
     throw new OperatorError(

@@ -51,6 +51,9 @@ nsenter util-linux
 mount mount
 bird bird2
 ping iputils-ping
+openssl openssl
+bpftool bpftool
+tshark tshark
 bash bash
 "
 
