@@ -32,7 +32,7 @@ needs="
 /usr/lib/frr/bgpd frr
 /usr/lib/frr/zebra frr
 vtysh frr
-nginx nginx-light
+nginx nginx
 clang clang
 llvm-strip llvm
 /usr/include/bpf/bpf_helpers.h libbpf-dev
@@ -128,7 +128,7 @@ install_packages() {
     fail "\"apt-get install$packages\" failed (see above); mend it and run this again"
   cleanup
   # Nor at the next start of the machine, when it was this script that brought them.
-  for service in nginx:nginx-light frr:frr bird:bird2; do
+  for service in nginx:nginx frr:frr bird:bird2; do
     case " $packages " in
       *" ${service#*:} "*) systemctl disable --quiet "${service%%:*}" >/dev/null 2>&1 || true ;;
     esac
