@@ -7,6 +7,7 @@
  *   table  default via 169.254.76.52 (fe80::4c34) dev IFACE onlink
  *   neighbour of that next hop: permanent, 02:6c:34:64:00:01, so that nothing is ever asked for
  *
+ * The kernel drops route and neighbour when the interface goes down: ensure again when it is back.
  * Two things a host must have for the answers: a VIP that is a local address here (an l7 VIP) is
  * delivered locally before any rule of a priority above 0 is asked, so it cannot be checked this way;
  * and strict reverse-path filtering wants a route back to the VIP over the same interface.

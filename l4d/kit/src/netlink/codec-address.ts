@@ -1,8 +1,7 @@
-import { constant } from '../ffi/libc.ts';
 import { type IpAddress, ipAddressFromBytes } from '../ip-address.ts';
 import { err, ok, type Result } from '../result.ts';
 import { decodeAttributes, decodeU32, viewOf } from './codec.ts';
-import { headerLength } from './constants.ts';
+import { addressFamily, headerLength } from './constants.ts';
 
 /** An address of an interface. */
 export interface InterfaceAddress {
@@ -56,11 +55,11 @@ export function decodeAddress(payload: Uint8Array): Result<InterfaceAddress, str
 
 /** Bytes of an address of AF_INET or AF_INET6; -1 for another family, which no length equals. */
 export function addressLength(family: number): number {
-  if (family === constant.AF_INET) return 4;
-  return family === constant.AF_INET6 ? 16 : -1;
+  if (family === addressFamily.INET) return 4;
+  return family === addressFamily.INET6 ? 16 : -1;
 }
 
 /** AF_INET or AF_INET6. */
 export function familyNumber(family: 4 | 6): number {
-  return family === 4 ? constant.AF_INET : constant.AF_INET6;
+  return family === 4 ? addressFamily.INET : addressFamily.INET6;
 }

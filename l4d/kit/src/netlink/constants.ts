@@ -107,3 +107,6 @@ export const headerLength = {
   ROUTE: 12,
   RULE: 12,
 } as const;
+
+/** AF_INET and AF_INET6, here again so that the codec needs no C library. */
+export const addressFamily = { INET: 2, INET6: 10 } as const;
