@@ -298,6 +298,22 @@ it('thousands of checks of every outcome leak no descriptor', async () => {
   await eventually(`${count()} descriptors, ${before} before`, () => count() <= before + 2);
 });
 
+it('asks a thousand targets every two seconds, on time', async () => {
+  const targets = Array.from({ length: 1000 }, (_, index) =>
+    target({ type: index % 2 === 0 ? 'tcp' : 'http', interval: '2s', timeout: '1s' }, { key: `${index}` }),
+  );
+  checker.setTargets(targets);
+  await eventually('all up', () => events.length === 1000, 4000);
+  await new Promise((resolve) => setTimeout(resolve, 5000));
+  for (const { key } of targets) {
+    const { verdict, history } = status(key);
+    expect(verdict).toBe('up');
+    const gaps = history.slice(1).map(({ at }, index) => at - (history[index]?.at ?? 0));
+    expect(gaps.length).toBeGreaterThanOrEqual(2);
+    for (const gap of gaps) expect(Math.abs(gap - 2000)).toBeLessThan(500);
+  }
+});
+
 describe('marked checks', () => {
   const vip = { address: ipAddress('203.0.113.76'), port: 80 };
   const vip6 = { address: ipAddress('2001:db8:76::76'), port: 80 };
