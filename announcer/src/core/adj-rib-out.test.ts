@@ -17,7 +17,7 @@ const external: SessionView = {
 };
 
 function wish(prefix: string, change: Partial<DesiredPrefix> = {}): DesiredPrefix {
-  return { prefix: ipPrefix(prefix), communities: [], ...change };
+  return { key: prefix, prefix: ipPrefix(prefix), communities: [], ...change };
 }
 
 function aim(rib: AdjRibOut, wishes: readonly DesiredPrefix[], session = external): void {
@@ -120,6 +120,20 @@ describe('packing', () => {
     for (const update of drain(rib))
       expect(encodeMessage(update).length).toBeLessThanOrEqual(maxMessageBytes);
     expect(rib.advertised.size).toBe(1001);
+  });
+
+  it('never exceeds the limit, wherever the last prefix falls', () => {
+    // 17 octets a prefix, 4 a community: every remainder comes up.
+    for (let count = 64; count < 64 + 17; count++) {
+      const rib = emptyAdjRibOut(true);
+      const communities = Array.from({ length: count }, (_, i) => i);
+      aim(
+        rib,
+        Array.from({ length: 300 }, (_, i) => wish(`2001:db8::${(i + 1).toString(16)}/128`, { communities })),
+      );
+      for (const update of drain(rib))
+        expect(encodeMessage(update).length).toBeLessThanOrEqual(maxMessageBytes);
+    }
   });
 
   it('packs 100,000 prefixes in well under a second', () => {

@@ -7,7 +7,7 @@
  * changed in place: 100,000 prefixes are too many to copy for each step.
  */
 import type { IpFamily } from '@l4d/kit/ip-address.ts';
-import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeAttributes, type PathAttribute, pathAttribute } from './codec/attribute.ts';
 import { afi as afiNumber, safi as safiNumber } from './codec/iana.ts';
 import { headerBytes, maxMessageBytes } from './codec/message.ts';
@@ -33,16 +33,11 @@ interface Batch {
   readonly prefixes: Map<string, IpPrefix>;
 }
 
-interface Advertised {
-  readonly prefix: IpPrefix;
-  readonly group: string;
-}
-
 /** State of one session; make a new one for each session. */
 export interface AdjRibOut {
   /** Keyed by the text of the prefix. */
-  readonly desired: Map<string, OutRoute>;
-  readonly advertised: Map<string, Advertised>;
+  desired: ReadonlyMap<string, OutRoute>;
+  readonly advertised: Map<string, OutRoute>;
   readonly work: Map<string, Batch>;
   /** Whether AS numbers take four octets on this session. */
   readonly fourOctetAs: boolean;
@@ -53,15 +48,9 @@ export function emptyAdjRibOut(fourOctetAs: boolean): AdjRibOut {
   return { desired: new Map(), advertised: new Map(), work: new Map(), fourOctetAs };
 }
 
-/** Key of a prefix in the tables. */
-export function prefixKey(prefix: IpPrefix): string {
-  return formatIpPrefix(prefix);
-}
-
-/** Replaces what the peer should have; the work list becomes the difference. */
-export function retarget(rib: AdjRibOut, routes: Iterable<readonly [string, OutRoute]>): void {
-  rib.desired.clear();
-  for (const [key, route] of routes) rib.desired.set(key, route);
+/** Replaces what the peer should have (the table is kept, not copied); the work list becomes the difference. */
+export function retarget(rib: AdjRibOut, routes: ReadonlyMap<string, OutRoute>): void {
+  rib.desired = routes;
   rib.work.clear();
   // Withdrawals first: traffic must stop coming before it goes to a worse place.
   for (const [key, { prefix }] of rib.advertised) {
@@ -101,7 +90,10 @@ export function nextUpdate(rib: AdjRibOut): UpdateMessage | undefined {
     prefixes.push(prefix);
     batch.prefixes.delete(key);
     if (batch.template === undefined) rib.advertised.delete(key);
-    else rib.advertised.set(key, { prefix, group: batch.template.group });
+    else {
+      // The desired table may be newer than this batch only through retarget, which empties the work list.
+      rib.advertised.set(key, rib.desired.get(key) ?? { ...batch.template, prefix });
+    }
   }
   if (batch.prefixes.size === 0 || prefixes.length === 0) rib.work.delete(groupKey);
   return prefixes.length === 0 ? nextUpdate(rib) : makeUpdate(batch, prefixes);

@@ -237,7 +237,8 @@ export function toDesiredPrefix(text: DesiredPrefixText): DesiredPrefix {
     const [high = 0, low = 0] = community.split(':').map(Number);
     return high * 0x10000 + low;
   });
-  return { prefix: parsed.value, communities, ...(text.med === undefined ? {} : { med: text.med }) };
+  const key = formatIpPrefix(parsed.value);
+  return { key, prefix: parsed.value, communities, ...(text.med === undefined ? {} : { med: text.med }) };
 }
 
 /** The typed form of an optional address that the schema has accepted. */

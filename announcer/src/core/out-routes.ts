@@ -1,13 +1,15 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
-import { type OutRoute, prefixKey } from './adj-rib-out.ts';
+import type { OutRoute } from './adj-rib-out.ts';
 import { type AsSegment, asSegmentType } from './codec/as-path.ts';
 import { type PathAttribute, pathAttribute } from './codec/attribute.ts';
 import type { FamilyName } from './negotiation.ts';
 
 /** A prefix that shall be announced, and with what. */
 export interface DesiredPrefix {
+  /** Canonical text of the prefix: its key in all tables. */
+  readonly key: string;
   readonly prefix: IpPrefix;
   /** MULTI_EXIT_DISC, unsigned 32 bits. */
   readonly med?: number;
@@ -60,7 +62,7 @@ export function routesFor(
   const routes = new Map<string, OutRoute>();
   const refused = new Map<string, string>();
   for (const desired of prefixes) {
-    const key = prefixKey(desired.prefix);
+    const { key } = desired;
     const route = make(desired);
     if (route.ok) routes.set(key, route.value);
     else refused.set(key, route.error);

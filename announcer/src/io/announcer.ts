@@ -1,6 +1,5 @@
 import type { Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import {
   type AnnouncerStatus,
   canonicalAddress,
@@ -107,7 +106,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     },
     put(next, fingerprint) {
       const previous = desired;
-      desired = next;
+      // The texts of the prefixes are in their typed form: no second copy of a long list.
+      desired = { ...next, prefixes: [] };
       prefixes = next.prefixes.map(toDesiredPrefix);
       currentFingerprint = fingerprint;
       if (deadMan) logger.info({ owner: next.owner }, 'the owner is back: its state is announced again');
@@ -123,7 +123,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     heartbeat: heard,
     withdraw(which) {
       const names = which === 'all' ? undefined : new Set(which.map(canonicalPrefix));
-      const kept = prefixes.filter(({ prefix }) => names !== undefined && !names.has(formatIpPrefix(prefix)));
+      const kept = prefixes.filter(({ key }) => names !== undefined && !names.has(key));
       if (kept.length !== prefixes.length) revision += 1;
       prefixes = kept;
       // The next put restores, also one with the same text.
@@ -144,8 +144,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
         peers: all.map((peer) => peer.status()),
-        prefixes: prefixes.map(({ prefix }) => {
-          const name = formatIpPrefix(prefix);
+        prefixes: prefixes.map(({ key: name }) => {
           return {
             prefix: name,
             advertisedTo: all.filter((peer) => peer.isAdvertised(name)).map(({ config }) => config.address),

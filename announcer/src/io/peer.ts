@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
+import { Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import {
@@ -23,7 +24,7 @@ import type { BgpMessage } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
-import { formatRouterId, type Negotiated } from '../core/negotiation.ts';
+import { type FamilyName, formatRouterId, type Negotiated } from '../core/negotiation.ts';
 import { type DesiredPrefix, routesFor, type SessionView } from '../core/out-routes.ts';
 import { adoptTcp, connectTcp, type TcpOptions } from './tcp.ts';
 import { createWire, type Wire } from './wire.ts';
@@ -63,10 +64,15 @@ interface Session {
   readonly negotiated: Negotiated;
   readonly rib: AdjRibOut;
   refused: ReadonlyMap<string, string>;
+  /** Families refreshed within the last refreshPause; true: asked for again since. */
+  readonly refreshes: Map<FamilyName, boolean>;
 }
 
 /** UPDATEs taken from the work list at a time, between two looks at the write queue. */
 const updatesPerTurn = 16;
+
+/** Least time between two answers to route refresh of one family. */
+const refreshPause = Seconds(1);
 
 /** Makes a peer; it does nothing until started. */
 export function createPeer(
@@ -174,9 +180,7 @@ export function createPeer(
         if (session?.connection === effect.connection) session = undefined;
         return;
       case 'resend':
-        if (session?.connection !== effect.connection) return;
-        resend(session.rib, effect.family);
-        pump();
+        if (session?.connection === effect.connection) refresh(session, effect.family);
         return;
       case 'routes-refused':
         prefixesReceived += effect.count;
@@ -240,6 +244,7 @@ export function createPeer(
       negotiated,
       rib: emptyAdjRibOut(negotiated.fourOctetAs),
       refused: new Map(),
+      refreshes: new Map(),
     };
     prefixesReceived = 0;
     tell();
@@ -250,6 +255,23 @@ export function createPeer(
     const { routes, refused } = routesFor(sessionView(session), prefixes);
     session.refused = refused;
     retarget(session.rib, routes);
+    pump();
+  }
+
+  /** RFC 2918 puts no bound on requests: those that come within refreshPause are answered together, after it. */
+  function refresh(current: Session, family: FamilyName): void {
+    if (current !== session) return;
+    if (current.refreshes.has(family)) {
+      current.refreshes.set(family, true);
+      return;
+    }
+    current.refreshes.set(family, false);
+    clock.after(refreshPause, () => {
+      const again = current.refreshes.get(family);
+      current.refreshes.delete(family);
+      if (again) refresh(current, family);
+    });
+    resend(current.rib, family);
     pump();
   }
 
