@@ -2,7 +2,12 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
-import { createForwardingMaps, type MapFds, pinnedMaps } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
+import {
+  createForwardingMaps,
+  type MapFds,
+  pinnedMaps,
+  slotsPerPair,
+} from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
 import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { mac } from './packet.ts';
@@ -48,7 +53,7 @@ export function loadDataPlane(flows = 1024) {
     ['vip_counters', 33],
     ['backends', 64],
     ['backend_counters', 64],
-    ['maglev_slots', 16384],
+    ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', flows],
     ['flows6', flows],
   ] as const) {

@@ -26,21 +26,34 @@ export function buildMaglevTable(backends: readonly MaglevBackend[], size: numbe
   const heaviest = members.reduce((most, member) => Math.max(most, member.weight), 0);
   const position = members.map((member) => hashText(member.identity, 0x9747b28c) % size);
   const step = members.map((member) => (hashText(member.identity, 0x2f0b4c47) % (size - 1)) + 1);
-  const credit = new Float64Array(members.length);
   const slots = new Uint32Array(size).fill(unset);
 
-  for (let filled = 0; ; ) {
-    for (const [i, member] of members.entries()) {
-      credit[i] = (credit[i] ?? 0) + member.weight;
-      if ((credit[i] ?? 0) < heaviest) continue;
-      credit[i] = (credit[i] ?? 0) - heaviest;
+  // The heaviest takes a turn every round, the others when their weights have added up to as much:
+  // the n-th turn comes in round ceil(n * heaviest / weight). Kept by round, so that a pool of very
+  // different weights costs no more than one of equal ones.
+  const turns = new Uint32Array(members.length);
+  const due = new Map<number, number[]>();
+  const schedule = (i: number) => {
+    const round = Math.ceil((((turns[i] ?? 0) + 1) * heaviest) / (members[i]?.weight ?? 1));
+    const waiting = due.get(round);
+    if (waiting === undefined) due.set(round, [i]);
+    else waiting.push(i);
+  };
+  for (let i = 0; i < members.length; i++) schedule(i);
+
+  for (let round = 1, filled = 0; ; round++) {
+    const now = (due.get(round) ?? []).sort((a, b) => a - b);
+    due.delete(round);
+    for (const i of now) {
       let slot = position[i] ?? 0;
       const stride = step[i] ?? 1;
       while (slots[slot] !== unset) slot = (slot + stride) % size;
-      slots[slot] = member.index;
+      slots[slot] = members[i]?.index ?? 0;
       position[i] = (slot + stride) % size;
       filled += 1;
       if (filled === size) return slots;
+      turns[i] = (turns[i] ?? 0) + 1;
+      schedule(i);
     }
   }
 }

@@ -35,6 +35,7 @@ export function createRegionAllocator(capacity: number): RegionAllocator {
       return { offset: gap.offset, size };
     },
     claim(region) {
+      if (region.size === 0) return true;
       const end = region.offset + region.size;
       const at = gaps.findIndex((gap) => gap.offset <= region.offset && end <= gap.offset + gap.size);
       const gap = gaps[at];
@@ -51,7 +52,11 @@ export function createRegionAllocator(capacity: number): RegionAllocator {
       const before = gaps[index - 1];
       const after = gaps[index];
       const end = region.offset + region.size;
-      if ((before && before.offset + before.size > region.offset) || (after && end > after.offset)) {
+      if (
+        end > capacity ||
+        (before && before.offset + before.size > region.offset) ||
+        (after && end > after.offset)
+      ) {
         throw new InvariantError(`slots ${region.offset} to ${end - 1} are not all in use`);
       }
       const joinsBefore = before !== undefined && before.offset + before.size === region.offset;

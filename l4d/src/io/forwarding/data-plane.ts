@@ -8,7 +8,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { ensureBpfFolder, pinName, pinPath, unpin } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
-import { createForwardingMaps, type MapFds, pinnedMaps } from './forwarding-maps.ts';
+import { createForwardingMaps, type MapFds, pinnedMaps, slotsPerPair } from './forwarding-maps.ts';
 import { createForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
@@ -110,7 +110,7 @@ function openMaps(options: DataPlaneOptions, types: ObjectTypes): MapFds {
     libbpf.setMaxEntries(object, 'vip_counters', capacity.vips + 1);
     libbpf.setMaxEntries(object, 'backends', capacity.backends);
     libbpf.setMaxEntries(object, 'backend_counters', capacity.backends);
-    libbpf.setMaxEntries(object, 'maglev_slots', capacity.tableSlots);
+    libbpf.setMaxEntries(object, 'maglev_slots', Math.ceil(capacity.tableSlots / slotsPerPair));
     libbpf.setMaxEntries(object, 'flows4', capacity.flows);
     libbpf.setMaxEntries(object, 'flows6', capacity.flows);
     const pinned = pinnedMaps.map((name) => [name, libbpf.openPinned(pinPath(bpfFolder, name))] as const);
@@ -144,7 +144,7 @@ function layoutsFit(pinned: ReadonlyArray<readonly [string, number]>, types: Obj
   const expected: Record<string, readonly [number | undefined, number | undefined]> = {
     vips4: [size('vip4_key'), size('vip')],
     vips6: [size('vip6_key'), size('vip')],
-    maglev_slots: [4, 4],
+    maglev_slots: [4, size('slot_pair')],
     backends: [4, size('backend')],
     flows4: [size('flow4_key'), size('flow')],
     flows6: [size('flow6_key'), size('flow')],

@@ -17,15 +17,16 @@ export const pinnedMaps = [
   'reasons',
 ] as const;
 
+/** Slots in one element of `maglev_slots` (SLOTS_PER_PAIR of bpf/include/l4d.h). */
+export const slotsPerPair = 2;
+
 /** Descriptors by map name. */
 export type MapFds = Readonly<Record<(typeof pinnedMaps)[number], number>>;
 
 /** Typed access to the pinned maps. All calls are direct system calls; they throw SyscallError. */
 export type ForwardingMaps = ReturnType<typeof createForwardingMaps>;
 
-/** The kernel rounds an array's elements up to 8 bytes, and so its mapping. */
-const slotStride = 8;
-const wordsPerSlot = slotStride / 4;
+const slotSize = 4;
 const pageSize = 4096;
 
 /** Access to the maps behind `fds`, which stay open for as long as it is used. */
@@ -34,12 +35,12 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const capacity = {
     vips: Math.min(libbpf.mapInfo(fds.vips4).maxEntries, libbpf.mapInfo(fds.vip_counters).maxEntries),
     backends: libbpf.mapInfo(fds.backends).maxEntries,
-    slots: libbpf.mapInfo(fds.maglev_slots).maxEntries,
+    slots: libbpf.mapInfo(fds.maglev_slots).maxEntries * slotsPerPair,
     flows: libbpf.mapInfo(fds.flows4).maxEntries,
   };
-  const mappedSize = Math.ceil((capacity.slots * slotStride) / pageSize) * pageSize;
+  const mappedSize = Math.ceil((capacity.slots * slotSize) / pageSize) * pageSize;
   const slotBytes = mapShared(fds.maglev_slots, mappedSize);
-  const words = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, mappedSize / 4);
+  const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
 
   return {
@@ -97,14 +98,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       return used;
     },
 
-    readSlots(offset: number, size: number): Uint32Array {
-      return Uint32Array.from({ length: size }, (_, slot) => words[(offset + slot) * wordsPerSlot] ?? 0);
-    },
+    readSlots: (offset: number, size: number): Uint32Array => slots.slice(offset, offset + size),
 
     writeSlots(offset: number, values: Uint32Array): void {
-      for (let slot = 0; slot < values.length; slot++) {
-        words[(offset + slot) * wordsPerSlot] = values[slot] ?? 0;
-      }
+      slots.set(values, offset);
     },
 
     clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),

@@ -65,6 +65,7 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       const identity = vipKeyText(wanted);
       let entry = entries.get(identity);
       const operations = planVip(entry?.held, wanted);
+      checkRoom(entry === undefined, operations);
       if (entry === undefined) {
         entry = newEntry(wanted);
         entries.set(identity, entry);
@@ -172,6 +173,24 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     }
     for (const { key, record } of maps.readAllVips()) {
       if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
+    }
+  }
+
+  function checkRoom(isNewVip: boolean, operations: ReturnType<typeof planVip>): void {
+    const newBackends = operations.filter(
+      (operation) => operation.kind === 'write-backend' && operation.isNew,
+    ).length;
+    if (isNewVip && vipIndices.used + 1 >= maps.capacity.vips) {
+      throw new OperatorError(
+        `no room for another VIP: all ${vipIndices.used} are in use (raise host.capacity.vips)`,
+      );
+    }
+    if (backendIndices.used + newBackends > maps.capacity.backends) {
+      const free = maps.capacity.backends - backendIndices.used;
+      throw new OperatorError(
+        `no room for ${newBackends} more backends: ${free} of ${maps.capacity.backends} are free ` +
+          '(raise host.capacity.backends)',
+      );
     }
   }
 

@@ -1,0 +1,99 @@
+import { systemClock } from '@l4d/kit/clock.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
+import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
+import { backend, families, four, six, vipOf } from './testing/world.ts';
+
+/** The forwarding table against the kernel's own maps. */
+
+let plane: TestDataPlane;
+beforeEach(() => {
+  plane = loadDataPlane();
+});
+afterEach(() => plane.close());
+
+const identityOf = (vip: WantedVip, text: string) => `${text}-${vip.port}-${vip.protocol}`;
+
+describe('a forwarding table', () => {
+  it('adopts exactly what another one wrote, and then has nothing to do', () => {
+    const aVip = fc.record({
+      family: fc.constantFrom(four, six),
+      port: fc.integer({ min: 80, max: 84 }),
+      protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+      onBackendDown: fc.constantFrom('keep' as const, 'repick' as const, 'reset' as const),
+      members: fc.subarray([0, 1] as const),
+      state: fc.constantFrom('up' as const, 'draining' as const, 'down' as const),
+    });
+    fc.assert(
+      fc.property(fc.array(aVip, { minLength: 1, maxLength: 8 }), (vips) => {
+        const wanted = new Map<string, WantedVip>();
+        for (const { family, members, state, ...settings } of vips) {
+          const backends = members.map((n) => backend(family, n, n === 0 ? { state } : {}));
+          const vip = vipOf(family, { ...settings, backends });
+          wanted.set(identityOf(vip, family.vip), vip);
+          plane.forwarding.apply(vip);
+        }
+        const adopted = createForwardingTable(plane.maps, systemClock);
+        expect(adopted.identities().sort()).toEqual([...wanted.keys()].sort());
+        for (const vip of wanted.values()) {
+          expect(adopted.verify(vip)).toBeUndefined();
+          expect(adopted.apply(vip)).toBe(0);
+        }
+        for (const identity of wanted.keys()) expect(plane.forwarding.remove(identity)).toBe(true);
+        expect(plane.maps.readAllVips()).toEqual([]);
+        expect(plane.maps.readAllBackends().size).toBe(0);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('frees backends and addresses whose VIP a crash had already removed', () => {
+    plane.forwarding.apply(vipOf(four));
+    plane.maps.deleteVip({ address: ipAddress(four.vip), port: 80, protocol: 6 });
+    const adopted = createForwardingTable(plane.maps, systemClock);
+    expect(adopted.identities()).toEqual([]);
+    expect(plane.maps.readAllBackends().size).toBe(0);
+    expect(plane.maps.readAllVips()).toEqual([]);
+    // The index is free again, with a generation that flows of before do not have.
+    adopted.apply(vipOf(four));
+    expect(plane.maps.readBackend(0)).toMatchObject({ generation: 1, vipId: 1 });
+  });
+
+  it('sees by reading back that the kernel holds something else', () => {
+    for (const family of families) {
+      const vip = vipOf(family);
+      expect(plane.forwarding.verify(vip)).toMatch(/not in the kernel/);
+      plane.forwarding.apply(vip);
+      expect(plane.forwarding.verify(vip)).toBeUndefined();
+      expect(plane.forwarding.verify({ ...vip, onBackendDown: 'reset' })).toMatch(/another policy/);
+      expect(plane.forwarding.verify({ ...vip, tableSize: 11 })).toMatch(/another size/);
+    }
+    plane.maps.writeSlots(0, Uint32Array.of(7));
+    expect(plane.forwarding.verify(vipOf(four))).toMatch(/table in the kernel differs/);
+  });
+
+  it('refuses, in words for the operator, what does not fit, and holds what did', () => {
+    const many = (count: number, from: number) =>
+      Array.from({ length: count }, (_, n) => ({
+        ...backend(four, 0),
+        address: ipAddress(`10.2.0.${from + n}`),
+      }));
+    plane.forwarding.apply(vipOf(four, { backends: many(60, 1) }));
+    const tooMany = vipOf(four, { port: 81, backends: many(5, 100) });
+    expect(() => plane.forwarding.apply(tooMany)).toThrow(/no room for 5 more backends: 4 of 64/);
+    plane.forwarding.apply({ ...tooMany, backends: many(4, 100) });
+    expect(() =>
+      plane.forwarding.apply(vipOf(four, { port: 82, tableSize: 16_381, backends: [] })),
+    ).not.toThrow();
+    const tooLarge = vipOf(four, { tableSize: 16_381, backends: many(60, 1) });
+    expect(() => plane.forwarding.apply(tooLarge)).toThrow(/no room for a Maglev table/);
+    expect(plane.forwarding.verify(vipOf(four, { backends: many(60, 1) }))).toBeUndefined();
+    for (let port = 100; port < 129; port++) plane.forwarding.apply(vipOf(four, { port, backends: [] }));
+    expect(() => plane.forwarding.apply(vipOf(four, { port: 129, backends: [] }))).toThrow(
+      /no room for another VIP/,
+    );
+  });
+});
