@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { createAnnouncer } from './io/announcer.ts';
 import { createApi, serveApi } from './io/api-server.ts';
 import { takeRunFolder } from './io/run-folder.ts';
@@ -40,7 +40,7 @@ async function run(options: Options): Promise<void> {
     logger.fatal({ error: { message: error.message, stack: error.stack } }, 'invariant broken');
     process.exit(exitCode.failure);
   });
-  await serveApi(createApi(announcer, leave), socketPath);
+  await serveApi(createApi(announcer, logger, leave), socketPath);
   logger.info({ socket: socketPath }, 'ready');
 }
 
@@ -52,6 +52,9 @@ const program = new Command('l4-announcer')
     'folder of the API socket (L4D_RUN_DIR)',
     process.env['L4D_RUN_DIR'] ?? '/run/l4d',
   )
+  // One set of folder flags for all of l4d's programs, so that one line can start any of them.
+  .addOption(new Option('--state-dir <folder>', 'not used: the announcer keeps nothing').hideHelp())
+  .addOption(new Option('--bpf-dir <folder>', 'not used: the announcer has no programs').hideHelp())
   .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCode.ok : exitCode.usage))
   .action(run);
 

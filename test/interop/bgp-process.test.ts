@@ -241,6 +241,23 @@ it.each([
   expect((await client.status()).peers[0]).toMatchObject({ state: 'Established', flaps: 0 });
 });
 
+it('does not take its own standstill for the peer’s silence', async () => {
+  const peer = await scripted('127.0.0.16');
+  await client.put(desired([at('127.0.0.16', peer)]));
+  await established('127.0.0.16');
+  const alive = setInterval(() => peer.socket?.write(encodeMessage({ type: 'keepalive' })), 500);
+  try {
+    announcer.kill('SIGSTOP');
+    await sleep(4000);
+    announcer.kill('SIGCONT');
+    await sleep(1500);
+    expect((await client.status()).peers[0]).toMatchObject({ state: 'Established', flaps: 0 });
+  } finally {
+    clearInterval(alive);
+    announcer.kill('SIGCONT');
+  }
+});
+
 it('takes a peer away with the right Cease, and leaves the others alone', async () => {
   const [one, two] = [await scripted('127.0.0.14'), await scripted('127.0.0.15')];
   await client.put(desired([at('127.0.0.14', one), at('127.0.0.15', two)]));

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { chmodSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
+import type { Logger } from '@l4d/kit/logger.ts';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
@@ -12,7 +13,7 @@ import type { Announcer } from './announcer.ts';
 const maxBodyBytes = 256 * 1024 * 1024;
 
 /** The routes of the API. `onShutdown` is called once the peers have been told. */
-export function createApi(announcer: Announcer, onShutdown: () => void): Hono {
+export function createApi(announcer: Announcer, logger: Logger, onShutdown: () => void): Hono {
   const app = new Hono();
   app.use(
     bodyLimit({
@@ -43,6 +44,11 @@ export function createApi(announcer: Announcer, onShutdown: () => void): Hono {
     await announcer.shutdown();
     setImmediate(onShutdown);
     return context.json({});
+  });
+  // A client that leaves in the middle of its request ends up here as well: sessions must not end with it.
+  app.onError((error, context) => {
+    logger.error({ error: { message: error.message, stack: error.stack } }, 'a request failed');
+    return problem(context, 500, { title: 'The announcer failed', detail: error.message, problems: [] });
   });
   app.notFound((context) =>
     problem(context, 404, {
@@ -84,6 +90,6 @@ function parse<Schema extends z.ZodType>(
   return result.success ? { value: result.data } : describeProblems(result.error);
 }
 
-function problem(context: Context, status: 400 | 404 | 413, body: ApiProblem): Response {
+function problem(context: Context, status: 400 | 404 | 413 | 500, body: ApiProblem): Response {
   return context.body(JSON.stringify(body), status, { 'content-type': 'application/problem+json' });
 }

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
-import { Seconds } from '@l4d/kit/duration.ts';
+import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import {
@@ -167,7 +167,9 @@ export function createPeer(
         return;
       case 'set-timer': {
         const { timer, connection, delay } = effect;
-        setTimer(`${connection} ${timer}`, delay, { kind: 'timer-expired', timer, connection });
+        const expired = { kind: 'timer-expired', timer, connection } as const;
+        if (timer === 'hold') setHoldTimer(`${connection} ${timer}`, delay, expired);
+        else setTimer(`${connection} ${timer}`, delay, expired);
         return;
       }
       case 'clear-timer':
@@ -186,8 +188,10 @@ export function createPeer(
         prefixesReceived += effect.count;
         return;
       case 'error':
+        // A router that is away for a day is one line, not six thousand.
+        if (lastError?.text === effect.error.text) logger.debug(effect.error, 'session error again');
+        else logger.warn(effect.error, 'session error');
         lastError = { atMs: environment.wallClock(), ...effect.error };
-        logger.warn(effect.error, 'session error');
         return;
     }
   }
@@ -303,13 +307,25 @@ export function createPeer(
     };
   }
 
-  function setTimer(key: string, delay: Parameters<Clock['after']>[0], event: PeerEventWithoutJitter): void {
+  function setTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
     clearTimer(key);
     const timer = clock.after(delay, () => {
       timers.delete(key);
       dispatch(event);
     });
     timers.set(key, timer);
+  }
+
+  /**
+   * After the machine or this process stood still, the timer is due before the octets that would have re-armed it
+   * are read. One more turn of the event loop reads them.
+   */
+  function setHoldTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
+    clearTimer(key);
+    timers.set(
+      key,
+      clock.after(delay, () => setTimer(key, Milliseconds(1), event)),
+    );
   }
 
   function clearTimer(key: string): void {

@@ -1,5 +1,4 @@
 import { ByteWriter } from '@l4d/kit/bytes.ts';
-import { unreachable } from '@l4d/kit/errors.ts';
 import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { type AsSegment, encodeAsPath, twoOctetAs } from './as-path.ts';
 import { attributeFlag, attributeFlags, attributeType } from './iana.ts';
@@ -127,8 +126,6 @@ function encodeAttributeValue(value: AttributeValue, fourOctetAs: boolean): Uint
       return words(value.communities.flat());
     case 'opaque':
       return value.bytes;
-    default:
-      return unreachable(value);
   }
 }
 
