@@ -8,7 +8,7 @@ for source in *.bpf.c; do
   object=build/${source%.c}.o
   if [ -f "$object" ] && [ "$object" -nt "$newest" ]; then continue; fi
   clang -O2 -g -Wall -Werror -fno-strict-aliasing -target bpf -mcpu=v3 \
-    -Iinclude -I"/usr/include/$(uname -m)-linux-gnu" -c "$source" -o "$object.new"
-  llvm-strip -g "$object.new"
-  mv "$object.new" "$object"
+    -Iinclude -I"/usr/include/$(uname -m)-linux-gnu" -c "$source" -o "$object.$$"
+  llvm-strip -g "$object.$$"
+  mv "$object.$$" "$object"
 done

@@ -42,9 +42,9 @@ const immediately: Clock = {
 
 /**
  * Loads the built l4d_xdp with small maps, unpinned, and fills them through the product's own
- * forwarding table. `flows` is the size of each flow table.
+ * forwarding table. `flows4` and `flows6` are the sizes of the flow tables.
  */
-export function loadDataPlane(flows = 1024) {
+export function loadDataPlane(flows4 = 1024, flows6 = 1024) {
   const types = objectTypes('l4d_xdp');
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   for (const [name, size] of [
@@ -54,8 +54,8 @@ export function loadDataPlane(flows = 1024) {
     ['backends', 64],
     ['backend_counters', 64],
     ['maglev_slots', 16384 / slotsPerPair],
-    ['flows4', flows],
-    ['flows6', flows],
+    ['flows4', flows4],
+    ['flows6', flows6],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }

@@ -1,0 +1,18 @@
+import type { BenchResult } from './core/rows.ts';
+
+/** A bench: measures, and tells its progress line by line. */
+export interface Bench {
+  readonly name: string;
+  readonly summary: string;
+  /** Loads the bench's module on demand, so that one bench needs nothing of the others. */
+  load(): Promise<{ run(progress: (line: string) => void): Promise<BenchResult> }>;
+}
+
+/** All benches by name. */
+export const benches: readonly Bench[] = [
+  {
+    name: 'datapath',
+    summary: 'nanoseconds a packet of the XDP program, against the cost of measuring',
+    load: () => import('./datapath.ts'),
+  },
+];
