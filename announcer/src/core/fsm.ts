@@ -6,17 +6,31 @@
  * sections 6 and 8, 6608 (subcodes), 9687 (send hold timer). Damping is exponential back-off of the
  * connect-retry timer instead of DampPeerOscillations.
  */
-import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { Seconds } from '@l4d/kit/duration.ts';
 import { ceaseSubcode, errorCode, fsmSubcode } from './codec/iana.ts';
-import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
+import type { ReceivedMessage } from './codec/message.ts';
 import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
 import type { OpenMessage } from './codec/open.ts';
 import type { ReceivedUpdate } from './codec/update.ts';
+import {
+  addConnection,
+  armHold,
+  armKeepalive,
+  cease,
+  type Draft,
+  drop,
+  isConnected,
+  jittered,
+  localError,
+  report,
+  reset,
+  send,
+  setTimer,
+  update,
+} from './fsm-draft.ts';
 import type {
   Connection,
   ConnectionTimer,
-  PeerEffect,
-  PeerError,
   PeerEvent,
   PeerSettings,
   PeerState,
@@ -34,7 +48,7 @@ export const connectTimeout = Seconds(5);
 /** Bound of the back-off between attempts, unless connectRetry itself is longer. */
 export const maxConnectRetry = Seconds(15);
 
-/** RFC 9687 section 3.2: SendHoldTime is "the greater of 8 minutes or 2 times the negotiated HoldTime". */
+/** RFC 9687 section 3.2: the greater of eight minutes and twice the negotiated hold time. */
 export const minimumSendHoldTime = Seconds(480);
 
 /** A peer that has not been started. */
@@ -64,12 +78,6 @@ export function step(state: PeerState, event: PeerEvent): Step {
   handle(draft, event);
   scheduleRetry(draft);
   return { state: draft.state, effects: draft.effects };
-}
-
-interface Draft {
-  state: PeerState;
-  readonly effects: PeerEffect[];
-  readonly jitter: number;
 }
 
 function handle(draft: Draft, event: PeerEvent): void {
@@ -135,7 +143,7 @@ function openConnection(draft: Draft): void {
 
 function accept(draft: Draft): void {
   const { settings, enabled, connections } = draft.state;
-  // RFC 4271 section 8.2.2, Idle: "the BGP FSM ... refuses all incoming BGP connections for this peer".
+  // RFC 4271 section 8.2.2, Idle: "BGP FSM refuses all incoming BGP connections for this peer".
   if (!enabled || settings.mode === 'active') {
     draft.effects.push({ kind: 'refuse' });
     return;
@@ -233,7 +241,7 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
           return;
         case 'route-refresh': {
           const family = familyName(message);
-          // RFC 2918 section 4: for a family that was not announced "the receiver shall ignore such a message".
+          // RFC 2918 section 4: for a family that was not announced "the speaker shall ignore such a message".
           // RFC 7313 section 5: subtypes other than 0 tell of a refresh that we have never asked for.
           if (message.subtype !== 0 || family === undefined) return;
           if (!connection.negotiated?.families.includes(family)) return;
@@ -313,37 +321,10 @@ function stop(draft: Draft, message: NotificationMessage): void {
   draft.state = { ...draft.state, retryArmed: false };
 }
 
-/** RFC 4271 section 6.6: "the FSM Error"; RFC 6608 section 3 gives the subcodes. */
+/** RFC 4271 section 6.6: an event that the state does not expect; RFC 6608 section 3 gives the subcodes. */
 function unexpected(draft: Draft, connection: Connection, subcode: number, message: ReceivedMessage): void {
   const type = { open: 1, update: 2, notification: 3, keepalive: 4, 'route-refresh': 5 }[message.type];
   reset(draft, connection, notification(errorCode.finiteStateMachine, subcode, Uint8Array.of(type)));
-}
-
-/** Sends a NOTIFICATION where an OPEN has gone before it, closes, forgets the connection. */
-function reset(
-  draft: Draft,
-  connection: Connection,
-  message: NotificationMessage,
-  text = describeNotification(message),
-  quiet = false,
-): void {
-  const told = connection.phase !== 'Connect';
-  if (told) send(draft, connection, message);
-  draft.effects.push({ kind: 'close', connection: connection.id });
-  drop(draft, connection);
-  if (told && !quiet) {
-    report(draft, { direction: 'sent', code: message.code, subcode: message.subcode, text });
-  }
-}
-
-function drop(draft: Draft, connection: Connection): void {
-  const wasEstablished = connection.phase === 'Established';
-  draft.state = {
-    ...draft.state,
-    connections: draft.state.connections.filter(({ id }) => id !== connection.id),
-    flaps: draft.state.flaps + (wasEstablished ? 1 : 0),
-  };
-  if (wasEstablished) draft.effects.push({ kind: 'down', connection: connection.id });
 }
 
 /** After every step: an enabled peer without a way forward tries again, later with each failure. */
@@ -355,74 +336,6 @@ function scheduleRetry(draft: Draft): void {
   const delay = Math.min(bound, state.settings.connectRetry * 2 ** Math.min(state.failures, 30));
   draft.state = { ...state, retryArmed: true, failures: state.failures + 1 };
   draft.effects.push({ kind: 'set-connect-retry', delay: jittered(delay, draft.jitter) });
-}
-
-/** RFC 4271 section 10: "jitter ... multiplying ... by a random factor ... from 0.75 to 1.0". */
-function jittered(milliseconds: number, jitter: number) {
-  return Milliseconds(Math.round(milliseconds * (0.75 + 0.25 * jitter)));
-}
-
-/** RFC 4271 section 8.2.2: "If the negotiated hold time value is zero ... the hold timer is not started". */
-function armHold(draft: Draft, connection: Connection): void {
-  const seconds = connection.negotiated?.holdTimeSeconds ?? 0;
-  if (seconds > 0) setTimer(draft, connection, 'hold', Seconds(seconds));
-  else draft.effects.push({ kind: 'clear-timer', timer: 'hold', connection: connection.id });
-}
-
-/** RFC 4271 section 4.4: "A reasonable maximum time between KEEPALIVE messages would be one third". */
-function armKeepalive(draft: Draft, connection: Connection): void {
-  const seconds = connection.negotiated?.holdTimeSeconds ?? 0;
-  if (seconds > 0) setTimer(draft, connection, 'keepalive', jittered((seconds * 1000) / 3, draft.jitter));
-}
-
-function setTimer(draft: Draft, connection: Connection, timer: ConnectionTimer, milliseconds: number): void {
-  draft.effects.push({
-    kind: 'set-timer',
-    timer,
-    connection: connection.id,
-    delay: Milliseconds(milliseconds),
-  });
-}
-
-function send(draft: Draft, connection: Connection, message: BgpMessage): void {
-  draft.effects.push({ kind: 'send', connection: connection.id, message });
-}
-
-function report(draft: Draft, error: PeerError): void {
-  draft.effects.push({ kind: 'error', error });
-}
-
-function addConnection(
-  draft: Draft,
-  direction: Connection['direction'],
-  phase: Connection['phase'],
-): Connection {
-  const connection: Connection = { id: draft.state.nextConnectionId, direction, phase };
-  draft.state = {
-    ...draft.state,
-    nextConnectionId: connection.id + 1,
-    connections: [...draft.state.connections, connection],
-  };
-  return connection;
-}
-
-function update(draft: Draft, changed: Connection): void {
-  const connections = draft.state.connections.map((connection) =>
-    connection.id === changed.id ? changed : connection,
-  );
-  draft.state = { ...draft.state, connections };
-}
-
-function isConnected(state: PeerState): boolean {
-  return state.connections.some(({ phase }) => phase === 'OpenConfirm' || phase === 'Established');
-}
-
-function cease(subcode: number): NotificationMessage {
-  return notification(errorCode.cease, subcode);
-}
-
-function localError(text: string): PeerError {
-  return { direction: 'local', code: 0, subcode: 0, text };
 }
 
 function countReachable(message: ReceivedUpdate): number {

@@ -98,7 +98,7 @@ function makeAttributes(
     attributes.push(pathAttribute({ kind: 'communities', communities: desired.communities }));
   }
   // RFC 6793 section 4.2.2: to a peer without four-octet AS numbers AS4_PATH carries what AS_TRANS hides; it
-  // "SHOULD NOT be sent when the entire AS path information is composed of mappable four-octet AS numbers".
+  // is left out when all numbers of the path fit in two octets.
   if (!session.fourOctetAs && !session.internal && session.localAs > 0xffff) {
     attributes.push(pathAttribute({ kind: 'as4-path', segments }));
   }

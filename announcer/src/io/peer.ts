@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { formatIpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import {
   type AdjRibOut,
@@ -15,18 +15,17 @@ import {
   connectRetry,
   type Desired,
   type DesiredPeer,
-  holdTimeSeconds,
   type PeerStatus,
   type StatusError,
-  toAddress,
 } from '../core/api.ts';
 import type { BgpMessage } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
 import { type FamilyName, formatRouterId, type Negotiated } from '../core/negotiation.ts';
-import { type DesiredPrefix, routesFor, type SessionView } from '../core/out-routes.ts';
-import { adoptTcp, connectTcp, type TcpOptions } from './tcp.ts';
+import { type DesiredPrefix, routesFor } from '../core/out-routes.ts';
+import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
+import { adoptTcp, connectTcp } from './tcp.ts';
 import { createWire, type Wire } from './wire.ts';
 
 /** What a peer's runner needs from its surroundings. */
@@ -82,21 +81,12 @@ export function createPeer(
 ): Peer {
   const { clock } = environment;
   const logger = environment.logger.child({ peer: initial.address });
-  const settings = {
-    localAs: local.as,
-    routerId: routerIdNumber(local.routerId),
-    peerAs: initial.as,
-    holdTimeSeconds: holdTimeSeconds(initial),
-    families: initial.families,
-    mode: initial.mode,
-    connectRetry: connectRetry(initial),
-  };
   const tcp = tcpOptions(local, initial);
   const wires = new Map<number, Wire>();
   const timers = new Map<string, Timer>();
   const queue: { event: PeerEvent; socket?: Socket }[] = [];
   let config = initial;
-  let state: PeerState = initialPeerState(settings);
+  let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
   let session: Session | undefined;
   let prefixes: readonly DesiredPrefix[] = [];
@@ -256,7 +246,10 @@ export function createPeer(
 
   function tell(): void {
     if (session === undefined) return;
-    const { routes, refused } = routesFor(sessionView(session), prefixes);
+    const { routes, refused } = routesFor(
+      sessionView(local, config, session.negotiated, session.wire.localAddress),
+      prefixes,
+    );
     session.refused = refused;
     retarget(session.rib, routes);
     pump();
@@ -290,21 +283,6 @@ export function createPeer(
       }
       send(session.connection, updates);
     }
-  }
-
-  function sessionView({ wire, negotiated }: Session): SessionView {
-    const own = parseIpAddress(wire.localAddress ?? '');
-    const ownAddress = own.ok ? own.value : undefined;
-    const nextHop4 = toAddress(config.nextHop4) ?? (ownAddress?.family === 4 ? ownAddress : undefined);
-    const nextHop6 = toAddress(config.nextHop6) ?? (ownAddress?.family === 6 ? ownAddress : undefined);
-    return {
-      localAs: local.as,
-      internal: negotiated.internal,
-      fourOctetAs: negotiated.fourOctetAs,
-      families: negotiated.families,
-      ...(nextHop4 === undefined ? {} : { nextHop4 }),
-      ...(nextHop6 === undefined ? {} : { nextHop6 }),
-    };
   }
 
   function setTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
@@ -390,24 +368,3 @@ type PeerEventWithoutJitter = PeerEvent extends infer Event
     ? Omit<Event, 'jitter'>
     : never
   : never;
-
-function routerIdNumber(text: string): number {
-  const address = toAddress(text);
-  return address === undefined
-    ? 0
-    : new DataView(address.bytes.buffer, address.bytes.byteOffset).getUint32(0);
-}
-
-function tcpOptions(local: Desired['local'], peer: DesiredPeer): TcpOptions {
-  const address = toAddress(peer.address);
-  if (address === undefined) throw new TypeError(`"${peer.address}" is not an address`);
-  const localAddress = toAddress(peer.localAddress);
-  return {
-    address,
-    port: peer.port,
-    ttl: peer.ttl ?? (local.as === peer.as ? 64 : 1),
-    // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
-    userTimeoutMs: peer.holdTimeMs,
-    ...(localAddress === undefined ? {} : { localAddress }),
-  };
-}

@@ -121,14 +121,14 @@ export function decodeAttributeValue(type: number, bytes: Uint8Array, context: U
       return ok({ kind: 'extended-communities', communities });
     }
     case attributeType.as4Path: {
-      // RFC 6793 section 6: "A NEW BGP speaker that receives the AS4_PATH attribute ... from another NEW
-      // BGP speaker MUST discard"; malformed ones are discarded too.
+      // RFC 6793 section 6: from a peer that has four-octet AS numbers itself it must be discarded; malformed
+      // ones are discarded too.
       if (context.fourOctetAs) return fromFourOctet(type);
       const segments = decodeAsPath(reader, true);
       if (segments === undefined || segments.length === 0 || containsAsZero(segments)) {
         return problem('attribute-discard', updateSubcode.optionalAttributeError, 'malformed');
       }
-      // RFC 6793 section 6: confederation segments "MUST be ... discarded" from AS4_PATH.
+      // RFC 6793 section 6: confederation segments in AS4_PATH are discarded, the rest is used.
       const kept = segments.filter(
         ({ type: kind }) => kind === asSegmentType.set || kind === asSegmentType.sequence,
       );
@@ -136,7 +136,7 @@ export function decodeAttributeValue(type: number, bytes: Uint8Array, context: U
     }
     case attributeType.as4Aggregator: {
       if (context.fourOctetAs) return fromFourOctet(type);
-      // RFC 6793 section 6: "malformed if the attribute length is not 8": discarded. RFC 7607: AS 0 too.
+      // RFC 6793 section 6: malformed if its length is not 8: discarded. RFC 7607: AS 0 too.
       if (bytes.length !== 8) return badLength('attribute-discard');
       const as = reader.u32() ?? 0;
       if (as === 0)

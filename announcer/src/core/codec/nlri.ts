@@ -23,7 +23,7 @@ export function decodePrefixes(
     const pathId = addPath ? reader.u32() : undefined;
     const length = reader.u8();
     if (length === undefined || (addPath && pathId === undefined)) return undefined;
-    // RFC 7606 section 5.3: "The length of any of the included NLRI is greater than the maximum".
+    // RFC 7606 section 5.3: a length above the number of bits of the family.
     if (length > size * 8) return undefined;
     const part = reader.take((length + 7) >> 3);
     if (part === undefined) return undefined;

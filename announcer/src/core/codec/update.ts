@@ -53,7 +53,7 @@ export function decodeUpdateBody(
   const { attributes, seen } = walked.value;
   const problems = [...walked.value.problems, ...missingAttributes(seen, nlri.length > 0, context)];
 
-  // RFC 7606 section 3 (h): "the action taken ... MUST be the strongest".
+  // RFC 7606 section 3 (h): "the approach with the strongest action MUST be used".
   const withdraws = problems.some(({ handling }) => handling === 'treat-as-withdraw');
   const reachable =
     nlri.length > 0 ||

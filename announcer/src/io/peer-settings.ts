@@ -1,0 +1,63 @@
+/** From the desired state's texts to what state machine, sockets and routes of a peer need. */
+import { parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { connectRetry, type Desired, type DesiredPeer, holdTimeSeconds, toAddress } from '../core/api.ts';
+import type { PeerSettings } from '../core/fsm-types.ts';
+import type { Negotiated } from '../core/negotiation.ts';
+import type { SessionView } from '../core/out-routes.ts';
+import type { TcpOptions } from './tcp.ts';
+
+/** Settings of the state machine. */
+export function peerSettings(local: Desired['local'], peer: DesiredPeer): PeerSettings {
+  return {
+    localAs: local.as,
+    routerId: routerIdNumber(local.routerId),
+    peerAs: peer.as,
+    holdTimeSeconds: holdTimeSeconds(peer),
+    families: peer.families,
+    mode: peer.mode,
+    connectRetry: connectRetry(peer),
+  };
+}
+
+/** How routes look on a session whose own end has the address `localAddress`. */
+export function sessionView(
+  local: Desired['local'],
+  peer: DesiredPeer,
+  negotiated: Negotiated,
+  localAddress: string | undefined,
+): SessionView {
+  const own = parseIpAddress(localAddress ?? '');
+  const ownAddress = own.ok ? own.value : undefined;
+  const nextHop4 = toAddress(peer.nextHop4) ?? (ownAddress?.family === 4 ? ownAddress : undefined);
+  const nextHop6 = toAddress(peer.nextHop6) ?? (ownAddress?.family === 6 ? ownAddress : undefined);
+  return {
+    localAs: local.as,
+    internal: negotiated.internal,
+    fourOctetAs: negotiated.fourOctetAs,
+    families: negotiated.families,
+    ...(nextHop4 === undefined ? {} : { nextHop4 }),
+    ...(nextHop6 === undefined ? {} : { nextHop6 }),
+  };
+}
+
+function routerIdNumber(text: string): number {
+  const address = toAddress(text);
+  return address === undefined
+    ? 0
+    : new DataView(address.bytes.buffer, address.bytes.byteOffset).getUint32(0);
+}
+
+/** How the peer's TCP connections are made. */
+export function tcpOptions(local: Desired['local'], peer: DesiredPeer): TcpOptions {
+  const address = toAddress(peer.address);
+  if (address === undefined) throw new TypeError(`"${peer.address}" is not an address`);
+  const localAddress = toAddress(peer.localAddress);
+  return {
+    address,
+    port: peer.port,
+    ttl: peer.ttl ?? (local.as === peer.as ? 64 : 1),
+    // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
+    userTimeoutMs: peer.holdTimeMs,
+    ...(localAddress === undefined ? {} : { localAddress }),
+  };
+}
