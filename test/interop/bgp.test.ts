@@ -6,6 +6,7 @@ import { makeOpen } from '@l4d/announcer/core/negotiation.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
+  frrCommand,
   frrShow,
   inKernel,
   namespaces,
@@ -207,6 +208,41 @@ describe('with FRR and BIRD', () => {
   it('counts what a peer announces and imports nothing', async () => {
     await until('the router has announced', async () => (await peer(frrPeer.address)).prefixesReceived > 0);
     expect(runIn(namespaces.announcer, 'ip', 'route', 'show', 'proto', 'bgp').trim()).toBe('');
+  });
+
+  it('sends everything again when the router asks for a refresh', async () => {
+    const updates = () => {
+      const neighbors = frrShow('show bgp neighbors 10.77.0.2') as Record<
+        string,
+        { messageStats: { updatesRecv: number } }
+      >;
+      return neighbors['10.77.0.2']?.messageStats.updatesRecv ?? 0;
+    };
+    const before = updates();
+    frrCommand('clear bgp ipv4 unicast 10.77.0.2 soft in');
+    await until('the UPDATE came again', () => updates() > before);
+    expect(inKernel(namespaces.frr, route4)).toBe(true);
+  });
+
+  it.each([
+    ['an internal peer: LOCAL_PREF, empty path', 65000, { locPrf: 100, aspath: { string: 'Local' } }],
+    ['an AS of four octets', 4_200_000_001, { aspath: { string: '4200000001' } }],
+  ])('announces as %s', async (_name, as, expected) => {
+    const remoteAs = (number: number) =>
+      frrCommand('configure terminal', 'router bgp 65000', `neighbor 10.77.0.2 remote-as ${number}`);
+    remoteAs(as);
+    try {
+      await client.put(desired({ local: { as, routerId: '10.77.0.2', listen: true }, peers: [frrPeer] }));
+      await established(frrPeer.address);
+      await until(
+        'in the kernel',
+        () => inKernel(namespaces.frr, route4) && inKernel(namespaces.frr, route6),
+      );
+      const seen = frrShow(`show bgp ipv4 unicast ${route4}/32`) as { paths: object[] };
+      expect(seen.paths[0]).toMatchObject(expected);
+    } finally {
+      remoteAs(65001);
+    }
   });
 
   it('tells a wrong AS clearly, on both sides', async () => {
