@@ -9,7 +9,6 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 
 const prefix = `l4dbgp${process.pid}`;
 
@@ -167,20 +166,6 @@ export function stopBird(): void {
 export function inKernel(namespace: string, route: string): boolean {
   const family = route.includes(':') ? '-6' : '-4';
   return runIn(namespace, 'ip', family, 'route', 'show', route).trim() !== '';
-}
-
-/** Waits until the check holds; fails with its name. Returns the milliseconds it took. */
-export async function until(
-  name: string,
-  check: () => boolean | Promise<boolean>,
-  timeoutMs = 20_000,
-): Promise<number> {
-  const start = performance.now();
-  while (performance.now() - start < timeoutMs) {
-    if (await check()) return performance.now() - start;
-    await sleep(20);
-  }
-  throw new Error(`not within ${timeoutMs} ms: ${name}`);
 }
 
 /** Starts an announcer in its namespace; its run folder is new. */

@@ -20,7 +20,7 @@ import { makeOpen } from '@l4d/announcer/core/negotiation.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { until } from './bgp-lab.ts';
+import { until } from './bgp-until.ts';
 
 const main = join(import.meta.dirname, '../../announcer/src/main.ts');
 

@@ -19,8 +19,8 @@ import {
   stopBird,
   stopFrr,
   tearDownNetwork,
-  until,
 } from './bgp-lab.ts';
+import { until } from './bgp-until.ts';
 
 const frrPeer = { address: '10.77.0.1', as: 65000, nextHop6: 'fd77:0::2', connectRetryMs: 200 };
 const birdPeer = { address: 'fd77:1::1', as: 65000, nextHop4: '10.77.1.2', connectRetryMs: 200 };
