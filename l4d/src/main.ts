@@ -1,4 +1,11 @@
-import { ConfigError, exitCode, OperatorError, VerifierError } from '@l4d/kit/errors.ts';
+import {
+  ConfigError,
+  exitCode,
+  OperatorError,
+  SyscallError,
+  UnsupportedFeature,
+  VerifierError,
+} from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { Command } from 'commander';
 import { startDaemon, version } from './app/daemon.ts';
@@ -72,22 +79,35 @@ program
     await attach(brake, options.vip);
   });
 
+/** Ends the process with what the operator needs to know; only our own faults come with a stack. */
 function fail(error: unknown): never {
   if (error instanceof ConfigError) {
     process.stderr.write(`${error.message}\n`);
     process.exit(exitCode.config);
   }
-  if (error instanceof OperatorError) {
-    process.stderr.write(`l4d: ${error.message}\n`);
-    process.exit(error.exitCode);
+  const ofMachine = machineProblem(error);
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`l4d: ${ofMachine?.message ?? stack}\n`);
+  if (process.env['L4D_LOG_LEVEL'] === 'debug' && ofMachine !== undefined) {
+    process.stderr.write(`${error instanceof VerifierError ? error.log : stack}\n`);
   }
-  if (error instanceof VerifierError) {
-    process.stderr.write(`l4d: ${error.message}\n`);
-    if (process.env['L4D_LOG_LEVEL'] === 'debug') process.stderr.write(error.log);
-    process.exit(exitCode.system);
+  process.exit(ofMachine?.code ?? exitCode.failure);
+}
+
+/** What is wrong on this machine, and the exit code; undefined when the fault is ours. */
+function machineProblem(error: unknown): { message: string; code: number } | undefined {
+  if (error instanceof OperatorError) return { message: error.message, code: error.exitCode };
+  if (
+    error instanceof VerifierError ||
+    error instanceof SyscallError ||
+    error instanceof UnsupportedFeature
+  ) {
+    return { message: error.message, code: exitCode.system };
   }
-  process.stderr.write(`l4d: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  process.exit(exitCode.failure);
+  if (!(error instanceof Error) || !('syscall' in error)) return undefined;
+  const { code } = error as NodeJS.ErrnoException;
+  const permission = code === 'EACCES' || code === 'EPERM';
+  return { message: error.message, code: permission ? exitCode.permission : exitCode.system };
 }
 
 process.on('uncaughtException', fail);

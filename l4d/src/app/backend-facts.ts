@@ -77,7 +77,10 @@ export function createBackendFacts(parts: BackendFactsParts) {
       });
     },
 
-    /** The check of a backend; undefined when it is not in the kernel, so that a check cannot reach it. */
+    /**
+     * The check of a backend; undefined while one could not reach it: it is not in the kernel, or its
+     * MAC address was never known.
+     */
     healthTarget(vip: Vip, backend: Backend): HealthTarget | undefined {
       const adoptedVerdict = verdictBefore(vip, backend);
       const common = {
@@ -88,9 +91,9 @@ export function createBackendFacts(parts: BackendFactsParts) {
       };
       if (vip.policy === 'l7') return { ...common, address: backend.address };
       const index = heldBackend(vip, backend.address)?.index;
-      return index === undefined
-        ? undefined
-        : { ...common, address: vip.address, mark: markOfBackend(index) };
+      const reachable = this.macOf(vip, backend) !== undefined || checker.status(common.key) !== undefined;
+      if (index === undefined || !reachable) return undefined;
+      return { ...common, address: vip.address, mark: markOfBackend(index) };
     },
 
     /**

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
@@ -9,12 +9,12 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { eventGroup } from '@l4d/kit/netlink/constants.ts';
 import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
-import { ok } from '@l4d/kit/result.ts';
+import { err, ok } from '@l4d/kit/result.ts';
 import type { NextHops } from '../core/announcement.ts';
-import type { ControlPort } from '../core/control-port.ts';
+import type { ControlPort, RefusedState } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
-import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { type DesiredState, emptyDesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
@@ -108,7 +108,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         const concerned = desired().vips.filter((vip) =>
           vip.backends.some((backend) => formatIpAddress(backend.address) === text),
         );
-        fabric.touch(concerned.map(vipKeyText));
+        fabric.touchReach(concerned.map(vipKeyText));
       },
     });
   const companionOptions = { ...folders, clock, logger, onChange: () => fabric.touch() };
@@ -165,7 +165,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const port: ControlPort = {
     desired: () => ({ revision: store.current().revision, state: store.current().state }),
     async replace(next, replaceOptions) {
-      await refuseOtherInterface(next, on);
+      const refused = await refuseOtherInterface(next, on);
+      if (refused !== undefined) return err(refused);
       const stored = await store.replace(next, replaceOptions);
       if (!stored.ok) {
         if (stored.error.kind === 'stale') return { ok: false, error: stored.error };
@@ -183,7 +184,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async plan(next) {
       return {
         changes: diffDesired(desired(), next),
-        operations: [],
+        operations: fabric.preview(next),
         warnings: diffWarnings(desired(), next),
       };
     },
@@ -254,8 +255,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 }
 
 function takeLock(folders: Folders, path: string): void {
-  for (const folder of [folders.runDir, folders.stateDir])
-    mkdirSync(folder, { recursive: true, mode: 0o755 });
+  for (const folder of [folders.runDir, folders.stateDir]) requireWritable(folder);
   // Held until the process ends.
   const fd = openSync(path, 'a', 0o600);
   if (tryLock(fd)) return;
@@ -264,6 +264,20 @@ function takeLock(folders: Folders, path: string): void {
     `another l4d runs with ${folders.runDir} (its lock is ${path})`,
     exitCode.alreadyRunning,
   );
+}
+
+/** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */
+function requireWritable(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new OperatorError(
+      `the folder ${folder} cannot be written: ${code ?? message} (others: --run-dir, --state-dir)`,
+      exitCode.system,
+    );
+  }
 }
 
 /** Takes the file as the desired state when it is not the one that was taken last; edits made since stay otherwise. */
@@ -277,7 +291,10 @@ async function takeConfig(
   if (!read.ok) throw read.error;
   const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
   const applied = existsSync(appliedPath) ? readFileSync(appliedPath, 'utf8').trim() : '';
-  if (applied === digest) return;
+  // What was taken may have been lost since: a store that had to begin anew takes the file again.
+  if (applied === digest && store.current().state !== emptyDesiredState) return;
+  // A start that must fail on this machine is not to replace a state that works.
+  await findHostInterface(read.value.state.host.interface);
   const same =
     JSON.stringify(encodeDesiredState(read.value.state)) ===
     JSON.stringify(encodeDesiredState(store.current().state));
@@ -290,13 +307,25 @@ async function takeConfig(
 }
 
 /** The interface is chosen at the start: moving it would leave both without forwarding for a while. */
-async function refuseOtherInterface(next: DesiredState, on: HostInterface): Promise<void> {
-  const wanted = await findHostInterface(next.host.interface);
-  if (wanted.index === on.index) return;
-  throw new OperatorError(
-    `host.interface: this daemon serves ${on.name}; to move to ${wanted.name}: ` +
-      'stop it, run "l4d detach --all" and "l4d attach --all", and start it with the new configuration',
-  );
+async function refuseOtherInterface(
+  next: DesiredState,
+  on: HostInterface,
+): Promise<RefusedState | undefined> {
+  const refused = (message: string, hint?: string): RefusedState => ({
+    kind: 'refused',
+    problems: [{ path: 'host.interface', message, ...(hint === undefined ? {} : { hint }) }],
+  });
+  try {
+    const wanted = await findHostInterface(next.host.interface);
+    if (wanted.index === on.index) return undefined;
+    return refused(
+      `"${wanted.name}" is not the interface that this daemon serves (allowed: ${on.name})`,
+      'to move: l4d detach --all, stop the daemon, start it with the new configuration, l4d attach --all',
+    );
+  } catch (error) {
+    if (error instanceof OperatorError) return refused(error.message.replace(/^host\.interface: /, ''));
+    throw error;
+  }
 }
 
 function nextHopsOf(state: DesiredState, on: HostInterface): NextHops {

@@ -79,8 +79,9 @@ function vipStatus(parts: StatusParts, view: VipView, bgp: BgpStatus): VipStatus
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
   const prefix = formatIpPrefix(hostPrefix(vip.address));
-  const advertisedTo = bgp.announcer?.prefixes.find((one) => one.prefix === prefix)?.advertisedTo ?? [];
-  const announced = view.verdict.code === 'announced' && advertisedTo.length > 0;
+  const told = bgp.announcer?.prefixes.find((one) => one.prefix === prefix);
+  const announced = view.verdict.code === 'announced' && (told?.advertisedTo.length ?? 0) > 0;
+  const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {
     name: vip.name,
     address: formatIpAddress(vip.address),
@@ -89,7 +90,7 @@ function vipStatus(parts: StatusParts, view: VipView, bgp: BgpStatus): VipStatus
     policy: vip.policy,
     enabled: vip.enabled,
     announced,
-    verdict: shownVerdict(view.verdict, announced, bgp),
+    verdict: shownVerdict(view.verdict, announced, bgp, refusals),
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
@@ -112,10 +113,16 @@ function vipStatus(parts: StatusParts, view: VipView, bgp: BgpStatus): VipStatus
 }
 
 /** What the reconciler wants announced may not have reached a router. */
-function shownVerdict(verdict: VerdictView, announced: boolean, bgp: BgpStatus): VerdictView {
+function shownVerdict(
+  verdict: VerdictView,
+  announced: boolean,
+  bgp: BgpStatus,
+  refusals: readonly string[],
+): VerdictView {
   if (verdict.code !== 'announced' || announced) return verdict;
   if (bgp.state !== 'running') {
     return { code: 'announcer-down', reason: `${verdict.reason}, but the announcer does not answer` };
   }
-  return { code: 'withdrawn', reason: `${verdict.reason}, but no BGP session is established` };
+  const why = refusals.length > 0 ? refusals.join('; ') : 'no BGP session is established';
+  return { code: 'withdrawn', reason: `${verdict.reason}, but ${why}` };
 }

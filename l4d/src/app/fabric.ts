@@ -7,14 +7,14 @@
  */
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { InvariantError } from '@l4d/kit/errors.ts';
+import { InvariantError, unreachable } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { announcedPrefixes, announcerDesired, type NextHops } from '../core/announcement.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
-import type { WantedVip } from '../core/forwarding/forwarding-plan.ts';
+import { type ForwardingOperation, planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import { proxyDesired } from '../core/proxy-desired.ts';
 import type { VerdictView } from '../core/status.ts';
 import { judgeVip } from '../core/vip-verdict.ts';
@@ -58,6 +58,10 @@ export interface Fabric {
   setDesired(state: DesiredState, detached: Detached): Promise<void>;
   /** Marks VIPs (all by default) for another look, soon. */
   touch(vipKeys?: readonly string[]): void;
+  /** As touch, when backends may have come within or out of reach of checks. */
+  touchReach(vipKeys: readonly string[]): void;
+  /** What a pass would do for that state, in words; moves nothing. */
+  preview(next: DesiredState): readonly string[];
   /** Looks at everything again; resolves with what was done, in words. */
   reconcileAll(): Promise<readonly string[]>;
   /** VIPs as the last pass saw them, in the order of the desired state. */
@@ -316,6 +320,20 @@ export function createFabric(parts: FabricParts): Fabric {
       return run();
     },
     touch,
+    touchReach(keys) {
+      targetsChanged = true;
+      touch(keys);
+    },
+    preview(next) {
+      const nextKeys = new Set(next.vips.map(vipKeyText));
+      const added = next.vips.flatMap((vip) => {
+        const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
+        const wanted = wantedVip(vip, conditions, (backend) => facts.macOf(vip, backend));
+        return planVip(forwarding.held(vipKeyText(vip)), wanted).map((operation) => describe(vip, operation));
+      });
+      const removed = forwarding.identities().filter((key) => !nextKeys.has(key));
+      return [...removed.map((key) => `withdraw ${key}, then end its forwarding`), ...added];
+    },
     async reconcileAll() {
       operations = [];
       for (const key of vips.keys()) dirty.add(key);
@@ -330,4 +348,23 @@ export function createFabric(parts: FabricParts): Fabric {
       for (const timer of timers) timer.cancel();
     },
   };
+}
+
+/** An operation of the data plane in words. */
+function describe(vip: Vip, operation: ForwardingOperation): string {
+  switch (operation.kind) {
+    case 'write-backend': {
+      const { backend, isNew } = operation;
+      const what = `backend ${formatIpAddress(backend.address)} of ${vip.name} as ${backend.state}`;
+      return isNew ? `add ${what}` : `write ${what}`;
+    }
+    case 'write-vip':
+      return operation.table === 'unchanged'
+        ? `write the settings of ${vip.name}`
+        : `swap in a Maglev table of ${vip.name} with ${operation.table.length} backends`;
+    case 'free-backend':
+      return `free backend ${formatIpAddress(operation.address)} of ${vip.name}`;
+    default:
+      return unreachable(operation);
+  }
 }

@@ -1,4 +1,4 @@
-import { Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 import type { FabricStatus } from '../core/status.ts';
 
 /** Prometheus text of a status: names after the Prometheus conventions, values as of now. */
@@ -6,6 +6,8 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   const registry = new Registry();
   const gauge = (name: string, help: string, labelNames: string[] = []) =>
     new Gauge({ name, help, labelNames, registers: [registry] });
+  const counter = (name: string, help: string, labelNames: string[] = []) =>
+    new Counter({ name, help, labelNames, registers: [registry] });
 
   const info = gauge('l4d_info', 'Version and packet path of this host', [
     'version',
@@ -17,40 +19,40 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   gauge('l4d_start_time_seconds', 'Start of the daemon, Unix time').set(status.startedAtMs / 1000);
 
   const announced = gauge('l4d_vip_announced', 'Whether routers are told of the VIP by this host', ['vip']);
-  const vipPackets = gauge('l4d_vip_packets_total', 'Packets forwarded', ['vip']);
-  const vipBytes = gauge('l4d_vip_bytes_total', 'Bytes of frames forwarded', ['vip']);
-  const vipFlows = gauge('l4d_vip_flows_total', 'Flows begun', ['vip']);
+  const vipPackets = counter('l4d_vip_packets_total', 'Packets forwarded', ['vip']);
+  const vipBytes = counter('l4d_vip_bytes_total', 'Bytes of frames forwarded', ['vip']);
+  const vipFlows = counter('l4d_vip_flows_total', 'Flows begun', ['vip']);
   const backendUp = gauge('l4d_backend_up', 'Whether the backend takes new flows', ['vip', 'backend']);
-  const backendPackets = gauge('l4d_backend_packets_total', 'Packets forwarded', ['vip', 'backend']);
-  const backendBytes = gauge('l4d_backend_bytes_total', 'Bytes of frames forwarded', ['vip', 'backend']);
-  const backendFlows = gauge('l4d_backend_flows_total', 'Flows begun', ['vip', 'backend']);
+  const backendPackets = counter('l4d_backend_packets_total', 'Packets forwarded', ['vip', 'backend']);
+  const backendBytes = counter('l4d_backend_bytes_total', 'Bytes of frames forwarded', ['vip', 'backend']);
+  const backendFlows = counter('l4d_backend_flows_total', 'Flows begun', ['vip', 'backend']);
   for (const vip of status.vips) {
     const labels = { vip: vip.name };
     announced.set(labels, vip.announced ? 1 : 0);
-    vipPackets.set(labels, vip.counters.packets);
-    vipBytes.set(labels, vip.counters.bytes);
-    vipFlows.set(labels, vip.counters.flows);
+    vipPackets.inc(labels, vip.counters.packets);
+    vipBytes.inc(labels, vip.counters.bytes);
+    vipFlows.inc(labels, vip.counters.flows);
     for (const backend of vip.backends) {
       const name = backend.port === undefined ? backend.address : `${backend.address} port ${backend.port}`;
       const both = { vip: vip.name, backend: name };
       backendUp.set(both, backend.state === 'up' ? 1 : 0);
       if (backend.counters === undefined) continue;
-      backendPackets.set(both, backend.counters.packets);
-      backendBytes.set(both, backend.counters.bytes);
-      backendFlows.set(both, backend.counters.flows);
+      backendPackets.inc(both, backend.counters.packets);
+      backendBytes.inc(both, backend.counters.bytes);
+      backendFlows.inc(both, backend.counters.flows);
     }
   }
 
-  const reasons = gauge('l4d_packets_total', 'Packets by what happened to them', ['reason']);
-  for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.set({ reason }, count);
+  const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);
+  for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);
 
   const sessionUp = gauge('l4d_bgp_session_up', 'Whether the BGP session is established', ['peer']);
   const sent = gauge('l4d_bgp_prefixes_advertised', 'Prefixes in the Adj-RIB-Out', ['peer']);
-  const flaps = gauge('l4d_bgp_flaps_total', 'Times that the session was lost', ['peer']);
+  const flaps = counter('l4d_bgp_flaps_total', 'Times that the session was lost', ['peer']);
   for (const peer of status.bgp.announcer?.peers ?? []) {
     sessionUp.set({ peer: peer.address }, peer.state === 'Established' ? 1 : 0);
     sent.set({ peer: peer.address }, peer.prefixesAdvertised);
-    flaps.set({ peer: peer.address }, peer.flaps);
+    flaps.inc({ peer: peer.address }, peer.flaps);
   }
   return registry.metrics();
 }

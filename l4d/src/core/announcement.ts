@@ -1,3 +1,4 @@
+import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Vip } from './desired/vip.ts';
@@ -22,7 +23,11 @@ export function announcedPrefixes(announced: readonly Vip[]): string[] {
 }
 
 /** The body of the announcer's `PUT /v1/desired`; undefined when BGP is not declared. */
-export function announcerDesired(state: DesiredState, prefixes: readonly string[], nextHops: NextHops) {
+export function announcerDesired(
+  state: DesiredState,
+  prefixes: readonly string[],
+  nextHops: NextHops,
+): DesiredInput | undefined {
   const { bgp } = state.host;
   if (bgp === undefined) return undefined;
   return {
@@ -40,7 +45,7 @@ export function announcerDesired(state: DesiredState, prefixes: readonly string[
       holdTimeMs: peer.holdTime,
       connectRetryMs: peer.connectRetry,
       mode: peer.mode,
-      families: ['ipv4', 'ipv6'],
+      families: [...peer.families],
       ...(peer.localAddress === undefined ? {} : { localAddress: formatIpAddress(peer.localAddress) }),
       ...(nextHops.ipv4 === undefined ? {} : { nextHop4: nextHops.ipv4 }),
       ...(nextHops.ipv6 === undefined ? {} : { nextHop6: nextHops.ipv6 }),

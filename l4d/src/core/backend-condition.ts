@@ -28,6 +28,8 @@ export interface BackendCondition {
   readonly healthy: boolean;
 }
 
+const noMac = 'its MAC address is not resolved: it does not answer ARP or neighbour discovery';
+
 /** Decides from the facts. */
 export function judgeBackend(facts: BackendFacts): BackendCondition {
   const { backend, verdict, verdictReason } = facts;
@@ -40,12 +42,12 @@ export function judgeBackend(facts: BackendFacts): BackendCondition {
     return { forwarding, shown: 'drained', reason: `${why}${left}`, healthy: false };
   }
   if (verdict === 'down') return { forwarding: 'down', shown: 'down', reason: verdictReason, healthy: false };
+  const unresolved = facts.needsMac && facts.mac === undefined;
   if (verdict === 'unknown') {
-    return { forwarding: 'down', shown: 'unknown', reason: 'no check has answered yet', healthy: false };
+    const reason = unresolved ? noMac : 'no check has answered yet';
+    return { forwarding: 'down', shown: 'unknown', reason, healthy: false };
   }
-  if (facts.needsMac && facts.mac === undefined) {
-    return { forwarding: 'up', shown: 'down', reason: 'its MAC address is not resolved', healthy: false };
-  }
+  if (unresolved) return { forwarding: 'up', shown: 'down', reason: noMac, healthy: false };
   return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true };
 }
 

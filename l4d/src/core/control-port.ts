@@ -1,3 +1,4 @@
+import type { ConfigProblem } from '@l4d/kit/errors.ts';
 import type { Result } from '@l4d/kit/result.ts';
 import type { DesiredState } from './desired-state.ts';
 import type { BgpStatus, FabricStatus, PlanView } from './status.ts';
@@ -6,6 +7,12 @@ import type { BgpStatus, FabricStatus, PlanView } from './status.ts';
 export interface StaleRevision {
   readonly kind: 'stale';
   readonly revision: number;
+}
+
+/** The machine cannot be brought to this state, though it is valid by itself; nothing was changed. */
+export interface RefusedState {
+  readonly kind: 'refused';
+  readonly problems: readonly ConfigProblem[];
 }
 
 /** Nothing is left to go back to. */
@@ -21,9 +28,9 @@ export interface ControlPort {
   replace(
     next: DesiredState,
     options: { readonly ifRevision?: number; readonly note?: string },
-  ): Promise<Result<{ readonly revision: number }, StaleRevision>>;
+  ): Promise<Result<{ readonly revision: number }, StaleRevision | RefusedState>>;
   /** Goes back to the state before the one in force. */
-  undo(): Promise<Result<{ readonly revision: number }, NothingToUndo | StaleRevision>>;
+  undo(): Promise<Result<{ readonly revision: number }, NothingToUndo | StaleRevision | RefusedState>>;
   /** What would happen if this were the desired state; moves nothing. */
   plan(next: DesiredState): Promise<PlanView>;
   /** Compares desired with actual state now and mends what differs; answers what was done, for people. */

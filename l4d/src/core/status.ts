@@ -101,7 +101,12 @@ export interface BgpView {
   readonly lastHeardMs?: number | null;
   readonly local?: { readonly as: number; readonly routerId: string } | null;
   readonly peers: readonly BgpPeerView[];
-  readonly prefixes: readonly { readonly prefix: string; readonly advertisedTo: readonly string[] }[];
+  readonly prefixes: readonly {
+    readonly prefix: string;
+    readonly advertisedTo: readonly string[];
+    /** Peers with a session that cannot be told, and why. */
+    readonly notAdvertisedTo?: readonly { readonly peer: string; readonly reason: string }[];
+  }[];
 }
 
 /** `GET /v1/bgp`: the announcer's answer, or why there is none. */

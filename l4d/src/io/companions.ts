@@ -1,20 +1,15 @@
 import { join } from 'node:path';
+import type { AnnouncerStatus, DesiredInput } from '@l4d/announcer/core/api.ts';
+import { announcerClient } from '@l4d/announcer/io/client.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
-import { OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesiredInput, ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
-import { requestJson } from '@l4d/kit/unix-http.ts';
-import type { announcerDesired } from '../core/announcement.ts';
-import type { BgpView } from '../core/status.ts';
 import { createCompanion } from './companion.ts';
 import { createFollower, type Follower } from './follower.ts';
 
-/** What the announcer is told. */
-export type AnnouncerDesired = NonNullable<ReturnType<typeof announcerDesired>>;
-
 /** The announcer, as the reconciler sees it. */
-export type AnnouncerFollower = Follower<AnnouncerDesired, BgpView>;
+export type AnnouncerFollower = Follower<DesiredInput, AnnouncerStatus>;
 
 /** The proxy, as the reconciler sees it. */
 export type ProxyFollower = Follower<ProxyDesiredInput, ProxyStatus>;
@@ -32,12 +27,8 @@ export interface CompanionsOptions {
 /** Follows the BGP speaker, starting it when it does not run. */
 export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
   const socketPath = join(options.runDir, 'announcer.sock');
-  const call = async (method: string, path: string, body?: unknown) => {
-    const answer = await requestJson(socketPath, method, path, body);
-    if (answer.status >= 200 && answer.status < 300) return answer.body;
-    throw new OperatorError(`the announcer answered ${answer.status}: ${JSON.stringify(answer.body)}`);
-  };
-  return createFollower<AnnouncerDesired, BgpView>({
+  const client = announcerClient(socketPath);
+  return createFollower<DesiredInput, AnnouncerStatus>({
     ...options,
     name: 'announcer',
     companion: createCompanion({
@@ -47,11 +38,11 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
       args: ['--run-dir', options.runDir],
       logPath: join(options.stateDir, 'log', 'announcer.log'),
     }),
-    putDesired: (desired) => call('PUT', '/v1/desired', desired),
+    putDesired: (desired) => client.put(desired),
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.
-      await call('POST', '/v1/heartbeat');
-      return (await call('GET', '/v1/status')) as BgpView;
+      await client.heartbeat();
+      return client.status();
     },
   });
 }

@@ -33,7 +33,8 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
           : `there is no interface "${name}"`;
       throw new OperatorError(`host.interface: ${what} (this host has: ${known})`, exitCode.system);
     }
-    if (link.mac === undefined || link.mac.length !== 6) {
+    // The loopback has one of zeros.
+    if (link.mac === undefined || link.mac.length !== 6 || link.mac.every((byte) => byte === 0)) {
       throw new OperatorError(`host.interface: ${link.name} has no Ethernet address`, exitCode.system);
     }
     const addresses = (await rtnetlink.addresses(link.index)).filter((address) => address.scope === 'global');

@@ -24,6 +24,7 @@ const raw = {
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
   ),
   flock: libc.func('int flock(int fd, int operation)'),
+  clockResolution: libc.func('int clock_getres(int clock, void *result)'),
 };
 
 /** Constants of <sys/socket.h>, <linux/if_*.h> and friends on Linux (x86-64 and arm64 agree on these). */
@@ -167,6 +168,15 @@ export function mapShared(fd: number, size: number): Uint8Array {
   if (address === null || BigInt.asIntN(64, BigInt(address)) === -1n)
     throw new SyscallError('mmap', koffi.errno());
   return new Uint8Array(koffi.view(address, size));
+}
+
+const CLOCK_MONOTONIC_COARSE = 6;
+
+/** Nanoseconds of the kernel's tick (a jiffy), which is what coarse clocks resolve to (clock_getres(2)). */
+export function jiffyNanoseconds(): number {
+  const result = Buffer.alloc(16);
+  check('clock_getres', raw.clockResolution(CLOCK_MONOTONIC_COARSE, result));
+  return Number(result.readBigInt64LE(0)) * 1e9 + Number(result.readBigInt64LE(8));
 }
 
 /** Mounts a file system. Throws SyscallError. */

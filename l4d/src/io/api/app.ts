@@ -78,6 +78,7 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
     const undone = await port.undo();
     if (undone.ok) return Response.json({ revision: undone.value.revision });
     if (undone.error.kind === 'stale') return stale(undone.error.revision);
+    if (undone.error.kind === 'refused') return invalid(undone.error.problems);
     return refusal('nothing-to-undo', 'no earlier desired state is kept');
   });
 }
@@ -195,6 +196,7 @@ async function apply(
     if (stored.ok) {
       return Response.json({ revision: stored.value.revision, ...more(next.value) }, { status });
     }
+    if (stored.error.kind === 'refused') return invalid(stored.error.problems);
     revision = stored.error.revision;
   }
   return stale(revision);

@@ -3,7 +3,7 @@ import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { exitCode, InvariantError, OperatorError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { closeFd, constant } from '@l4d/kit/ffi/libc.ts';
+import { closeFd, constant, jiffyNanoseconds } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { ensureBpfFolder, pinName, pinPath, unpin } from './bpf-folder.ts';
@@ -80,7 +80,7 @@ export function openDataPlane(options: DataPlaneOptions) {
       const object = libbpf.openObject(objectPath('l4d_xdp'));
       try {
         for (const name of pinnedMaps) libbpf.reuseMap(object, name, mapFds[name]);
-        libbpf.setData(object, '.rodata', variableOffset(types, 'own_mac'), on.mac);
+        setReadOnlyData(object, types, on.mac);
         libbpf.loadObject(object, 'l4d_xdp');
         const program = libbpf.programFd(object, 'l4d_xdp');
         const attachedMode = await attachXdpProgram(bpfFolder, program, on, mode, logger);
@@ -94,10 +94,19 @@ export function openDataPlane(options: DataPlaneOptions) {
   };
 }
 
-function variableOffset(types: ObjectTypes, name: string): number {
-  const variable = types.sections.get('.rodata')?.get(name);
-  if (variable === undefined) throw new InvariantError(`the object has no read-only variable ${name}`);
-  return variable.offset;
+/** Tells the program, before it is loaded, what it takes as constant: the interface's address, the kernel's tick. */
+export function setReadOnlyData(object: libbpf.BpfObject, types: ObjectTypes, mac: MacAddress): void {
+  const values = {
+    own_mac: mac,
+    jiffy_nanoseconds: new Uint8Array(Uint32Array.of(jiffyNanoseconds()).buffer),
+  };
+  for (const [name, bytes] of Object.entries(values)) {
+    const variable = types.sections.get('.rodata')?.get(name);
+    if (variable?.size !== bytes.length) {
+      throw new InvariantError(`the object has no read-only variable ${name} of ${bytes.length} bytes`);
+    }
+    libbpf.setData(object, '.rodata', variable.offset, bytes);
+  }
 }
 
 /** Opens the pinned maps, or makes and pins all of them when their layout has changed. */
