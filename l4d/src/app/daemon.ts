@@ -280,20 +280,6 @@ function requireWritable(folder: string): void {
   }
 }
 
-/** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */
-function requireWritable(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 });
-    accessSync(folder, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new OperatorError(
-      `the folder ${folder} cannot be written: ${code ?? message} (others: --run-dir, --state-dir)`,
-      exitCode.system,
-    );
-  }
-}
-
 /** Takes the file as the desired state when it is not the one that was taken last; edits made since stay otherwise. */
 async function takeConfig(
   store: StateStore,
