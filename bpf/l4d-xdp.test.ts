@@ -37,6 +37,13 @@ describe.each(groups)('%s', (_group, fixtures) => {
   });
 });
 
+describe("flows, where the kernel's tick is not known", () => {
+  it.each(flowFixtures.map((fixture) => [fixture.name, fixture] as const))('%s', (_name, fixture) => {
+    plane = loadDataPlane({ tick: 0 });
+    run(plane, fixture);
+  });
+});
+
 /** Performs a fixture's steps, checking each packet. */
 function run(on: TestDataPlane, fixture: Fixture): void {
   for (const [number, step] of fixture.steps.entries()) {

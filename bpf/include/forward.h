@@ -26,8 +26,8 @@ static __always_inline int forward(struct ethhdr *ethernet, const struct vip *vi
 {
 	if (!is_resolved(chosen->backend))
 		return finish(DROP_UNRESOLVED, XDP_DROP);
-	__builtin_memcpy(ethernet->h_source, ethernet->h_dest, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_dest, chosen->backend->mac, ETH_ALEN);
+	copy_mac(ethernet->h_source, ethernet->h_dest);
+	copy_mac(ethernet->h_dest, chosen->backend->mac);
 	count_traffic(&vip_counters, vip->id, bytes, chosen->begun);
 	count_traffic(&backend_counters, chosen->index, bytes, chosen->begun);
 	return finish(reason, XDP_TX);

@@ -35,13 +35,26 @@ static __always_inline __u16 replace_in_checksum(__u16 checksum, __u16 old_word,
 	return fold_checksum((__u16)~checksum + (__u16)~old_word + new_word);
 }
 
+/*
+ * Copies a MAC address by words: struct ethhdr is packed, so __builtin_memcpy would go byte by
+ * byte, twelve accesses instead of four.
+ */
+static __always_inline void copy_mac(__u8 *to, const __u8 *from)
+{
+	__u32 high = *(const __u32 *)from;
+	__u16 low = *(const __u16 *)(from + 4);
+
+	*(__u32 *)to = high;
+	*(__u16 *)(to + 4) = low;
+}
+
 static __always_inline void swap_ethernet(struct ethhdr *ethernet)
 {
-	__u8 source[ETH_ALEN];
+	__u8 source[ETH_ALEN] __attribute__((aligned(4)));
 
-	__builtin_memcpy(source, ethernet->h_source, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, ethernet->h_dest, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_dest, source, ETH_ALEN);
+	copy_mac(source, ethernet->h_source);
+	copy_mac(ethernet->h_source, ethernet->h_dest);
+	copy_mac(ethernet->h_dest, source);
 }
 
 #endif

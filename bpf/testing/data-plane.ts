@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
 import {
   createForwardingMaps,
   type MapFds,
@@ -40,11 +41,19 @@ const immediately: Clock = {
   },
 };
 
+/** What differs from small maps and the product's own loading. */
+export interface LoadOptions {
+  /** Size of the IPv4 flow table; 1024 when not given. */
+  readonly flows4?: number;
+  /** Nanoseconds of a kernel tick as the program is told; 0 makes it ask the helper. */
+  readonly tick?: number;
+}
+
 /**
  * Loads the built l4d_xdp with small maps, unpinned, and fills them through the product's own
- * forwarding table. `flows4` and `flows6` are the sizes of the flow tables.
+ * forwarding table.
  */
-export function loadDataPlane(flows4 = 1024, flows6 = 1024) {
+export function loadDataPlane(options: LoadOptions = {}) {
   const types = objectTypes('l4d_xdp');
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   for (const [name, size] of [
@@ -54,14 +63,12 @@ export function loadDataPlane(flows4 = 1024, flows6 = 1024) {
     ['backends', 64],
     ['backend_counters', 64],
     ['maglev_slots', 16384 / slotsPerPair],
-    ['flows4', flows4],
-    ['flows6', flows6],
+    ['flows4', options.flows4 ?? 1024],
+    ['flows6', 1024],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }
-  const own = types.sections.get('.rodata')?.get('own_mac');
-  if (own === undefined) throw new TypeError('the object has no own_mac');
-  libbpf.setData(object, '.rodata', own.offset, mac(ownMac));
+  setReadOnlyData(object, types, mac(ownMac), options.tick);
   libbpf.loadObject(object, 'l4d_xdp');
   const fds = Object.fromEntries(pinnedMaps.map((name) => [name, libbpf.mapFd(object, name)])) as MapFds;
   const program = libbpf.programFd(object, 'l4d_xdp');

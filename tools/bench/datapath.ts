@@ -78,7 +78,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
 }
 
 function plane(flows4: number): TestDataPlane {
-  const loaded = loadDataPlane(flows4);
+  const loaded = loadDataPlane({ flows4 });
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));

@@ -94,12 +94,17 @@ export function openDataPlane(options: DataPlaneOptions) {
   };
 }
 
-/** Tells the program, before it is loaded, what it takes as constant: the interface's address, the kernel's tick. */
-export function setReadOnlyData(object: libbpf.BpfObject, types: ObjectTypes, mac: MacAddress): void {
-  const values = {
-    own_mac: mac,
-    jiffy_nanoseconds: new Uint8Array(Uint32Array.of(jiffyNanoseconds()).buffer),
-  };
+/**
+ * Tells the program, before it is loaded, what it takes as constant: the interface's address and
+ * the kernel's tick (0: the program asks a helper for the time, which takes longer).
+ */
+export function setReadOnlyData(
+  object: libbpf.BpfObject,
+  types: ObjectTypes,
+  mac: MacAddress,
+  tick: number = jiffyNanoseconds(),
+): void {
+  const values = { own_mac: mac, jiffy_nanoseconds: new Uint8Array(Uint32Array.of(tick).buffer) };
   for (const [name, bytes] of Object.entries(values)) {
     const variable = types.sections.get('.rodata')?.get(name);
     if (variable?.size !== bytes.length) {
