@@ -61,14 +61,16 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
       for (const [index, one] of cases.entries()) samples[index]?.push(wrapper.measure(one, repeats));
     }
     const rows = cases.map((one, index): BenchRow => {
-      const row = {
-        bench: 'datapath',
-        case: one.name,
-        subject: one.subject,
-        metric: 'time a packet',
-        unit: 'ns',
-      };
-      return { ...row, ...summarize(samples[index] ?? []) };
+      const row = { case: one.name, subject: one.subject, metric: 'time a packet', unit: 'ns' };
+      return { bench: 'datapath', ...row, ...summarize(samples[index] ?? []) };
+    });
+    rows.push({
+      bench: 'datapath',
+      case: 'load (verify and compile, small maps)',
+      subject: 'l4d',
+      metric: 'time',
+      unit: 'ms',
+      ...summarize(Array.from({ length: rounds }, loadMilliseconds)),
     });
     return { rows, missing: [{ subject: 'Katran', reason: 'no package of it can be installed here' }] };
   } finally {
@@ -84,6 +86,14 @@ function plane(flows4: number): TestDataPlane {
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
   }
   return loaded;
+}
+
+function loadMilliseconds(): number {
+  const begun = performance.now();
+  const loaded = loadDataPlane();
+  const took = performance.now() - begun;
+  loaded.close();
+  return took;
 }
 
 function casesOf(
@@ -110,7 +120,7 @@ function casesOf(
     l4d('TCP flow hit', packet.tcp4),
     l4d('IPv6 flow hit', packet.tcp6),
     l4d('UDP flow hit', packet.udp4),
-    l4d('SYN, not stored', packet.syn4, { flows: alwaysNew, program: planes.fresh.program }),
+    l4d('SYN, not stored', packet.syn4, { flows: alwaysNew }),
     l4d('65,536 flows', packet.tcp4, { flows: 65_536 }),
     l4d('1,000,000 flows (room for 2,000,000)', packet.tcp4, {
       flows: million,
