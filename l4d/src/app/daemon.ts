@@ -220,6 +220,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const same = now.index === on.index && formatMacAddress(now.mac) === formatMacAddress(on.mac);
     const moved = now.index !== on.index;
     on = now;
+    // An interface that was down has lost the routes and neighbours that checks need.
+    await ensureCheckRouting({ interfaceName: on.name });
     if (same) return;
     if (moved) {
       neighbours.stop();

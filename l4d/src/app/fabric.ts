@@ -15,7 +15,6 @@ import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { type ForwardingOperation, planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
-import { proxyDesired } from '../core/proxy-desired.ts';
 import type { VerdictView } from '../core/status.ts';
 import { judgeVip } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
@@ -23,8 +22,8 @@ import type { AnnouncerFollower, ProxyFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
 import type { HealthChecker } from '../io/health/health-checker.ts';
-import { replaceLocalRoutes } from '../io/local-routes.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
+import { createProxyHandoff } from './proxy-handoff.ts';
 
 /** What the reconciler works with. */
 export interface FabricParts {
@@ -79,6 +78,7 @@ const retryInterval = Seconds(1);
 export function createFabric(parts: FabricParts): Fabric {
   const { clock, logger, dataPlane, facts } = parts;
   const { forwarding } = dataPlane;
+  const handoff = createProxyHandoff(parts.proxy, dataPlane.listeners);
   let desired: DesiredState | undefined;
   let detached: Detached = { all: false, vips: [] };
   let vips = new Map<string, Vip>();
@@ -93,6 +93,8 @@ export function createFabric(parts: FabricParts): Fabric {
   let announced: readonly string[] = [];
   let failure: { atMs: number; message: string } | undefined;
   let targetsChanged = false;
+  /** The next pass asserts also what seems not to have changed. */
+  let syncAll = true;
   let operations: string[] = [];
   let running: Promise<void> | undefined;
   let again = false;
@@ -139,33 +141,41 @@ export function createFabric(parts: FabricParts): Fabric {
     if (desired === undefined) return;
     const looked = [...dirty];
     dirty.clear();
-    for (const key of looked) {
-      const vip = vips.get(key);
-      if (vip !== undefined) look(key, vip);
-      else views.delete(key);
-    }
-    await syncProxy(looked);
+    for (const key of looked) look(key);
+    // A VIP that leaves the proxy is forwarded before its listener goes; one that comes, after it is there.
+    program(looked, 'forward');
+    await syncProxy();
+    program(looked, 'l7');
     judge(looked);
     await announce();
     await endForwarding();
     if (targetsChanged) setTargets();
   }
 
-  /** Programs one VIP and reads it back. */
-  function look(key: string, vip: Vip): void {
-    const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
-    if (!isDetached(key)) {
-      const wanted = wantedVip(vip, conditions, (backend) => facts.macOf(vip, backend));
-      notProgrammed.set(key, program(key, vip, wanted));
+  /** Finds out what is known of a VIP's backends. */
+  function look(key: string): void {
+    const vip = vips.get(key);
+    if (vip === undefined) {
+      views.delete(key);
+      notProgrammed.delete(key);
+      return;
     }
-    views.set(key, {
-      vip,
-      conditions,
-      verdict: views.get(key)?.verdict ?? { code: 'withdrawn', reason: 'new' },
-    });
+    const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
+    const verdict = views.get(key)?.verdict ?? { code: 'withdrawn', reason: 'new' };
+    views.set(key, { vip, conditions, verdict });
   }
 
-  function program(key: string, vip: Vip, wanted: WantedVip): string | undefined {
+  /** Programs VIPs of one policy and reads them back. */
+  function program(looked: readonly string[], policy: Vip['policy']): void {
+    for (const key of looked) {
+      const view = views.get(key);
+      if (view === undefined || view.vip.policy !== policy || isDetached(key)) continue;
+      const wanted = wantedVip(view.vip, view.conditions, (backend) => facts.macOf(view.vip, backend));
+      notProgrammed.set(key, programOne(key, view.vip, wanted));
+    }
+  }
+
+  function programOne(key: string, vip: Vip, wanted: WantedVip): string | undefined {
     endings.delete(key);
     try {
       const backendsBefore = forwarding.held(key)?.backends.length ?? 0;
@@ -185,41 +195,18 @@ export function createFabric(parts: FabricParts): Fabric {
     }
   }
 
-  /** Gives the proxy its listeners, and the kernel the ways to it. */
-  async function syncProxy(looked: readonly string[]): Promise<void> {
-    const proxied = [...views.values()].filter(
-      ({ vip }) => vip.policy === 'l7' && !isDetached(vipKeyText(vip)),
+  async function syncProxy(): Promise<void> {
+    const proxied = [...views.values()]
+      .filter(({ vip }) => vip.policy === 'l7' && !isDetached(vipKeyText(vip)))
+      .map(({ vip, conditions }) => ({ vip, healthy: conditions.map(({ healthy }) => healthy) }));
+    const ending = [...endings.keys()].flatMap((key) => endingVips.get(key) ?? []);
+    const changes = await handoff.sync(
+      proxied,
+      ending.filter(({ policy }) => policy === 'l7'),
+      syncAll,
     );
-    const concerned = looked.some(
-      (key) => vips.get(key)?.policy === 'l7' || forwarding.held(key)?.policy === 'l7',
-    );
-    if (!concerned) return;
-    const wanted = proxied.map(({ vip, conditions }) => ({
-      vip,
-      healthy: conditions.map(({ healthy }) => healthy),
-    }));
-    await parts.proxy.follow(proxied.length === 0 ? undefined : proxyDesired(wanted));
-    const listeners = [
-      ...proxied.map(({ vip }) => ({ address: vip.address, port: vip.port })),
-      ...endingListeners(),
-    ];
-    await replaceLocalRoutes(listeners.map(({ address }) => address));
-    const changes = dataPlane.listeners.replace(listeners);
+    syncAll = false;
     if (changes > 0) operations.push(`proxied listeners: ${changes} changes`);
-  }
-
-  /** Listeners of l7 VIPs that are withdrawn but still served. */
-  function endingListeners() {
-    return [...endings.keys()].flatMap((key) => {
-      const view = endingVips.get(key);
-      return view?.policy === 'l7' ? [{ address: view.address, port: view.port }] : [];
-    });
-  }
-
-  function proxyProblem(vip: Vip): string | undefined {
-    if (vip.policy !== 'l7') return undefined;
-    if (!parts.proxy.inSync()) return 'it does not answer';
-    return parts.proxy.status()?.registered === true ? undefined : 'its sockets are not registered';
   }
 
   function judge(looked: readonly string[]): void {
@@ -233,7 +220,7 @@ export function createFabric(parts: FabricParts): Fabric {
         hostDraining: desired.host.draining,
         detached: isDetached(key),
         notProgrammed: notProgrammed.get(key),
-        proxyDown: proxyProblem(view.vip),
+        proxyDown: view.vip.policy === 'l7' ? handoff.problem() : undefined,
         healthy: view.conditions.map(({ healthy }) => healthy),
       });
       if (verdict.code !== view.verdict.code) {
@@ -259,26 +246,26 @@ export function createFabric(parts: FabricParts): Fabric {
 
   /** Ends the forwarding of what is no longer wanted, after its withdraw has had its time. */
   async function endForwarding(): Promise<void> {
+    let endedProxied = false;
     for (const key of forwarding.identities()) {
       if (vips.has(key) && !isDetached(key)) continue;
+      const isNew = !endings.has(key);
       const due = endings.get(key) ?? clock.now() + withdrawGrace;
       endings.set(key, due);
       if (due > clock.now()) {
-        later(Milliseconds(Math.ceil(due - clock.now())), () => void run());
+        // A timer may fire a little early by this clock.
+        if (isNew) later(Milliseconds(withdrawGrace + 5), () => void run());
         continue;
       }
-      const wasProxied = forwarding.held(key)?.policy === 'l7';
+      endedProxied ||= forwarding.held(key)?.policy === 'l7';
       endings.delete(key);
       endingVips.delete(key);
       forwarding.remove(key);
       targetsChanged = true;
       operations.push(`end of forwarding of ${key}`);
       logger.info({ vip: key }, 'forwarding ended');
-      if (wasProxied)
-        await syncProxy(
-          [...vips.keys()].concat(key).filter((other) => other === key || vips.get(other)?.policy === 'l7'),
-        );
     }
+    if (endedProxied) await syncProxy();
   }
 
   function setTargets(): void {
@@ -338,6 +325,7 @@ export function createFabric(parts: FabricParts): Fabric {
       operations = [];
       for (const key of vips.keys()) dirty.add(key);
       targetsChanged = true;
+      syncAll = true;
       await run();
       return operations.splice(0);
     },

@@ -64,7 +64,6 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       setAvailable(true);
       return true;
     } catch (error) {
-      taken = undefined;
       setAvailable(false, error);
       return false;
     }
@@ -73,7 +72,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   async function poll(): Promise<void> {
     if (wanted === undefined) return;
     if (!(await options.companion.ensure())) {
-      setAvailable(false);
+      setAvailable(false, 'nobody listens on its socket');
       return;
     }
     try {
@@ -82,7 +81,6 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       if (taken !== undefined && last.startedAt !== taken.startedAt) taken = undefined;
       setAvailable(true);
     } catch (error) {
-      taken = undefined;
       setAvailable(false, error);
       return;
     }
@@ -93,11 +91,16 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   }
 
   function setAvailable(now: boolean, error?: unknown): void {
-    if (!now) last = undefined;
+    if (!now) {
+      last = undefined;
+      taken = undefined;
+    }
     if (available === now) return;
+    const before = available;
     available = now;
     if (now) logger.info({ companion: name }, 'answers');
-    else logger.warn({ companion: name, ...(error === undefined ? {} : { err: error }) }, 'does not answer');
+    // Before the first answer it is being started: nothing is wrong yet.
+    else if (before === true) logger.warn({ companion: name, reason: messageOf(error) }, 'does not answer');
     options.onChange();
   }
 
@@ -125,4 +128,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       timer?.cancel();
     },
   };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -1,0 +1,89 @@
+import { createManualClock } from '@l4d/kit/manual-clock.ts';
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+import { createFollower } from './follower.ts';
+
+/** A companion that can be started, killed and made to refuse, with a record of what it was told. */
+function setUp() {
+  const clock = createManualClock();
+  const companion = { runs: true, starts: 0, instance: 1, told: [] as string[] };
+  let changes = 0;
+  const answer = () => {
+    if (!companion.runs) throw new Error('ECONNREFUSED');
+  };
+  const follower = createFollower<{ prefixes: string[] }, { startedAt: number }>({
+    name: 'test',
+    clock,
+    logger: pino({ level: 'silent' }),
+    companion: {
+      async ensure() {
+        if (companion.runs) return true;
+        companion.starts += 1;
+        return false;
+      },
+    },
+    async putDesired(desired) {
+      answer();
+      companion.told.push(desired.prefixes.join());
+    },
+    async status() {
+      answer();
+      return { startedAt: companion.instance };
+    },
+    onChange: () => {
+      changes += 1;
+    },
+  });
+  return { clock, companion, follower, changes: () => changes };
+}
+
+test('tells at once, and the same thing once', async () => {
+  const { companion, follower, clock } = setUp();
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(true);
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(true);
+  await clock.advance(5000);
+  expect(companion.told).toEqual(['a']);
+  expect(follower.inSync()).toBe(true);
+});
+
+test('starts a companion that does not run, and tells it as soon as it answers', async () => {
+  const { companion, follower, clock, changes } = setUp();
+  companion.runs = false;
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(false);
+  await clock.advance(300);
+  expect(companion.starts).toBeGreaterThan(0);
+  expect(follower.inSync()).toBe(false);
+  companion.runs = true;
+  await clock.advance(300);
+  expect(companion.told).toEqual(['a']);
+  expect(follower.inSync()).toBe(true);
+  expect(changes()).toBeGreaterThan(0);
+});
+
+test('tells another instance of the companion everything again', async () => {
+  const { companion, follower, clock } = setUp();
+  await follower.follow({ prefixes: ['a'] });
+  companion.instance = 2;
+  await clock.advance(2000);
+  expect(companion.told).toEqual(['a', 'a']);
+});
+
+test('a companion that dies is noticed, and its status is no longer shown', async () => {
+  const { companion, follower, clock, changes } = setUp();
+  await follower.follow({ prefixes: ['a'] });
+  await clock.advance(1000);
+  const before = changes();
+  companion.runs = false;
+  await clock.advance(2000);
+  expect(follower.status()).toBeUndefined();
+  expect(follower.inSync()).toBe(false);
+  expect(changes()).toBe(before + 1);
+});
+
+test('starts nothing that is not needed', async () => {
+  const { companion, follower, clock } = setUp();
+  companion.runs = false;
+  expect(await follower.follow(undefined)).toBe(false);
+  await clock.advance(5000);
+  expect(companion.starts).toBe(0);
+});
