@@ -22,7 +22,8 @@ const program = new Command('l4d')
   .option('--run-dir <folder>', 'sockets and lock', defaults.runDir)
   .option('--state-dir <folder>', 'desired state, verdicts, logs of companions', defaults.stateDir)
   .option('--bpf-dir <folder>', 'pins, in a bpffs', defaults.bpfDir)
-  .showHelpAfterError('(l4d --help shows what is allowed)');
+  .showHelpAfterError('(l4d --help shows what is allowed)')
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCode.ok : exitCode.usage));
 
 const folders = () => program.opts<Folders>();
 
