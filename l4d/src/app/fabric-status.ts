@@ -33,7 +33,8 @@ export function bgpStatus(parts: StatusParts): BgpStatus {
   if (parts.desired().host.bgp === undefined) return { state: 'off', reason: 'host.bgp is not declared' };
   const announcer = parts.announcer.status();
   if (announcer === undefined) return { state: 'down', reason: 'the announcer does not answer' };
-  return { state: 'running', announcer };
+  const refusal = parts.announcer.refusal();
+  return { state: 'running', ...(refusal === undefined ? {} : { reason: refusal }), announcer };
 }
 
 /** `GET /v1/status`. */
@@ -123,6 +124,6 @@ function shownVerdict(
   if (bgp.state !== 'running') {
     return { code: 'announcer-down', reason: `${verdict.reason}, but the announcer does not answer` };
   }
-  const why = refusals.length > 0 ? refusals.join('; ') : 'no BGP session is established';
+  const why = bgp.reason ?? (refusals.length > 0 ? refusals.join('; ') : 'no BGP session is established');
   return { code: 'withdrawn', reason: `${verdict.reason}, but ${why}` };
 }

@@ -33,6 +33,8 @@ export function createProxyHandoff(proxy: ProxyFollower, listeners: ListenerTabl
       return changes;
     },
     problem() {
+      const refusal = proxy.refusal();
+      if (refusal !== undefined) return `it refuses its configuration: ${refusal}`;
       if (!proxy.inSync()) return 'it does not answer';
       return proxy.status()?.registered === true ? undefined : 'its sockets are not registered';
     },

@@ -1,3 +1,4 @@
+import { OperatorError } from '@l4d/kit/errors.ts';
 import { createManualClock } from '@l4d/kit/manual-clock.ts';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
@@ -24,6 +25,7 @@ function setUp() {
     },
     async putDesired(desired) {
       answer();
+      if (desired.prefixes.includes('bad')) throw new OperatorError('prefixes[0]: not a prefix');
       companion.told.push(desired.prefixes.join());
     },
     async status() {
@@ -86,4 +88,16 @@ test('starts nothing that is not needed', async () => {
   expect(await follower.follow(undefined)).toBe(false);
   await clock.advance(5000);
   expect(companion.starts).toBe(0);
+});
+
+test('what is refused is told once, its reason shown, and something else told again', async () => {
+  const { companion, follower, clock, changes } = setUp();
+  expect(await follower.follow({ prefixes: ['bad'] })).toBe(false);
+  const before = changes();
+  await clock.advance(5000);
+  expect(changes()).toBeLessThanOrEqual(before + 1);
+  expect(follower.refusal()).toBe('prefixes[0]: not a prefix');
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(true);
+  expect(follower.refusal()).toBeUndefined();
+  expect(companion.told).toEqual(['a']);
 });

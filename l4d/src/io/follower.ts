@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { ConfigError, OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { Companion } from './companion.ts';
 
@@ -24,6 +25,8 @@ export interface Follower<Desired, Status> {
   follow(desired: Desired | undefined): Promise<boolean>;
   /** The last status; undefined while the companion does not answer. */
   status(): Status | undefined;
+  /** Why the companion refused what was last wanted; undefined when it did not. */
+  refusal(): string | undefined;
   /** Whether the companion has taken what was last wanted. */
   inSync(): boolean;
   stop(): void;
@@ -40,6 +43,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let wanted: Desired | undefined;
   /** JSON of what the companion has taken, and when that instance was started. */
   let taken: { text: string; startedAt: string | number } | undefined;
+  /** JSON of what the companion has refused, and why. */
+  let refused: { text: string; reason: string } | undefined;
   let last: Status | undefined;
   let timer: Timer | undefined;
   let stopped = false;
@@ -57,14 +62,21 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
     if (wanted === undefined) return false;
     const text = JSON.stringify(wanted);
     if (taken?.text === text) return true;
+    // Asking again for what was refused would be refused again.
+    if (refused?.text === text) return false;
     try {
       await options.putDesired(wanted);
       last = await options.status();
       taken = { text, startedAt: last.startedAt };
+      refused = undefined;
       setAvailable(true);
       return true;
     } catch (error) {
-      setAvailable(false, error);
+      if (isRefusal(error)) {
+        refused = { text, reason: messageOf(error) };
+        logger.error({ companion: name, reason: refused.reason }, 'refuses what it is told');
+        options.onChange();
+      } else setAvailable(false, error);
       return false;
     }
   }
@@ -84,16 +96,17 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       setAvailable(false, error);
       return;
     }
-    if (taken?.text !== JSON.stringify(wanted)) {
-      await put();
-      options.onChange();
-    }
+    const text = JSON.stringify(wanted);
+    if (taken?.text === text || refused?.text === text) return;
+    await put();
+    options.onChange();
   }
 
   function setAvailable(now: boolean, error?: unknown): void {
     if (!now) {
       last = undefined;
       taken = undefined;
+      refused = undefined;
     }
     if (available === now) return;
     const before = available;
@@ -122,12 +135,18 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       return serially(put);
     },
     status: () => last,
+    refusal: () => refused?.reason,
     inSync: () => wanted !== undefined && taken?.text === JSON.stringify(wanted),
     stop() {
       stopped = true;
       timer?.cancel();
     },
   };
+}
+
+/** A companion that answers with a refusal runs; any other failure is one of reaching it. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof ConfigError || error instanceof OperatorError;
 }
 
 function messageOf(error: unknown): string {
