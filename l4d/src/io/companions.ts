@@ -39,6 +39,7 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
       logPath: join(options.stateDir, 'log', 'announcer.log'),
     }),
     putDesired: (desired) => client.put(desired),
+    release: () => client.shutdown(),
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.
       await client.heartbeat();
@@ -61,6 +62,7 @@ export function followProxy(options: CompanionsOptions): ProxyFollower {
       logPath: join(options.stateDir, 'log', 'proxy.log'),
     }),
     putDesired: (desired) => client.putDesired(desired),
+    release: () => client.putDesired({ listeners: [] }),
     status: () => client.status(),
   });
 }

@@ -32,6 +32,10 @@ function setUp() {
       answer();
       return { startedAt: companion.instance };
     },
+    async release() {
+      answer();
+      companion.told.push('release');
+    },
     onChange: () => {
       changes += 1;
     },
@@ -80,6 +84,15 @@ test('a companion that dies is noticed, and its status is no longer shown', asyn
   expect(follower.status()).toBeUndefined();
   expect(follower.inSync()).toBe(false);
   expect(changes()).toBe(before + 1);
+});
+
+test('a companion that is not needed is released once, also one from before', async () => {
+  const { companion, follower } = setUp();
+  await follower.follow(undefined);
+  await follower.follow(undefined);
+  await follower.follow({ prefixes: ['a'] });
+  await follower.follow(undefined);
+  expect(companion.told).toEqual(['release', 'a', 'release']);
 });
 
 test('starts nothing that is not needed', async () => {

@@ -12,6 +12,8 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
   readonly logger: Logger;
   putDesired(desired: Desired): Promise<unknown>;
   status(): Promise<Status>;
+  /** Makes a companion that runs stop doing what it was told: it is not needed any more. */
+  release(): Promise<unknown>;
   /** Called when the companion's availability or status has changed. */
   onChange(): void;
 }
@@ -48,6 +50,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let last: Status | undefined;
   let timer: Timer | undefined;
   let stopped = false;
+  let released = false;
   let available: boolean | undefined;
   let running: Promise<unknown> = Promise.resolve();
 
@@ -128,11 +131,16 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   return {
     follow(desired) {
       wanted = desired;
-      if (desired === undefined) {
-        taken = undefined;
-        return Promise.resolve(false);
+      if (desired !== undefined) {
+        released = false;
+        return serially(put);
       }
-      return serially(put);
+      return serially(async () => {
+        if (!released) await options.release().catch(() => logger.debug({ companion: name }, 'does not run'));
+        released = true;
+        taken = undefined;
+        return false;
+      });
     },
     status: () => last,
     refusal: () => refused?.reason,
