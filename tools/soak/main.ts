@@ -1,0 +1,37 @@
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { Command, InvalidArgumentError } from 'commander';
+import { soaks } from './soaks.ts';
+
+/** `npm run soak -- NAME [--count N] [--seed N]` */
+
+const names = soaks.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('it is a number above 0.');
+}
+
+await new Command('soak')
+  .description(`Runs one of the proofs that are too long for npm test.\n\n${names}`)
+  .argument('<name>', 'the soak')
+  .option('--count <number>', 'how often', positive)
+  .option('--seed <number>', 'where the pseudo-random numbers start', positive, 4271)
+  .action(async (name: string, options: { count?: number; seed: number }) => {
+    const soak = soaks.find((candidate) => candidate.name === name);
+    if (soak === undefined) {
+      process.stderr.write(`no soak is called "${name}"; there are:\n${names}\n`);
+      process.exitCode = exitCode.usage;
+      return;
+    }
+    const start = performance.now();
+    const say = (line: string) => process.stdout.write(`${line}\n`);
+    try {
+      const result = await (await soak.load()).run({ ...options, say });
+      say(`${name}: held; ${result}; ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    } catch (error) {
+      process.exitCode = error instanceof OperatorError ? error.exitCode : exitCode.failure;
+      process.stderr.write(`${name}: FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
+    }
+  })
+  .parseAsync();

@@ -1,0 +1,31 @@
+/** What a soak is told on the command line. */
+export interface SoakOptions {
+  /** How often the thing is done; the soak's own number when left out. */
+  readonly count?: number;
+  /** Where the pseudo-random numbers start, so that a failure can be repeated. */
+  readonly seed: number;
+  /** Tells its progress, line by line. */
+  readonly say: (line: string) => void;
+}
+
+/** A proof that is too long for `npm test`. Its run throws when what it names does not hold. */
+export interface Soak {
+  readonly name: string;
+  readonly summary: string;
+  /** Loads the soak's module on demand, so that one needs nothing of the others. */
+  load(): Promise<{ run(options: SoakOptions): Promise<string> }>;
+}
+
+/** All soaks by name. */
+export const soaks: readonly Soak[] = [
+  {
+    name: 'bgp-fuzz',
+    summary: '1,000,000 mutated BGP messages: no exception, and what is accepted re-encodes alike',
+    load: () => import('./bgp-fuzz.ts'),
+  },
+  {
+    name: 'restarts',
+    summary: '60 times: kill a daemon or an announcer under load in the lab; no request may fail (root)',
+    load: () => import('./restarts.ts'),
+  },
+];
