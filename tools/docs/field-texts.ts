@@ -1,0 +1,88 @@
+/**
+ * What the fields of the desired state mean, for the reference page; types, defaults and bounds come from the schema.
+ * Paths are those of the schema, `[]` for the elements of a list. A test holds that none is missing or too many.
+ */
+export const fieldTexts: Readonly<Record<string, string>> = {
+  version: 'Version of this format. Always `1`.',
+  host: 'This host.',
+  'host.interface':
+    'Where VIP traffic arrives. `auto` is the interface of the default route. Cannot be changed while the daemon runs.',
+  'host.xdpMode':
+    '`auto` takes native XDP, else generic XDP with a warning. Takes effect at the next start of the daemon.',
+  'host.bgp': 'The local side of BGP. Without it nothing is announced.',
+  'host.bgp.as': 'Own autonomous system.',
+  'host.bgp.routerId': 'Own BGP identifier; unique among the speakers, as a rule an address of the host.',
+  'host.bgp.listen': 'Whether routers may open the session towards this host.',
+  'host.bgp.listenPort': 'Port listened on when `listen` is true.',
+  'host.nextHops': "Next hops announced. By default the interface's first global addresses.",
+  'host.nextHops.ipv4': 'For IPv4 prefixes.',
+  'host.nextHops.ipv6': 'For IPv6 prefixes.',
+  'host.metrics':
+    'Address and port where `/metrics` is served beside the unix socket. Takes effect at the next start of the daemon.',
+  'host.capacity':
+    "Sizes of the kernel's tables, fixed when they are made: see [sizing](sizing.md) for their memory and how to change them.",
+  'host.capacity.vips': 'Most VIPs.',
+  'host.capacity.backends': 'Most backends, those of all VIPs together.',
+  'host.capacity.tableSlots':
+    'Slots of all Maglev tables together, with room for one more copy of the largest.',
+  'host.capacity.flows': 'Flows remembered, for each address family. The least recently used one makes room.',
+  'host.draining': 'A draining host withdraws all its VIPs and goes on forwarding what still arrives.',
+  peers: 'BGP neighbours: the routers that are told of the VIPs.',
+  'peers[].address': 'Address of the neighbour; each once.',
+  'peers[].as': 'Its autonomous system.',
+  'peers[].port': 'Its port.',
+  'peers[].localAddress': "Source address of the session. By default the kernel's choice.",
+  'peers[].holdTime': 'Proposed hold time, in whole seconds; the smaller of both sides counts.',
+  'peers[].connectRetry': 'Time between two attempts to connect; doubles up to 15 s while they fail.',
+  'peers[].mode':
+    'Who opens the session: we (`active`), the peer (`passive`, needs `host.bgp.listen`), or whoever is first.',
+  'peers[].families': 'Address families negotiated on the session.',
+  vips: 'What is served.',
+  'vips[].name': 'Unique name. By default `ADDRESS-PORT-PROTOCOL`.',
+  'vips[].address': 'The virtual address.',
+  'vips[].port': 'Its port. Backends are reached at the same port (forward).',
+  'vips[].protocol': 'Its transport. `l7` needs `tcp`.',
+  'vips[].policy':
+    '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',
+  'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',
+  'vips[].tableSize':
+    'Slots of the Maglev table, a prime. Chosen once (about 100 slots a backend) and kept: a resize moves most flows.',
+  'vips[].expectedBackends': 'Size the table for so many. By default the number of backends, at least 10.',
+  'vips[].onBackendDown':
+    'Existing TCP flows of a backend that died: `keep` sending to it, `repick` another one, or `reset` the client. UDP is always re-picked.',
+  'vips[].minHealthy':
+    'Healthy backends needed to be announced: a count, or a share of the weight that is not drained, such as `"50%"`.',
+  'vips[].idleTimeout':
+    'A flow without a packet for so long is forgotten. By default `900s` for tcp, `90s` for udp.',
+  'vips[].check': 'How backends are checked. By default a `tcp` or `udp` check, after the protocol.',
+  'vips[].backends': 'The servers, at least one.',
+  'vips[].backends[].address':
+    "A server's own address; forward: of the VIP's family and in the subnet of `host.interface`.",
+  'vips[].backends[].weight': 'Share of new flows against the others; `0` drains.',
+  'vips[].backends[].drain': 'Keep its flows, give it no new ones.',
+  'vips[].backends[].drainTimeout':
+    'The drain ends after so long: flows that are left are re-picked. By default never.',
+  'vips[].backends[].port': "l7 only. By default the VIP's port.",
+  'vips[].backends[].pool': 'l7 only. By default `default`.',
+  'vips[].access': 'l7 only: which clients are let in. `deny` wins; an empty `allow` lets everyone in.',
+  'vips[].access.allow': 'Prefixes let in.',
+  'vips[].access.deny': 'Prefixes kept out.',
+  'vips[].routes': 'l7 only: which requests go to which pool. Without routes all go to the pool `default`.',
+  'vips[].routes[].host': 'Host name of the request. By default any.',
+  'vips[].routes[].pathPrefix':
+    'Beginning of the path, on segment boundaries. The longest wins. By default any.',
+  'vips[].routes[].pool': 'Pool of backends.',
+  'vips[].check.type': 'What is asked.',
+  'vips[].check.interval': 'Time between the starts of two checks of one backend, ± 10 %.',
+  'vips[].check.timeout': 'Bounded by the interval: checks of one backend never overlap.',
+  'vips[].check.rise': 'Good answers in a row that bring a backend up. The very first answer is enough.',
+  'vips[].check.fall': 'Bad answers in a row that take it down.',
+  'vips[].check.port': "Port asked. By default the backend's.",
+  'vips[].check.path': 'Path and query asked for.',
+  'vips[].check.host': 'Host header, and TLS server name. By default the address asked.',
+  'vips[].check.method': 'Method of the request.',
+  'vips[].check.expectStatus': 'Good status codes: `200`, `"200-399"`, `"200-299,404"`.',
+  'vips[].check.send': 'Datagram sent: text, or `0x` and hexadecimal digits. By default empty.',
+  'vips[].check.expect':
+    'What the answer must begin with. Without it silence is good and only an ICMP error is bad.',
+};
