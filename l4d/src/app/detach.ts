@@ -21,6 +21,9 @@ import { type Folders, pathsIn } from './state-paths.ts';
 /** Milliseconds between a withdraw and the end of forwarding; see withdrawGrace in fabric.ts. */
 const withdrawGraceMs = 1000;
 
+/** Milliseconds that a process has to answer: the brake does not wait for one that hangs. */
+const brakeTimeoutMs = 5000;
+
 /** What `l4d detach` and `l4d attach` work with. */
 export interface BrakeOptions {
   readonly folders: Folders;
@@ -39,10 +42,11 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
   const { folders, say } = options;
   const paths = pathsIn(folders);
   await writeDetached(paths.detached, { all: true, vips: [] });
-  if (await withdraw(paths.announcerSocket, 'all')) {
+  const withdrawn = await withdraw(paths.announcerSocket, 'all');
+  if (withdrawn === true) {
     say('withdrawn from all BGP peers');
     await sleep(withdrawGraceMs);
-  }
+  } else if (withdrawn !== undefined) say(`NOT withdrawn: ${withdrawn}`);
   const interfaceIndex = detachXdp(folders.bpfDir);
   say(
     interfaceIndex === undefined
@@ -82,7 +86,11 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
       !before.vips.includes(vipKeyText(other)),
   );
   if (stillServed) say(`${prefix} stays announced: other VIPs use the address`);
-  else if (await withdraw(paths.announcerSocket, [prefix])) say(`${prefix} withdrawn`);
+  else {
+    const withdrawn = await withdraw(paths.announcerSocket, [prefix]);
+    if (withdrawn === true) say(`${prefix} withdrawn`);
+    else if (withdrawn !== undefined) say(`${prefix} is NOT withdrawn: ${withdrawn}`);
+  }
   if (await pokeDaemon(paths.apiSocket)) {
     say(`${vip.name} detached; the running daemon ends its forwarding`);
     return;
@@ -152,14 +160,25 @@ async function interfaceName(index: number): Promise<string | undefined> {
   }
 }
 
-async function withdraw(socketPath: string, prefixes: readonly string[] | 'all'): Promise<boolean> {
-  if (!existsSync(socketPath)) return false;
-  const answer = await requestJson(socketPath, 'POST', '/v1/withdraw', { prefixes }).catch(() => undefined);
-  return answer?.status === 200;
+/** True when the announcer has done it; undefined when none runs, so that nothing is announced; else why not. */
+async function withdraw(
+  socketPath: string,
+  prefixes: readonly string[] | 'all',
+): Promise<true | undefined | string> {
+  if (!existsSync(socketPath)) return undefined;
+  try {
+    const answer = await requestJson(socketPath, 'POST', '/v1/withdraw', { prefixes }, brakeTimeoutMs);
+    return answer.status === 200 || `the announcer answered ${answer.status}`;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === 'ECONNREFUSED' ? undefined : `the announcer does not answer: ${message}`;
+  }
 }
 
 async function pokeDaemon(socketPath: string): Promise<boolean> {
-  const answer = await requestJson(socketPath, 'POST', '/v1/reconcile', {}).catch(() => undefined);
+  const answer = await requestJson(socketPath, 'POST', '/v1/reconcile', {}, brakeTimeoutMs).catch(
+    () => undefined,
+  );
   return answer?.status === 200;
 }
 

@@ -32,7 +32,13 @@ export interface StatusParts {
 export function bgpStatus(parts: StatusParts): BgpStatus {
   if (parts.desired().host.bgp === undefined) return { state: 'off', reason: 'host.bgp is not declared' };
   const announcer = parts.announcer.status();
-  if (announcer === undefined) return { state: 'down', reason: 'the announcer does not answer' };
+  if (announcer === undefined) {
+    const problem = parts.announcer.problem();
+    return {
+      state: 'down',
+      reason: `the announcer does not answer${problem === undefined ? '' : `: ${problem}`}`,
+    };
+  }
   const refusal = parts.announcer.refusal();
   return { state: 'running', ...(refusal === undefined ? {} : { reason: refusal }), announcer };
 }

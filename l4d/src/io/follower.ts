@@ -22,13 +22,15 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
 export interface Follower<Desired, Status> {
   /**
    * Tells what is wanted, at once; resolves true when the companion has taken it. When it does not
-   * answer it is told again as soon as it does. Undefined: the companion is not needed.
+   * answer, which is known from the last attempt, it is told as soon as it does. Undefined: the companion is not needed.
    */
   follow(desired: Desired | undefined): Promise<boolean>;
   /** The last status; undefined while the companion does not answer. */
   status(): Status | undefined;
   /** Why the companion refused what was last wanted; undefined when it did not. */
   refusal(): string | undefined;
+  /** Why it cannot be spoken to; undefined while it can, or before the first attempt has ended. */
+  problem(): string | undefined;
   /** Whether the companion has taken what was last wanted. */
   inSync(): boolean;
   stop(): void;
@@ -53,6 +55,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let released = false;
   let available: boolean | undefined;
   let running: Promise<unknown> = Promise.resolve();
+
+  let problem: string | undefined;
 
   /** One conversation at a time, in order. */
   function serially<T>(work: () => Promise<T>): Promise<T> {
@@ -106,6 +110,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   }
 
   function setAvailable(now: boolean, error?: unknown): void {
+    problem = now || error === undefined ? undefined : messageOf(error);
     if (!now) {
       last = undefined;
       taken = undefined;
@@ -133,7 +138,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       wanted = desired;
       if (desired !== undefined) {
         released = false;
-        return serially(put);
+        // Nobody waits for one that does not answer, or was not asked yet: the next poll tells it.
+        return available === true ? serially(put) : Promise.resolve(false);
       }
       return serially(async () => {
         if (!released) await options.release().catch(() => logger.debug({ companion: name }, 'does not run'));
@@ -144,6 +150,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
     },
     status: () => last,
     refusal: () => refused?.reason,
+    problem: () => problem,
     inSync: () => wanted !== undefined && taken?.text === JSON.stringify(wanted),
     stop() {
       stopped = true;
