@@ -218,7 +218,7 @@ host       auto, XDP native, draining
 vips       0 of 1 announced
 bgp        off: host.bgp is not declared
 dataplane  l4d_xdp, flow table 12 of 65536
-drops      no_backend 3
+drops      drop_no_backend 3
 ! vip web is not announced: the host is draining
 `,
   );

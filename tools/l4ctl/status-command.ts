@@ -20,7 +20,10 @@ export function statusText(status: FabricStatus, nowMs: number): string {
   const announced = vips.filter((vip) => vip.announced).length;
   const peers = bgp.announcer?.peers ?? [];
   const established = peers.filter((peer) => peer.state === 'Established').length;
-  const drops = Object.entries(dataplane.dropReasons).filter(([, count]) => count > 0);
+  // The reasons count what was passed and forwarded too; only drops are drops.
+  const drops = Object.entries(dataplane.dropReasons).filter(
+    ([reason, count]) => reason.startsWith('drop_') && count > 0,
+  );
   const entries = dataplane.flowTable.entries;
   const trouble = [
     ...(host.warnings ?? []),

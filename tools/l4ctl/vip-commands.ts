@@ -77,7 +77,9 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
     vip
       .command(`${verb} <name>`)
       .description(
-        enabled ? 'serve and announce a VIP again' : 'withdraw a VIP and stop serving it; it stays declared',
+        enabled
+          ? 'announce a VIP again'
+          : 'withdraw a VIP; it stays declared, and what still arrives is forwarded',
       )
       .action(async (name: string) => {
         const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, { enabled });

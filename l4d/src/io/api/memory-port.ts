@@ -53,7 +53,7 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
       dataplane: {
         program: 'l4d_xdp',
         mode: 'native',
-        dropReasons: { no_backend: 3, not_vip: 0 },
+        dropReasons: { drop_no_backend: 3, drop_fragment: 0, pass_not_vip: 7 },
         flowTable: { entries: 12, capacity: 65_536 },
       },
     }),
