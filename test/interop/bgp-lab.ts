@@ -135,8 +135,8 @@ export function stopFrr(signal: NodeJS.Signals = 'SIGTERM'): void {
 
 let bird: ChildProcess | undefined;
 
-/** Starts BIRD with one BGP session over IPv6 and kernel export of both families. */
-export function startBird(as: number, neighborAs: number): void {
+/** Starts BIRD with one BGP session over IPv6 and kernel export of both families; `extra` is more of the session. */
+export function startBird(as: number, neighborAs: number, extra = ''): void {
   const file = join(folder, 'bird.conf');
   writeFileSync(
     file,
@@ -148,6 +148,7 @@ protocol bgp lb {
   local fd77:1::1 as ${as};
   neighbor fd77:1::2 as ${neighborAs};
   hold time 9; error wait time 1,2; connect delay time 1; connect retry time 1;
+  ${extra}
   ipv6 { import all; export none; };
   ipv4 { import all; export none; };
 }

@@ -9,6 +9,7 @@ import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import type { Phase } from './fsm-types.ts';
 import type { DesiredPrefix } from './out-routes.ts';
+import { securityConflicts, securityShape } from './security.ts';
 
 const addressText = z.string().superRefine((text, context) => {
   const parsed = parseIpAddress(text);
@@ -73,6 +74,7 @@ const peerSchema = z.strictObject({
   nextHop6: addressTextOf(6).optional(),
   /** IP TTL of what we send; default 1 to external peers (directly connected), 64 to internal ones. */
   ttl: z.number().int().min(1).max(255).optional(),
+  ...securityShape,
 });
 
 const prefixSchema = z.strictObject({
@@ -105,7 +107,11 @@ export const desiredSchema = z
       'prefix',
       desired.prefixes.map(({ prefix }) => canonicalPrefix(prefix)),
     );
-    for (const [index, { address, localAddress }] of desired.peers.entries()) {
+    for (const [index, peer] of desired.peers.entries()) {
+      for (const { field, message } of securityConflicts(peer)) {
+        context.addIssue({ code: 'custom', path: ['peers', index, field], message });
+      }
+      const { address, localAddress } = peer;
       if (localAddress === undefined || localAddress.includes(':') === address.includes(':')) continue;
       const message = 'must be of the same family as the address of the peer';
       context.addIssue({ code: 'custom', path: ['peers', index, 'localAddress'], message });

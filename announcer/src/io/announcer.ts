@@ -6,6 +6,7 @@ import {
   canonicalPrefix,
   type Desired,
   type DesiredPeer,
+  toAddress,
   toDesiredPrefix,
 } from '../core/api.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
@@ -75,6 +76,19 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     for (const peer of peers.values()) peer.announce(deadMan ? [] : prefixes);
   }
 
+  /** What the listener has to know of the peers before they connect. */
+  function protectListener(next: Desired): void {
+    listener.protect({
+      keys: next.peers.flatMap(({ address, password }) => {
+        const parsed = toAddress(address);
+        return password === undefined || parsed === undefined
+          ? []
+          : [{ owner: { address: parsed }, password }];
+      }),
+      fullTtl: next.peers.some(({ ttlSecurityHops }) => ttlSecurityHops !== undefined),
+    });
+  }
+
   function replacePeers(next: Desired, previous: Desired | undefined): void {
     const wanted = new Map(next.peers.map((peer) => [canonicalAddress(peer.address), peer]));
     const localChanged = previous !== undefined && localKey(previous) !== localKey(next);
@@ -116,6 +130,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       heard();
       const { listen } = next.local;
       listener.setPort(listen === false ? undefined : listen === true ? bgpPort : listen.port);
+      protectListener(next);
       replacePeers(next, previous);
       announceAll();
       return revision;

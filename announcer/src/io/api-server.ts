@@ -1,13 +1,19 @@
-import { once } from 'node:events';
-import { chmodSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { listenOnSocket } from '@l4d/kit/run-folder.ts';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import type { z } from 'zod';
-import { type ApiProblem, describeProblems, desiredSchema, withdrawSchema } from '../core/api.ts';
+import {
+  type ApiProblem,
+  type Desired,
+  describeProblems,
+  desiredSchema,
+  withdrawSchema,
+} from '../core/api.ts';
 import type { Announcer } from './announcer.ts';
+import { tcpAoMissing } from './tcp-keys.ts';
 
 /** Longest request: a million prefixes with room to spare. */
 const maxBodyBytes = 256 * 1024 * 1024;
@@ -27,6 +33,8 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
     if (announcer.isCurrent(text)) return context.json({ revision: announcer.revision() });
     const body = parse(desiredSchema, text);
     if ('title' in body) return problem(context, 400, body);
+    const refusal = refuseUnsupported(body.value);
+    if (refusal !== undefined) return problem(context, 400, refusal);
     return context.json({ revision: announcer.put(body.value, text) });
   });
   app.post('/v1/heartbeat', (context) => {
@@ -63,16 +71,17 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
 /** Serves the API on a unix socket that only the owner may use. Rejects with the socket's error. */
 export async function serveApi(app: Hono, socketPath: string): Promise<Server> {
   const server = createServer(getRequestListener(app.fetch));
-  // Between bind and chmod the socket must not be open to others: the mask makes it 0600 from the start.
-  const mask = process.umask(0o177);
-  try {
-    server.listen(socketPath);
-  } finally {
-    process.umask(mask);
-  }
-  await once(server, 'listening');
-  chmodSync(socketPath, 0o600);
+  await listenOnSocket(server, socketPath);
   return server;
+}
+
+/** What the schema allows and this kernel cannot do. */
+function refuseUnsupported(desired: Desired): ApiProblem | undefined {
+  const index = desired.peers.findIndex(({ tcpAo }) => tcpAo !== undefined);
+  const message = index < 0 ? undefined : tcpAoMissing();
+  if (message === undefined) return undefined;
+  const path = `peers[${index}].tcpAo`;
+  return { title: 'The request is refused', detail: `${path}: ${message}`, problems: [{ path, message }] };
 }
 
 function parse<Schema extends z.ZodType>(

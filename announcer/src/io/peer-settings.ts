@@ -55,7 +55,11 @@ export function tcpOptions(local: Desired['local'], peer: DesiredPeer): TcpOptio
   return {
     address,
     port: peer.port,
-    ttl: peer.ttl ?? (local.as === peer.as ? 64 : 1),
+    ttl: peer.ttlSecurityHops === undefined ? (peer.ttl ?? (local.as === peer.as ? 64 : 1)) : 255,
+    // RFC 5082 section 3: sent with 255, and received with no less than 255 less the hops between.
+    ...(peer.ttlSecurityHops === undefined ? {} : { minimumTtl: 256 - peer.ttlSecurityHops }),
+    ...(peer.password === undefined ? {} : { password: peer.password }),
+    ...(peer.tcpAo === undefined ? {} : { tcpAo: peer.tcpAo }),
     // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
     userTimeoutMs: peer.holdTimeMs,
     ...(localAddress === undefined ? {} : { localAddress }),

@@ -21,9 +21,10 @@ import {
 import type { BgpMessage } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
-import type { PeerEffect, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
+import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
 import { type FamilyName, formatRouterId, type Negotiated } from '../core/negotiation.ts';
 import { type DesiredPrefix, routesFor } from '../core/out-routes.ts';
+import { createMd5Watch } from './md5-watch.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
 import { createWire, type Wire } from './wire.ts';
@@ -85,6 +86,9 @@ export function createPeer(
   const wires = new Map<number, Wire>();
   const timers = new Map<string, Timer>();
   const queue: { event: PeerEvent; socket?: Socket }[] = [];
+  const md5 = createMd5Watch(clock, initial.password !== undefined, (text) =>
+    report({ direction: 'local', code: 0, subcode: 0, text }),
+  );
   let config = initial;
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
@@ -120,6 +124,7 @@ export function createPeer(
       logger.debug({ from: phase, to: reached }, 'session state changed');
     }
     phase = reached;
+    md5.setConnected(reached === 'Established' || reached === 'Idle');
     phaseSince = clock.now();
   }
 
@@ -178,12 +183,20 @@ export function createPeer(
         prefixesReceived += effect.count;
         return;
       case 'error':
-        // A router that is away for a day is one line, not six thousand.
-        if (lastError?.text === effect.error.text) logger.debug(effect.error, 'session error again');
-        else logger.warn(effect.error, 'session error');
-        lastError = { atMs: environment.wallClock(), ...effect.error };
+        report(effect.error);
         return;
     }
+  }
+
+  function report(error: PeerError): void {
+    // RFC 2385 section 4.5: segments that fail are dropped in silence. Only the kernel's counters know why an
+    // attempt came to nothing.
+    const reason = error.direction === 'local' && session === undefined ? md5.explain() : undefined;
+    const told = reason === undefined ? error : { ...error, text: `${error.text}; ${reason}` };
+    // A router that is away for a day is one line, not six thousand.
+    if (lastError?.text === told.text) logger.debug(told, 'session error again');
+    else logger.warn(told, 'session error');
+    lastError = { atMs: environment.wallClock(), ...told };
   }
 
   function addWire(connection: number, socket: Socket): void {
@@ -319,6 +332,7 @@ export function createPeer(
     async stop(notification) {
       dispatch({ kind: 'stop', notification });
       for (const key of [...timers.keys()]) clearTimer(key);
+      md5.setConnected(true);
       await Promise.all(closing);
     },
     accept(socket) {

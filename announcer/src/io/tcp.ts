@@ -1,10 +1,13 @@
-import { Socket } from 'node:net';
+import { type Server, Socket } from 'node:net';
 import { bind, closeFd, constant, socket as openSocket, setSocketOptionInt } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
+import type { TcpAoKey } from '../core/security.ts';
+import { addAoKey, setMd5Key } from './tcp-keys.ts';
 
-/** IPV6_UNICAST_HOPS of <linux/in6.h>. */
+/** IPV6_UNICAST_HOPS and IPV6_MINHOPCOUNT of <linux/in6.h>. */
 const ipv6UnicastHops = 16;
+const ipv6MinHopCount = 73;
 
 /** RFC 4271 appendix E: BGP goes with IP precedence "Internetwork Control": 0xc0 in the old TOS octet. */
 const internetworkControl = 0xc0;
@@ -17,6 +20,12 @@ export interface TcpOptions {
   readonly localAddress?: IpAddress;
   /** TTL or hop limit of what is sent, 1 to 255. */
   readonly ttl: number;
+  /** Segments with a lower TTL or hop limit are dropped (GTSM, RFC 5082). */
+  readonly minimumTtl?: number;
+  /** TCP MD5 (RFC 2385). */
+  readonly password?: string;
+  /** TCP-AO (RFC 5925). */
+  readonly tcpAo?: TcpAoKey;
   /** TCP_USER_TIMEOUT in milliseconds; 0 leaves the system's. */
   readonly userTimeoutMs: number;
 }
@@ -28,6 +37,7 @@ export function connectTcp(options: TcpOptions): Socket {
   let socket: Socket;
   try {
     applyOptions(fd, options);
+    if (options.tcpAo !== undefined) addAoKey(fd, options.address, options.tcpAo);
     if (options.localAddress !== undefined) bind(fd, encodeSockaddr(options.localAddress, 0));
     socket = new Socket({ fd, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
   } catch (error) {
@@ -48,20 +58,34 @@ export function adoptTcp(socket: Socket, options: TcpOptions): void {
 }
 
 function applyOptions(fd: number, options: TcpOptions): void {
-  if (options.address.family === 4) {
-    setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TTL, options.ttl);
+  const { address, ttl, minimumTtl, password } = options;
+  setTtl(fd, address.family, ttl);
+  if (address.family === 4) {
     setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TOS, internetworkControl);
+    if (minimumTtl !== undefined) {
+      setSocketOptionInt(fd, constant.SOL_IP, constant.IP_MINTTL, minimumTtl);
+    }
   } else {
-    setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6UnicastHops, options.ttl);
     setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_TCLASS, internetworkControl);
+    if (minimumTtl !== undefined) {
+      setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6MinHopCount, minimumTtl);
+    }
   }
+  // An accepted connection that came before the listener had its key needs it from here on.
+  if (password !== undefined) setMd5Key(fd, { address }, password);
   if (options.userTimeoutMs > 0) {
     setSocketOptionInt(fd, constant.IPPROTO_TCP, constant.TCP_USER_TIMEOUT, options.userTimeoutMs);
   }
 }
 
+/** Sets the TTL or hop limit of what a socket sends. Throws SyscallError. */
+export function setTtl(fd: number, family: IpFamily, ttl: number): void {
+  if (family === 4) setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TTL, ttl);
+  else setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6UnicastHops, ttl);
+}
+
 /** Node keeps the descriptor to itself; there is no public way to a socket option that it does not know. */
-function descriptorOf(socket: Socket): number | undefined {
+export function descriptorOf(socket: Socket | Server): number | undefined {
   const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
   return fd === undefined || fd < 0 ? undefined : fd;
 }
