@@ -2,17 +2,17 @@ import { rmSync } from 'node:fs';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
+import { takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { Command, Option } from 'commander';
 import { createAnnouncer } from './io/announcer.ts';
 import { createApi, serveApi } from './io/api-server.ts';
-import { takeRunFolder } from './io/run-folder.ts';
 
 interface Options {
   readonly runDir: string;
 }
 
 async function run(options: Options): Promise<void> {
-  const socketPath = await takeRunFolder(options.runDir);
+  const socketPath = await takeRunFolder(options.runDir, 'announcer');
   const logger = createLogger('l4-announcer');
   const announcer = createAnnouncer({
     clock: systemClock,

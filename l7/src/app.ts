@@ -1,7 +1,9 @@
+import type { Server } from 'node:http';
+import { createAdaptorServer } from '@hono/node-server';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { listenOnSocket, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { compilePolicy } from './core/policy.ts';
 import { createApi } from './io/api.ts';
-import { claimRunDir, serveApi } from './io/api-socket.ts';
 import { listenerStatus, pruneCounters } from './io/counters.ts';
 import { createFront, type FrontState } from './io/front.ts';
 import { bindLoopback } from './io/listening-socket.ts';
@@ -18,7 +20,7 @@ export interface ProxyFolders {
  * finish. Rejects with OperatorError when another one has the run directory.
  */
 export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void> {
-  claimRunDir(folders.runDir);
+  const socketPath = await takeRunFolder(folders.runDir, 'proxy');
   const startedAt = new Date().toISOString();
   const state: FrontState = { table: new Map(), counters: new Map(), unknownConnections: 0, draining: false };
   let revision = 0;
@@ -46,7 +48,8 @@ export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void
       listeners: [...state.table.values()].map((listener) => listenerStatus(listener, state.counters)),
     }),
   });
-  const apiServer = await serveApi(folders.runDir, api);
+  const apiServer = createAdaptorServer({ fetch: api.fetch }) as Server;
+  await listenOnSocket(apiServer, socketPath);
   log.info({ runDir: folders.runDir, bpfDir: folders.bpfDir }, 'proxy started');
 
   const stop = (signal: string) => {

@@ -199,7 +199,7 @@ describe('a second daemon', () => {
     expect(await host.untilServed()).toBe('backend');
     const answer = await host.run('l4d', 'run');
     const folder = host.environment['L4D_RUN_DIR'];
-    expect(answer.stderr).toBe(`l4d: another l4d runs with ${folder} (its lock is ${folder}/l4d.lock)\n`);
+    expect(answer.stderr).toBe(`l4d: another l4d is already running on ${folder}/l4d.sock\n`);
     expect(answer.code).toBe(75);
     expect(daemon.process.exitCode).toBeNull();
     expect(await revision()).toBe(1);

@@ -1,36 +1,31 @@
-import { createHash } from 'node:crypto';
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
-import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { tryLock } from '@l4d/kit/ffi/libc.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
-import { eventGroup } from '@l4d/kit/netlink/constants.ts';
-import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
 import { err, ok } from '@l4d/kit/result.ts';
-import type { NextHops } from '../core/announcement.ts';
-import type { ControlPort, RefusedState } from '../core/control-port.ts';
+import { takeRunFolder } from '@l4d/kit/run-folder.ts';
+import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
-import { type DesiredState, emptyDesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
-import { readConfigFile } from '../io/config-file.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { createHealthChecker } from '../io/health/health-checker.ts';
-import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
+import { findHostInterface } from '../io/host-interface.ts';
 import { watchNeighbours } from '../io/neighbours.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
-import { openStateStore, type StateStore } from '../io/state-store.ts';
+import { openStateStore } from '../io/state-store.ts';
 import { createBackendFacts } from './backend-facts.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
+import { followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
+import { takeConfig } from './take-config.ts';
 
 /** Version of the product. */
 export const version = '0.1.0';
@@ -62,7 +57,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       exitCode.permission,
     );
   }
-  takeLock(folders, paths.lock);
+  await takeRunFolder(folders.runDir, 'l4d');
+  requireWritable(folders.stateDir);
 
   const { store, setAside } = await openStateStore({ folder: paths.desired });
   for (const file of setAside)
@@ -256,18 +252,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
 }
 
-function takeLock(folders: Folders, path: string): void {
-  for (const folder of [folders.runDir, folders.stateDir]) requireWritable(folder);
-  // Held until the process ends.
-  const fd = openSync(path, 'a', 0o600);
-  if (tryLock(fd)) return;
-  closeSync(fd);
-  throw new OperatorError(
-    `another l4d runs with ${folders.runDir} (its lock is ${path})`,
-    exitCode.alreadyRunning,
-  );
-}
-
 /** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */
 function requireWritable(folder: string): void {
   try {
@@ -276,85 +260,8 @@ function requireWritable(folder: string): void {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new OperatorError(
-      `the folder ${folder} cannot be written: ${code ?? message} (others: --run-dir, --state-dir)`,
+      `the folder ${folder} cannot be written: ${code ?? message} (another one: --state-dir)`,
       exitCode.system,
     );
   }
-}
-
-/** Takes the file as the desired state when it is not the one that was taken last; edits made since stay otherwise. */
-async function takeConfig(
-  store: StateStore,
-  path: string,
-  appliedPath: string,
-  logger: Logger,
-): Promise<void> {
-  const read = await readConfigFile(path, store.current().state);
-  if (!read.ok) throw read.error;
-  const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
-  const applied = existsSync(appliedPath) ? readFileSync(appliedPath, 'utf8').trim() : '';
-  // What was taken may have been lost since: a store that had to begin anew takes the file again.
-  if (applied === digest && store.current().state !== emptyDesiredState) return;
-  // A start that must fail on this machine is not to replace a state that works.
-  await findHostInterface(read.value.state.host.interface);
-  const same =
-    JSON.stringify(encodeDesiredState(read.value.state)) ===
-    JSON.stringify(encodeDesiredState(store.current().state));
-  if (!same) {
-    const stored = await store.replace(read.value.state, { note: `start with ${path}` });
-    if (!stored.ok) throw new OperatorError('the configuration could not be stored');
-    logger.info({ path, revision: stored.value.revision }, 'configuration taken');
-  }
-  await writeFileAtomically(appliedPath, `${digest}\n`);
-}
-
-/** The interface is chosen at the start: moving it would leave both without forwarding for a while. */
-async function refuseOtherInterface(
-  next: DesiredState,
-  on: HostInterface,
-): Promise<RefusedState | undefined> {
-  const refused = (message: string, hint?: string): RefusedState => ({
-    kind: 'refused',
-    problems: [{ path: 'host.interface', message, ...(hint === undefined ? {} : { hint }) }],
-  });
-  try {
-    const wanted = await findHostInterface(next.host.interface);
-    if (wanted.index === on.index) return undefined;
-    return refused(
-      `"${wanted.name}" is not the interface that this daemon serves (allowed: ${on.name})`,
-      'to move: l4d detach --all, stop the daemon, start it with the new configuration, l4d attach --all',
-    );
-  } catch (error) {
-    if (error instanceof OperatorError) return refused(error.message.replace(/^host\.interface: /, ''));
-    throw error;
-  }
-}
-
-function nextHopsOf(state: DesiredState, on: HostInterface): NextHops {
-  const { ipv4, ipv6 } = state.host.nextHops;
-  return {
-    ipv4: ipv4 === undefined ? on.addresses.ipv4 : formatIpAddress(ipv4),
-    ipv6: ipv6 === undefined ? on.addresses.ipv6 : formatIpAddress(ipv6),
-  };
-}
-
-/** Calls back when links or addresses change, one call at a time; returns how to stop. */
-function followInterface(onChange: () => Promise<void>, logger: Logger): () => void {
-  let looking = false;
-  let again = false;
-  const look = async () => {
-    again = true;
-    if (looking) return;
-    looking = true;
-    while (again) {
-      again = false;
-      await onChange().catch((error) => logger.error({ err: error }, 'the interface is not usable'));
-    }
-    looking = false;
-  };
-  return watchNetlinkEvents({
-    groups: [eventGroup.LINK],
-    onMessage: () => void look(),
-    onLost: () => void look(),
-  });
 }

@@ -1,13 +1,11 @@
 /**
  * The admin API's listener: a unix socket that only its owner may use, and on request /metrics on TCP.
  */
-import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { connect } from 'node:net';
-import { dirname } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
-import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { listenOnSocket } from '@l4d/kit/run-folder.ts';
 import type { Endpoint } from '../core/desired/endpoint.ts';
 import { type ApiOptions, createApi } from './api/app.ts';
 
@@ -16,27 +14,12 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/**
- * Serves the API on a unix socket of mode 0600. A socket that nobody answers on is replaced; throws an
- * OperatorError when another daemon answers on it, or when something that is no socket is in its place.
- */
+/** Serves the API on a unix socket of mode 0600, in a run folder that was taken. Rejects with the socket's error. */
 export async function startApiServer(
   options: ApiOptions & { readonly socketPath: string },
 ): Promise<Listener> {
-  const { socketPath } = options;
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o755 });
-  await removeStaleSocket(socketPath);
   const server = createAdaptorServer({ fetch: createApi(options).fetch }) as Server;
-  // The socket is made inside listen(): nobody else may connect even before the chmod.
-  const umask = process.umask(0o177);
-  let listening: Promise<void>;
-  try {
-    listening = listen(server, () => server.listen(socketPath));
-  } finally {
-    process.umask(umask);
-  }
-  await listening;
-  await chmod(socketPath, 0o600);
+  await listenOnSocket(server, options.socketPath);
   return { close: () => close(server) };
 }
 
@@ -72,29 +55,6 @@ export async function startMetricsServer(
     port: typeof bound === 'object' && bound !== null ? bound.port : endpoint.port,
     close: () => close(server),
   };
-}
-
-async function removeStaleSocket(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => undefined);
-  if (found === undefined) return;
-  if (!found.isSocket())
-    throw new OperatorError(`${path} is there and is not a socket: remove it`, exitCode.failure);
-  if (await answers(path)) {
-    throw new OperatorError(`another l4d answers on ${path}: stop it first`, exitCode.alreadyRunning);
-  }
-  await unlink(path);
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const done = (alive: boolean) => {
-      socket.destroy();
-      resolve(alive);
-    };
-    socket.on('connect', () => done(true));
-    socket.on('error', () => done(false));
-  });
 }
 
 function listen(server: Server, start: () => void): Promise<void> {

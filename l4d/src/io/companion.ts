@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { socketAnswers } from '@l4d/kit/run-folder.ts';
 
 /** A process of this host that outlives the daemon. */
 export interface CompanionOptions {
@@ -39,7 +39,7 @@ export function createCompanion(options: CompanionOptions): Companion {
   let lastStart = Number.NEGATIVE_INFINITY;
   return {
     async ensure() {
-      if (await listens(options.socketPath)) return true;
+      if (await socketAnswers(options.socketPath)) return true;
       if (options.clock.now() - lastStart < restartInterval) return false;
       lastStart = options.clock.now();
       mkdirSync(dirname(options.logPath), { recursive: true });
@@ -59,15 +59,4 @@ export function createCompanion(options: CompanionOptions): Companion {
       return false;
     },
   };
-}
-
-function listens(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(socketPath);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }

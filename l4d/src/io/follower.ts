@@ -38,6 +38,8 @@ export interface Follower<Desired, Status> {
 
 const pollInterval = Seconds(1);
 const retryInterval = Milliseconds(100);
+/** How long a caller of `follow` is kept waiting. */
+const patience = Seconds(2);
 
 /** Starts following. Nothing is started before the first `follow` of a desired state. */
 export function createFollower<Desired, Status extends { readonly startedAt: string | number }>(
@@ -54,9 +56,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let stopped = false;
   let released = false;
   let available: boolean | undefined;
-  let running: Promise<unknown> = Promise.resolve();
-
   let problem: string | undefined;
+  let running: Promise<unknown> = Promise.resolve();
 
   /** One conversation at a time, in order. */
   function serially<T>(work: () => Promise<T>): Promise<T> {
@@ -125,6 +126,14 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
     options.onChange();
   }
 
+  /** False when the work takes too long; it goes on by itself. */
+  function bounded(work: Promise<boolean>): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const timer = clock.after(patience, () => resolve(false));
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+
   function schedule(): void {
     if (stopped) return;
     timer = clock.after(available === true ? pollInterval : retryInterval, () => {
@@ -138,8 +147,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       wanted = desired;
       if (desired !== undefined) {
         released = false;
-        // Nobody waits for one that does not answer, or was not asked yet: the next poll tells it.
-        return available === true ? serially(put) : Promise.resolve(false);
+        // Nobody waits long for one that hangs; the next poll tells it.
+        return available === false ? Promise.resolve(false) : bounded(serially(put));
       }
       return serially(async () => {
         if (!released) await options.release().catch(() => logger.debug({ companion: name }, 'does not run'));

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
+import { OperatorError } from '@l4d/kit/errors.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { emptyDesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { readConfigFile } from '../io/config-file.ts';
+import { findHostInterface } from '../io/host-interface.ts';
+import type { StateStore } from '../io/state-store.ts';
+
+/**
+ * Takes a file as the desired state when it is not the one that was taken last; edits made since stay
+ * otherwise. `appliedPath` keeps the digest of the one taken. Throws ConfigError or OperatorError.
+ */
+export async function takeConfig(
+  store: StateStore,
+  path: string,
+  appliedPath: string,
+  logger: Logger,
+): Promise<void> {
+  const read = await readConfigFile(path, store.current().state);
+  if (!read.ok) throw read.error;
+  const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
+  const applied = existsSync(appliedPath) ? readFileSync(appliedPath, 'utf8').trim() : '';
+  // What was taken may have been lost since: a store that had to begin anew takes the file again.
+  if (applied === digest && store.current().state !== emptyDesiredState) return;
+  // A start that must fail on this machine is not to replace a state that works.
+  await findHostInterface(read.value.state.host.interface);
+  const same =
+    JSON.stringify(encodeDesiredState(read.value.state)) ===
+    JSON.stringify(encodeDesiredState(store.current().state));
+  if (!same) {
+    const stored = await store.replace(read.value.state, { note: `start with ${path}` });
+    if (!stored.ok) throw new OperatorError('the configuration could not be stored');
+    logger.info({ path, revision: stored.value.revision }, 'configuration taken');
+  }
+  await writeFileAtomically(appliedPath, `${digest}\n`);
+}
