@@ -48,7 +48,7 @@ export interface UdpServer {
 export interface Traffic {
   /** Requests over new connections; resolves when they begin. */
   requests(options: RequestsOptions): Promise<RunningTraffic<RequestSummary>>;
-  /** Long-lived connections. */
+  /** Long-lived connections, each from a port that no connection has used before. */
   hold(options: HoldOptions): Promise<RunningTraffic<ConnectionSummary[]>>;
   /** One download; its summary is its last progress. */
   download(options: DownloadOptions): Promise<RunningTraffic<ProgressEvent | undefined>>;
@@ -62,13 +62,23 @@ export interface Traffic {
 const clientProgram = join(import.meta.dirname, 'traffic-client.ts');
 const serverProgram = join(import.meta.dirname, 'udp-server.ts');
 
+/** Below the kernel's range for connections that name no port (ip_local_port_range). */
+const firstHeldPort = 12_000;
+
 /** Traffic from a client (the topology's first when left out) of a lab that is up. */
 export function createTraffic(lab: Lab, client = hostsOf(lab.topology, 'client')[0]?.name ?? ''): Traffic {
+  let nextPort = firstHeldPort;
+  // A port that a request has used lately may be in TIME-WAIT on one of the backends, which then would answer
+  // a segment of ours by an ACK in place of a RST: held connections have ports that nothing else has used.
+  const freshPorts = (count: number) => Array.from({ length: count }, () => nextPort++);
   const start = <Summary>(task: TrafficTask, summarize: Summarize<Summary>) =>
     startTask(lab, client, task, summarize);
   const traffic: Traffic = {
     requests: (options) => start({ mode: 'requests', ...options }, summarizeRequests),
-    hold: (options) => start({ mode: 'hold', ...options }, summarizeConnections),
+    hold: (options) => {
+      const sourcePorts = options.sourcePorts ?? freshPorts(options.connections ?? 1);
+      return start({ mode: 'hold', ...options, sourcePorts }, summarizeConnections);
+    },
     download: (options) => start({ mode: 'download', ...options }, lastProgress),
     datagrams: (options) => start({ mode: 'datagrams', ...options }, summarizeFlows),
     ask: async (options) => (await traffic.requests(options)).done,

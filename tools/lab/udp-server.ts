@@ -1,5 +1,6 @@
 /**
- * A UDP server for backends: answers each datagram with "NAME CLIENT-ADDRESS:PORT REQUEST".
+ * A UDP server for backends: answers each datagram with "NAME CLIENT-ADDRESS:PORT REQUEST", and "health", as
+ * a check may ask, with "ok".
  * Usage: udp-server.ts NAME PORT ADDRESS... It is bound to each address by itself, so that answers carry it
  * as their source. Writes "ready" to stdout when it listens everywhere.
  */
@@ -15,7 +16,8 @@ await Promise.all(
         socket.on('error', reject);
         socket.on('message', (message, from) => {
           const client = isIPv6(from.address) ? `[${from.address}]` : from.address;
-          const answer = `${name} ${client}:${from.port} ${message.toString('latin1')}`;
+          const request = message.toString('latin1');
+          const answer = request === 'health' ? 'ok' : `${name} ${client}:${from.port} ${request}`;
           // The client may be gone: what the kernel says about it concerns nobody.
           socket.send(answer, from.port, from.address, () => {});
         });

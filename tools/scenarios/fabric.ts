@@ -189,6 +189,8 @@ export async function waitForBackend(
 export interface DeclareOptions {
   /** Name of the topology's VIP, `web` or `app`. */
   readonly vip: string;
+  /** By default the topology's name of it, with `-udp` and `-ipv6` where that is so. */
+  readonly name?: string;
   readonly family?: Family;
   /** Weights in the order of the lab's backends; 1 each by default. */
   readonly weights?: readonly number[];
@@ -226,7 +228,8 @@ export async function declareVip(
   const address = vip[family];
   const port = options.port ?? vip.port;
   const udp = options.protocol === 'udp';
-  const name = `${options.vip}${udp ? '-udp' : ''}${family === 'ipv6' ? '-ipv6' : ''}`;
+  const suffix = `${udp ? '-udp' : ''}${family === 'ipv6' ? '-ipv6' : ''}`;
+  const name = options.name ?? `${options.vip}${suffix}`;
   const where = `${family === 'ipv6' ? `[${address}]` : address}:${port}${udp ? '/udp' : ''}`;
   const chosen = backends(fabric).flatMap((backend, index) => {
     const weight = options.weights?.[index] ?? 1;
