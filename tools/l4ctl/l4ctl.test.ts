@@ -56,6 +56,7 @@ const addWeb = () => l4ctl('vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 
 test('a VIP is added with everything that the command line can say', async () => {
   const line =
     'vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22=7 --name dns --check udp:5353 --check-interval 1s' +
+    ' --check-send 0x0001 --check-expect ok' +
     ' --on-backend-down repick --min-healthy 50% --idle-timeout 30s --expected-backends 20 --disabled';
   expect(await l4ctl(line)).toEqual({ code: 0, out: 'vip dns added (revision 1)\n', err: '' });
   expect(port.desired().state.vips[0]).toMatchObject({
@@ -63,7 +64,7 @@ test('a VIP is added with everything that the command line can say', async () =>
     port: 53,
     protocol: 'udp',
     enabled: false,
-    check: { type: 'udp', port: 5353, interval: 1000 },
+    check: { type: 'udp', port: 5353, interval: 1000, send: '0x0001', expect: 'ok' },
     onBackendDown: 'repick',
     minHealthy: { kind: 'share', percent: 50 },
     idleTimeout: 30_000,

@@ -25,6 +25,8 @@ interface AddOptions {
   readonly checkFall?: number;
   readonly checkHost?: string;
   readonly checkStatus?: string;
+  readonly checkSend?: string;
+  readonly checkExpect?: string;
   readonly onBackendDown?: string;
   readonly minHealthy?: number | string;
   readonly idleTimeout?: string;
@@ -111,6 +113,11 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .option('--check-fall <count>', 'bad answers that take it down', parseNumberArgument)
     .option('--check-host <name>', 'Host header of an http check')
     .option('--check-status <codes>', 'good answers of an http check, such as 200-399')
+    .option('--check-send <payload>', 'what a udp check sends: text, or 0x and hexadecimal digits')
+    .option(
+      '--check-expect <payload>',
+      'what the answer to a udp check begins with; without it silence is good',
+    )
     .option('--on-backend-down <what>', 'TCP flows of a backend that died: keep (default), repick, reset')
     .option(
       '--min-healthy <count>',
@@ -152,6 +159,8 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     fall: options.checkFall,
     host: options.checkHost,
     expectStatus: options.checkStatus,
+    send: options.checkSend,
+    expect: options.checkExpect,
   });
   const checked = options.check !== undefined || Object.keys(timing).length > 0;
   const check = checked ? { type: where.protocol ?? 'tcp', ...options.check, ...timing } : undefined;
