@@ -13,7 +13,7 @@ import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
 import { readDetached, writeDetached } from '../io/detached-file.ts';
 import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
-import { openDataPlane } from '../io/forwarding/data-plane.ts';
+import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -100,14 +100,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
     say(`${vip.name} was not in the packet path`);
     return;
   }
-  const capacity = { vips: 1, backends: 1, tableSlots: 1024, flows: 1024 };
-  const plane = openDataPlane({
-    bpfFolder: folders.bpfDir,
-    capacity,
-    clock: systemClock,
-    logger: options.logger,
-  });
-  plane.forwarding.remove(key);
+  openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
   say(`${vip.name} detached`);
 }
 

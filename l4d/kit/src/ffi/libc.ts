@@ -191,12 +191,6 @@ export function tryLock(fd: number): boolean {
   throw new SyscallError('flock', koffi.errno());
 }
 
-/** Calls back whenever `fd` is readable, until the returned function is called. */
-export function watchReadable(fd: number, onReadable: () => void): () => void {
-  const handle = koffi.node.poll(fd, { readable: true }, () => onReadable());
-  return () => handle.close();
-}
-
 function check(call: string, result: number | bigint): number {
   const value = Number(result);
   if (value < 0) throw new SyscallError(call, koffi.errno());

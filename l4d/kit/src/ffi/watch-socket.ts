@@ -5,7 +5,7 @@ export type Readiness = 'readable' | 'writable';
 
 /**
  * Calls back whenever the socket is ready or has an error pending, until the returned function is
- * called; call that before closing the descriptor. Unlike `watchReadable` it goes on after an error:
+ * called; call that before closing the descriptor. It goes on after an error:
  * libuv stops a poll handle when it meets one (ENOBUFS of netlink, an ICMP error on UDP), so it is
  * started anew. The callback must take the error off the socket (recv, SO_ERROR), else it comes again.
  */

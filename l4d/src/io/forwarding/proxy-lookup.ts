@@ -1,0 +1,67 @@
+import { openSync } from 'node:fs';
+import { InvariantError } from '@l4d/kit/errors.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { pinName, pinPath } from './bpf-folder.ts';
+import { objectPath } from './bpf-objects.ts';
+
+/** Descriptors of the maps of sk_lookup: which listeners are the proxy's, and its sockets. */
+export interface LookupFds {
+  readonly listeners: number;
+  readonly sockets: number;
+}
+
+const lookupMaps = ['l7_listeners', 'l7_sockets', 'l7_lookup_stats'] as const;
+
+/** Opens the pinned maps of sk_lookup, or makes and pins them. Throws SyscallError. */
+export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
+  const object = libbpf.openObject(objectPath('l7_lookup'));
+  try {
+    const fds = new Map<string, number>();
+    let loaded = false;
+    for (const name of lookupMaps) {
+      const path = pinPath(bpfFolder, name);
+      let fd = libbpf.openPinned(path);
+      if (fd === undefined) {
+        if (!loaded) libbpf.loadObject(object, 'l7_lookup');
+        loaded = true;
+        libbpf.pin(libbpf.mapFd(object, name), path);
+        logger.debug({ map: name }, 'map made');
+        fd = libbpf.openPinned(path);
+      }
+      if (fd === undefined) throw new InvariantError(`${path} vanished`);
+      fds.set(name, fd);
+    }
+    return { listeners: fds.get('l7_listeners') ?? -1, sockets: fds.get('l7_sockets') ?? -1 };
+  } finally {
+    libbpf.closeObject(object);
+  }
+}
+
+/** Attaches sk_lookup to this network namespace, or swaps the program of the pinned link. Throws SyscallError. */
+export async function attachLookup(bpfFolder: string, fds: LookupFds): Promise<void> {
+  const object = libbpf.openObject(objectPath('l7_lookup'));
+  const path = pinPath(bpfFolder, pinName.skLookupLink);
+  try {
+    libbpf.reuseMap(object, 'l7_listeners', fds.listeners);
+    libbpf.reuseMap(object, 'l7_sockets', fds.sockets);
+    const stats = libbpf.openPinned(pinPath(bpfFolder, 'l7_lookup_stats'));
+    if (stats !== undefined) libbpf.reuseMap(object, 'l7_lookup_stats', stats);
+    libbpf.loadObject(object, 'l7_lookup');
+    const program = libbpf.programFd(object, 'l7_lookup');
+    const existing = libbpf.openPinned(path);
+    if (existing !== undefined) {
+      await libbpf.updateLink(existing, program);
+      closeFd(existing);
+      return;
+    }
+    const namespace = openSync('/proc/self/ns/net', 'r');
+    const link = libbpf.attachSkLookup(program, namespace);
+    closeFd(namespace);
+    libbpf.pin(link, path);
+    closeFd(link);
+  } finally {
+    libbpf.closeObject(object);
+  }
+}

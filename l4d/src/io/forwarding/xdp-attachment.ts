@@ -1,0 +1,78 @@
+import { exitCode, InvariantError, OperatorError, SyscallError } from '@l4d/kit/errors.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { closeFd, constant } from '@l4d/kit/ffi/libc.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { pinName, pinPath, unpin } from './bpf-folder.ts';
+
+/** Where VIP traffic arrives. */
+export interface DataPlaneInterface {
+  readonly name: string;
+  readonly index: number;
+  readonly mac: MacAddress;
+}
+
+/** How the program is attached. */
+export type XdpMode = 'native' | 'generic';
+
+/**
+ * Attaches a loaded XDP program by the pinned link, or swaps the program of the link that an earlier
+ * run left, without losing a packet. Returns the mode in force. Throws OperatorError.
+ */
+export async function attachXdpProgram(
+  bpfFolder: string,
+  program: number,
+  on: DataPlaneInterface,
+  mode: XdpMode | 'auto',
+  logger: Logger,
+): Promise<XdpMode> {
+  const path = pinPath(bpfFolder, pinName.xdpLink);
+  const existing = libbpf.openPinned(path);
+  if (existing !== undefined) {
+    const info = libbpf.xdpLinkInfo(existing);
+    if (info.interfaceIndex === on.index) {
+      await libbpf.updateLink(existing, program);
+      closeFd(existing);
+      return libbpf.xdpProgramId(on.index, libbpf.xdpFlag.native) !== 0 ? 'native' : 'generic';
+    }
+    logger.warn(
+      { interface: on.name },
+      'the pinned XDP link belongs to another or a lost interface; it is replaced',
+    );
+    closeFd(existing);
+    unpin(bpfFolder, pinName.xdpLink);
+  }
+  const attempts: XdpMode[] = mode === 'auto' ? ['native', 'generic'] : [mode];
+  for (const attempt of attempts) {
+    try {
+      const link = libbpf.attachXdp(program, on.index, libbpf.xdpFlag[attempt]);
+      libbpf.pin(link, path);
+      closeFd(link);
+      if (mode === 'auto' && attempt === 'generic') {
+        logger.warn(
+          { interface: on.name },
+          'the driver cannot run XDP natively: attached in generic mode, which forwards several times slower',
+        );
+      }
+      return attempt;
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      if (error.errno === constant.EBUSY || error.errno === constant.EEXIST) {
+        throw new OperatorError(
+          `interface ${on.name} already runs another XDP program (ip link show ${on.name}); ` +
+            `remove it (ip link set ${on.name} xdp off, or detach its link) or choose another interface`,
+          exitCode.system,
+        );
+      }
+      logger.debug({ interface: on.name, mode: attempt, error: error.message }, 'XDP mode refused');
+      if (attempt === attempts.at(-1)) {
+        const hint = attempt === 'native' ? '; host.xdpMode: auto would fall back to generic mode' : '';
+        throw new OperatorError(
+          `cannot attach XDP in ${attempt} mode to ${on.name}: ${error.code}${hint}`,
+          exitCode.system,
+        );
+      }
+    }
+  }
+  throw new InvariantError('no XDP mode was tried');
+}
