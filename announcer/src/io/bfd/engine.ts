@@ -1,0 +1,186 @@
+/**
+ * The BFD shell: sockets, timers and counters around the state machines. It runs in a thread of its own
+ * (worker.ts), so that a busy announcer delays no packet.
+ */
+import { createHash } from 'node:crypto';
+import { type Clock, systemClock } from '@l4d/kit/clock.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { SyscallError } from '@l4d/kit/errors.ts';
+import type { Datagram } from '@l4d/kit/ffi/datagram.ts';
+import { formatIpAddress, type IpFamily, ipAddress } from '@l4d/kit/ip-address.ts';
+import type { Digest } from '../../core/bfd/authentication.ts';
+import { decodePacket } from '../../core/bfd/packet.ts';
+import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
+import { type BfdRunner, createBfdRunner } from './runner.ts';
+import { type BfdReceiver, bfdPort, openReceiver } from './sockets.ts';
+
+/** What the engine needs and whom it tells. */
+export interface BfdEnvironment {
+  /** Unix time in milliseconds, for what is shown. */
+  readonly wallClock: () => number;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+  readonly clock?: Clock;
+  readonly onVerdict: (peer: string, verdict: BfdVerdict, why: string) => void;
+}
+
+/** All BFD sessions of a process. */
+export interface BfdEngine {
+  /** Replaces the list of wanted sessions; those that are no longer wanted say AdminDown and go. */
+  configure(sessions: readonly BfdSessionConfig[]): void;
+  /** By the address of the peer. */
+  status(): Record<string, BfdStatus>;
+  /** AdminDown to all; nothing is sent after this returns. */
+  shutdown(): void;
+}
+
+/** A port that is taken by another daemon is tried again. */
+const retryTime = Seconds(2);
+
+const digest: Digest = (algorithm, data) => createHash(algorithm).update(data).digest();
+
+/** Makes an engine without sessions. */
+export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
+  const clock = environment.clock ?? systemClock;
+  const runners = new Map<string, BfdRunner>();
+  /** Those that say AdminDown for a while after they were removed. */
+  const leaving = new Set<BfdRunner>();
+  const byDiscriminator = new Map<number, BfdRunner>();
+  const receivers = new Map<string, { receiver?: BfdReceiver; problem?: string }>();
+  const unassigned: Record<string, number> = {};
+
+  const runnerEnvironment = {
+    clock,
+    digest,
+    random: environment.random,
+    wallClock: environment.wallClock,
+    onVerdict: environment.onVerdict,
+    drain: () => {
+      for (const { receiver } of receivers.values()) receiver?.drain();
+    },
+  };
+
+  function receive(datagram: Datagram, multihop: boolean): void {
+    const decoded = decodePacket(datagram.bytes);
+    const source = formatIpAddress(datagram.source);
+    const own = runners.get(source);
+    const fromPeer = own?.config.multihop === multihop ? own : undefined;
+    if (!decoded.ok) {
+      drop(fromPeer, decoded.error);
+      return;
+    }
+    const packet = decoded.value;
+    // RFC 5880 section 6.8.6: by Your Discriminator alone when it is there; the source may have changed.
+    const runner = packet.yourDiscriminator === 0 ? fromPeer : byDiscriminator.get(packet.yourDiscriminator);
+    if (runner === undefined || runner.config.multihop !== multihop) {
+      drop(fromPeer, packet.yourDiscriminator === 0 ? 'no-session' : 'unknown-discriminator');
+      return;
+    }
+    // RFC 5881 section 5: "MUST be discarded if the received TTL or Hop Limit is not equal to 255"; RFC 5883
+    // leaves the bound to us. It is asked of authenticated packets too.
+    if ((datagram.ttl ?? 0) < runner.config.minTtl) {
+      drop(runner, 'wrong-ttl');
+      return;
+    }
+    runner.receive(packet, datagram.bytes.slice(0, datagram.bytes[3]));
+  }
+
+  function drop(runner: BfdRunner | undefined, reason: string): void {
+    if (runner === undefined) unassigned[reason] = (unassigned[reason] ?? 0) + 1;
+    else runner.countDrop(reason);
+  }
+
+  function openReceivers(): void {
+    const wanted = new Set(
+      [...runners.values()].map(
+        ({ config }) => `${familyOf(config)} ${config.multihop ? 'multihop' : 'singleHop'}`,
+      ),
+    );
+    for (const [key, { receiver }] of receivers) {
+      if (wanted.has(key)) continue;
+      receiver?.close();
+      receivers.delete(key);
+    }
+    for (const key of wanted) if (receivers.get(key)?.receiver === undefined) open(key);
+  }
+
+  function open(key: string): void {
+    const family: IpFamily = key.startsWith('4') ? 4 : 6;
+    const multihop = key.endsWith('multihop');
+    const port = multihop ? bfdPort.multihop : bfdPort.singleHop;
+    try {
+      receivers.set(key, { receiver: openReceiver(family, port, (datagram) => receive(datagram, multihop)) });
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      const taken = error.code === 'EADDRINUSE' ? ': another BFD daemon has it' : '';
+      receivers.set(key, { problem: `cannot receive on UDP port ${port} (${error.code}${taken})` });
+      clock.after(retryTime, () => {
+        if (receivers.has(key) && receivers.get(key)?.receiver === undefined) open(key);
+      });
+    }
+  }
+
+  function remove(runner: BfdRunner): void {
+    runners.delete(runner.config.peer);
+    leaving.add(runner);
+    // RFC 5880 section 6.8.16: AdminDown "SHOULD be transmitted for at least a Detection Time".
+    const lingerMs = runner.disable();
+    clock.after(Milliseconds(lingerMs), () => {
+      leaving.delete(runner);
+      byDiscriminator.delete(runner.discriminator);
+      runner.close();
+    });
+  }
+
+  function add(config: BfdSessionConfig): void {
+    let discriminator = 0;
+    // RFC 5880 section 10: random, so that it cannot be guessed; not 0, and unique.
+    while (discriminator === 0 || byDiscriminator.has(discriminator)) discriminator = randomUint32();
+    const runner = createBfdRunner(config, discriminator, randomUint32(), runnerEnvironment);
+    runners.set(config.peer, runner);
+    byDiscriminator.set(discriminator, runner);
+    runner.start();
+  }
+
+  const randomUint32 = () => Math.floor(environment.random() * 0x1_0000_0000);
+
+  return {
+    configure(sessions) {
+      const wanted = new Map(sessions.map((config) => [config.peer, config]));
+      for (const runner of [...runners.values()]) {
+        const config = wanted.get(runner.config.peer);
+        if (config !== undefined && pathKey(config) === pathKey(runner.config)) runner.reconfigure(config);
+        else remove(runner);
+      }
+      for (const config of wanted.values()) if (!runners.has(config.peer)) add(config);
+      openReceivers();
+    },
+    status() {
+      return Object.fromEntries(
+        [...runners].map(([peer, runner]) => {
+          const { multihop } = runner.config;
+          const key = `${familyOf(runner.config)} ${multihop ? 'multihop' : 'singleHop'}`;
+          const problem = receivers.get(key)?.problem;
+          return [peer, { ...runner.status(), ...(problem === undefined ? {} : { problem }) }];
+        }),
+      );
+    },
+    shutdown() {
+      for (const runner of [...runners.values()]) runner.disable();
+      for (const runner of [...runners.values(), ...leaving]) runner.close();
+      for (const { receiver } of receivers.values()) receiver?.close();
+      runners.clear();
+      leaving.clear();
+      receivers.clear();
+    },
+  };
+}
+
+function familyOf(config: BfdSessionConfig): IpFamily {
+  return ipAddress(config.peer).family;
+}
+
+/** What of a session cannot change while it runs. */
+function pathKey(config: BfdSessionConfig): string {
+  return `${config.multihop} ${config.localAddress ?? ''}`;
+}
