@@ -106,6 +106,11 @@ async function run(fabric: LabFabric, report: Report) {
         { timeoutMs: 8000 },
       );
     }
+    await flows.until(
+      'every UDP flow is answered',
+      (all) => all.length === sourcePorts.length && all.every(({ answered }) => answered > 3),
+      { timeoutMs: 8000 },
+    );
 
     report.step(`${dead.name} is cut off: nothing answers any more, nothing says so`);
     const cutAt = Date.now();
@@ -170,7 +175,7 @@ async function run(fabric: LabFabric, report: Report) {
       'keep: the connections of the dead backend are neither moved nor ended',
       waiting.length > 0 &&
         waiting.every(({ broken, lastPingAtMs }) => !broken && lastPingAtMs <= cutAt + 500),
-      `${waiting.length} connections wait, ${waiting.filter(({ broken }) => broken).length} broken`,
+      `${waiting.filter(({ broken }) => !broken).length} connections wait${endsOf(waiting, cutAt)}`,
     );
 
     report.step(`${dead.name} is back`);
@@ -201,6 +206,14 @@ async function run(fabric: LabFabric, report: Report) {
     await Promise.all(servers.map((server) => server.stop()));
   }
   return facts;
+}
+
+/** How and when connections have broken, for people; nothing when none has. */
+function endsOf(connections: readonly ConnectionSummary[], sinceMs: number): string {
+  const ends = connections.flatMap(({ port, broken }) =>
+    broken === undefined ? [] : `${port} ${broken.failure} after ${broken.atMs - sinceMs} ms`,
+  );
+  return ends.length === 0 ? '' : `; broken: ${ends.join(', ')}`;
 }
 
 /** Source ports of the connections that a backend serves. */

@@ -89,6 +89,10 @@ export function hostSysctls(host: Host, interfaces: readonly string[]): string[]
   });
   // Hash policy 1: addresses and ports, so that one client's connections spread over the paths.
   settings.push('net.ipv4.fib_multipath_hash_policy=1', 'net.ipv6.fib_multipath_hash_policy=1');
+  // Between namespaces a packet carries its socket's hash along, and the routers would use it in place of the
+  // header fields: after a retransmission timeout the sender must not choose another one, as no real path
+  // depends on that.
+  settings.push('net.core.txrehash=0');
   if (host.role === 'router') {
     settings.push('net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
   } else {
