@@ -32,10 +32,13 @@ export async function countersOf(
 /** Index of TX_FORWARD in the map `reasons`: enum reason of bpf/include/l4d.h. */
 const forwardReason = 10;
 
-/** Packets that the l4d hosts have forwarded to backends so far, by CPU. */
-export async function forwardedByCpu(fabric: LabFabric): Promise<number[]> {
+/** Packets that the l4d hosts (all, or those given) have forwarded to backends so far, by CPU; from the pinned map. */
+export async function forwardedByCpu(
+  fabric: LabFabric,
+  hosts: readonly string[] = l4dHosts(fabric).map(({ name }) => name),
+): Promise<number[]> {
   const sums: number[] = [];
-  for (const { name } of l4dHosts(fabric)) {
+  for (const name of hosts) {
     const map = join(fabric.lab.env(name).L4D_BPF_DIR, 'reasons');
     const key = ['key', String(forwardReason), '0', '0', '0'];
     const text = await runChecked(['bpftool', '-j', 'map', 'lookup', 'pinned', map, ...key]);
@@ -48,4 +51,11 @@ export async function forwardedByCpu(fabric: LabFabric): Promise<number[]> {
     }
   }
   return Array.from(sums, (sum) => sum ?? 0);
+}
+
+/** Packets that each of the hosts has forwarded so far, in their order; no daemon is asked. */
+export async function forwardedByHost(fabric: LabFabric, hosts: readonly string[]): Promise<number[]> {
+  return Promise.all(
+    hosts.map(async (host) => (await forwardedByCpu(fabric, [host])).reduce((sum, count) => sum + count, 0)),
+  );
 }

@@ -1,0 +1,7 @@
+import { describe } from 'vitest';
+import { daemonsKilled } from '../../tools/scenarios/daemons-killed.ts';
+import { fabricForTests, itHolds } from './support/fabric.ts';
+
+describe('the fabric', () => {
+  itHolds(fabricForTests('daemons-ki'), daemonsKilled);
+});
