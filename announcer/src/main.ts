@@ -6,6 +6,7 @@ import { takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { Command, Option } from 'commander';
 import { createAnnouncer } from './io/announcer.ts';
 import { createApi, serveApi } from './io/api-server.ts';
+import { createBfdService } from './io/bfd/service.ts';
 
 interface Options {
   readonly runDir: string;
@@ -19,6 +20,7 @@ async function run(options: Options): Promise<void> {
     wallClock: Date.now,
     random: Math.random,
     logger,
+    bfd: createBfdService(logger),
   });
   let leaving = false;
   const leave = () => {

@@ -7,6 +7,8 @@ import { Milliseconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
+import { bfdSchema } from './bfd/bfd-option.ts';
+import type { BfdStatus } from './bfd/session-config.ts';
 import type { Phase } from './fsm-types.ts';
 import type { DesiredPrefix } from './out-routes.ts';
 import { securityConflicts, securityShape } from './security.ts';
@@ -75,6 +77,7 @@ const peerSchema = z.strictObject({
   /** IP TTL of what we send; default 1 to external peers (directly connected), 64 to internal ones. */
   ttl: z.number().int().min(1).max(255).optional(),
   ...securityShape,
+  bfd: bfdSchema.optional(),
 });
 
 const prefixSchema = z.strictObject({
@@ -164,6 +167,8 @@ export interface PeerStatus {
   /** Sessions that ended after they had been Established. */
   readonly flaps: number;
   readonly lastError?: StatusError;
+  /** There with the option `bfd`, once its thread has reported. */
+  readonly bfd?: BfdStatus;
 }
 
 /** A prefix in `GET /v1/status`. */

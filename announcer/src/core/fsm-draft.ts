@@ -111,6 +111,11 @@ export function isConnected(state: PeerState): boolean {
   return state.connections.some(({ phase }) => phase === 'OpenConfirm' || phase === 'Established');
 }
 
+/** Strict mode waits for BFD; that the peer has turned BFD off holds nothing up (RFC 5882 section 3.2). */
+export function isHeld(state: PeerState): boolean {
+  return state.settings.bfdStrict === true && state.bfd === 'down';
+}
+
 /** A Cease (RFC 4486). */
 export function cease(subcode: number): NotificationMessage {
   return notification(errorCode.cease, subcode);

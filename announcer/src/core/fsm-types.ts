@@ -1,4 +1,5 @@
 import type { Duration } from '@l4d/kit/duration.ts';
+import type { BfdVerdict } from './bfd/session-config.ts';
 import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
 import type { NotificationMessage } from './codec/notification.ts';
 import type { FamilyName, Negotiated, SessionSettings } from './negotiation.ts';
@@ -14,6 +15,8 @@ export interface PeerSettings extends SessionSettings {
   readonly mode: ConnectMode;
   /** Pause before the second attempt; doubles with every failure up to maxConnectRetry. */
   readonly connectRetry: Duration;
+  /** No connection before BFD has proven the path. */
+  readonly bfdStrict?: boolean;
 }
 
 /** One TCP connection with the peer. At most one each way exists at a time (RFC 4271 section 8.2.1). */
@@ -37,6 +40,8 @@ export interface PeerState {
   readonly nextConnectionId: number;
   /** Sessions that ended after they had been Established. */
   readonly flaps: number;
+  /** What BFD says of the path; `down` also where it is not used. */
+  readonly bfd: BfdVerdict;
 }
 
 /** Timers of a connection; `connect-retry` is the peer's own. */
@@ -48,6 +53,8 @@ export type PeerEvent = { readonly jitter: number } & (
   /** `notification` goes to the peer on every connection. */
   | { readonly kind: 'stop'; readonly notification: NotificationMessage }
   | { readonly kind: 'connect-retry-expired' }
+  /** BFD has another verdict than before. */
+  | { readonly kind: 'bfd'; readonly verdict: BfdVerdict; readonly why: string }
   | { readonly kind: 'timer-expired'; readonly timer: ConnectionTimer; readonly connection: number }
   | { readonly kind: 'tcp-connected'; readonly connection: number }
   /** Could not connect, or was closed or reset by the other side. */

@@ -7,6 +7,7 @@
  * connect-retry timer instead of DampPeerOscillations.
  */
 import { Seconds } from '@l4d/kit/duration.ts';
+import type { BfdVerdict } from './bfd/session-config.ts';
 import { ceaseSubcode, errorCode, fsmSubcode } from './codec/iana.ts';
 import type { ReceivedMessage } from './codec/message.ts';
 import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
@@ -20,6 +21,7 @@ import {
   type Draft,
   drop,
   isConnected,
+  isHeld,
   jittered,
   localError,
   report,
@@ -61,6 +63,7 @@ export function initialPeerState(settings: PeerSettings): PeerState {
     failures: 0,
     nextConnectionId: 1,
     flaps: 0,
+    bfd: 'down',
   };
 }
 
@@ -69,7 +72,7 @@ export function peerPhase(state: PeerState): Phase {
   const order: readonly Phase[] = ['Established', 'OpenConfirm', 'OpenSent', 'Connect'];
   const reached = order.find((phase) => state.connections.some((connection) => connection.phase === phase));
   // RFC 4271 section 8.2.2: Active waits for a connection, Idle refuses them.
-  return reached ?? (state.enabled ? 'Active' : 'Idle');
+  return reached ?? (state.enabled && !isHeld(state) ? 'Active' : 'Idle');
 }
 
 /** The one step function: no clock, no socket, no randomness. */
@@ -96,6 +99,9 @@ function handle(draft: Draft, event: PeerEvent): void {
       return;
     case 'tcp-accepted':
       accept(draft);
+      return;
+    case 'bfd':
+      onBfd(draft, event.verdict, event.why);
       return;
   }
   const connection = draft.state.connections.find(({ id }) => id === event.connection);
@@ -135,6 +141,7 @@ function handle(draft: Draft, event: PeerEvent): void {
 }
 
 function openConnection(draft: Draft): void {
+  if (isHeld(draft.state)) return;
   if (draft.state.connections.some(({ direction }) => direction === 'outgoing')) return;
   const connection = addConnection(draft, 'outgoing', 'Connect');
   draft.effects.push({ kind: 'connect', connection: connection.id });
@@ -144,7 +151,7 @@ function openConnection(draft: Draft): void {
 function accept(draft: Draft): void {
   const { settings, enabled, connections } = draft.state;
   // RFC 4271 section 8.2.2, Idle: "BGP FSM refuses all incoming BGP connections for this peer".
-  if (!enabled || settings.mode === 'active') {
+  if (!enabled || settings.mode === 'active' || isHeld(draft.state)) {
     draft.effects.push({ kind: 'refuse' });
     return;
   }
@@ -321,6 +328,28 @@ function stop(draft: Draft, message: NotificationMessage): void {
   draft.state = { ...draft.state, retryArmed: false };
 }
 
+/**
+ * RFC 5882 section 4.2: a path that has failed ends the session at once, and RFC 9384 says so by Cease / BFD Down.
+ * AdminDown is no failure. A path that has come up is tried without waiting for the retry timer.
+ */
+function onBfd(draft: Draft, verdict: BfdVerdict, why: string): void {
+  draft.state = { ...draft.state, bfd: verdict };
+  if (verdict === 'down') {
+    const message = cease(ceaseSubcode.bfdDown);
+    for (const connection of draft.state.connections) {
+      reset(draft, connection, message, `${describeNotification(message)}: ${why}`);
+    }
+    return;
+  }
+  const { state } = draft;
+  if (!state.enabled || state.settings.mode === 'passive' || isConnected(state)) return;
+  if (state.retryArmed) {
+    draft.effects.push({ kind: 'clear-connect-retry' });
+    draft.state = { ...state, retryArmed: false };
+  }
+  openConnection(draft);
+}
+
 /** RFC 4271 section 6.6: an event that the state does not expect; RFC 6608 section 3 gives the subcodes. */
 function unexpected(draft: Draft, connection: Connection, subcode: number, message: ReceivedMessage): void {
   const type = { open: 1, update: 2, notification: 3, keepalive: 4, 'route-refresh': 5 }[message.type];
@@ -330,7 +359,7 @@ function unexpected(draft: Draft, connection: Connection, subcode: number, messa
 /** After every step: an enabled peer without a way forward tries again, later with each failure. */
 function scheduleRetry(draft: Draft): void {
   const { state } = draft;
-  if (!state.enabled || state.retryArmed || state.settings.mode === 'passive') return;
+  if (!state.enabled || state.retryArmed || state.settings.mode === 'passive' || isHeld(state)) return;
   if (isConnected(state) || state.connections.some(({ direction }) => direction === 'outgoing')) return;
   const bound = Math.max(maxConnectRetry, state.settings.connectRetry);
   const delay = Math.min(bound, state.settings.connectRetry * 2 ** Math.min(state.failures, 30));

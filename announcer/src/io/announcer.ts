@@ -179,6 +179,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       const data = encodeShutdownText('announcer shut down');
       const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
       await Promise.all([...peers.values()].map((peer) => peer.stop(message)));
+      await environment.bfd?.shutdown();
     },
   };
 }
@@ -190,6 +191,7 @@ function localKey({ local }: Desired): string {
 
 /** What of a peer cannot change under a running session. */
 function sessionKey(peer: DesiredPeer): string {
-  const { connectRetryMs, nextHop4, nextHop6, ...rest } = peer;
-  return JSON.stringify(rest, Object.keys(rest).sort());
+  const { connectRetryMs, nextHop4, nextHop6, bfd, ...rest } = peer;
+  // Entries, as a list of keys would leave out what is inside of them.
+  return JSON.stringify(Object.entries(rest).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

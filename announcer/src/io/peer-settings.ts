@@ -16,6 +16,7 @@ export function peerSettings(local: Desired['local'], peer: DesiredPeer): PeerSe
     families: peer.families,
     mode: peer.mode,
     connectRetry: connectRetry(peer),
+    bfdStrict: peer.bfd?.strict ?? false,
   };
 }
 

@@ -12,18 +12,22 @@ import {
   retarget,
 } from '../core/adj-rib-out.ts';
 import {
+  canonicalAddress,
   connectRetry,
   type Desired,
   type DesiredPeer,
   type PeerStatus,
   type StatusError,
 } from '../core/api.ts';
+import { bfdSession } from '../core/bfd/bfd-option.ts';
+import type { BfdStatus } from '../core/bfd/session-config.ts';
 import type { BgpMessage } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
 import { type FamilyName, formatRouterId, type Negotiated } from '../core/negotiation.ts';
 import { type DesiredPrefix, routesFor } from '../core/out-routes.ts';
+import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
@@ -37,6 +41,8 @@ export interface PeerEnvironment {
   /** A number in [0, 1). */
   readonly random: () => number;
   readonly logger: Logger;
+  /** Without it the option `bfd` is of no effect. */
+  readonly bfd?: BfdService;
 }
 
 /** A running peer: performs the state machine's effects and feeds it events. */
@@ -100,6 +106,7 @@ export function createPeer(
   let messagesSent = 0;
   let prefixesReceived = 0;
   let lastError: StatusError | undefined;
+  let bfd: BfdWatch | undefined;
 
   /** Events that come while effects are performed wait for their turn. */
   function dispatch(event: PeerEventWithoutJitter, socket?: Socket): void {
@@ -319,6 +326,19 @@ export function createPeer(
     );
   }
 
+  /** Wants, changes or lets go the BFD session, as configured. */
+  function watchPath(): void {
+    if (config.bfd === undefined) {
+      bfd?.release();
+      bfd = undefined;
+      return;
+    }
+    const own = config.localAddress === undefined ? undefined : canonicalAddress(config.localAddress);
+    const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd);
+    if (bfd !== undefined) bfd.reconfigure(wanted);
+    else bfd = environment.bfd?.watch(wanted, (verdict, why) => dispatch({ kind: 'bfd', verdict, why }));
+  }
+
   function clearTimer(key: string): void {
     timers.get(key)?.cancel();
     timers.delete(key);
@@ -328,12 +348,17 @@ export function createPeer(
     get config() {
       return config;
     },
-    start: () => dispatch({ kind: 'start' }),
+    start() {
+      watchPath();
+      dispatch({ kind: 'start' });
+    },
     async stop(notification) {
       dispatch({ kind: 'stop', notification });
       for (const key of [...timers.keys()]) clearTimer(key);
       md5.setConnected(true);
       await Promise.all(closing);
+      // After the NOTIFICATION: what the peer hears first is why.
+      bfd?.release();
     },
     accept(socket) {
       const wanted = tcp.localAddress;
@@ -356,7 +381,12 @@ export function createPeer(
     },
     reconfigure(changed) {
       config = changed;
-      state = { ...state, settings: { ...state.settings, connectRetry: connectRetry(changed) } };
+      const { strict: bfdStrict = false } = changed.bfd ?? {};
+      state = {
+        ...state,
+        settings: { ...state.settings, connectRetry: connectRetry(changed), bfdStrict },
+      };
+      watchPath();
     },
     isAdvertised: (prefix) => session?.rib.advertised.has(prefix) ?? false,
     refusal: (prefix) => session?.refused.get(prefix),
@@ -373,8 +403,13 @@ export function createPeer(
       prefixesAdvertised: session?.rib.advertised.size ?? 0,
       flaps: state.flaps,
       ...(lastError === undefined ? {} : { lastError }),
+      ...describeBfd(bfd?.status()),
     }),
   };
+}
+
+function describeBfd(status: BfdStatus | undefined): { readonly bfd?: BfdStatus } {
+  return status === undefined ? {} : { bfd: status };
 }
 
 type PeerEventWithoutJitter = PeerEvent extends infer Event
