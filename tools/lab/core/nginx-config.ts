@@ -19,7 +19,8 @@ export interface NginxPaths {
 }
 
 /**
- * A backend's web server: `/` answers "NAME CLIENT-ADDRESS", `/health` "ok"; `/big/SIZE` is a download
+ * A backend's web server: `/` answers "NAME CLIENT-ADDRESS", `/forwarded` "NAME X-FORWARDED-FOR CLIENT-ADDRESS",
+ * `/health` "ok"; `/big/SIZE` is a download
  * (`/big` 100 MiB), `/slow/SIZE?rate=BYTES` one at a limited rate (`/slow` 1 MiB in about 20 s).
  */
 export function nginxConfig(backend: BackendHost, paths: NginxPaths): string {
@@ -48,6 +49,7 @@ ${listens.join('\n')}
     server_name _;
     root ${paths.folder}/www;
     location / { default_type text/plain; return 200 "${backend.name} $remote_addr\\n"; }
+    location = /forwarded { default_type text/plain; return 200 "${backend.name} $http_x_forwarded_for $remote_addr\\n"; }
     location = /health { default_type text/plain; access_log off; return 200 "ok\\n"; }
     location = /big { rewrite ^ /big/100m last; }
     location /big/ { add_header X-Backend ${backend.name}; }

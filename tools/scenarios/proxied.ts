@@ -1,0 +1,171 @@
+/** A VIP that needs layer 7 goes through the proxy, with the client's true address; no other VIP notices. */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createProxyClient } from '@l4d/kit/proxy-client.ts';
+import { labNames } from '../lab/core/lab-names.ts';
+import { nginxPaths } from '../lab/core/lab-plan.ts';
+import { signal } from '../lab/io/namespace-processes.ts';
+import { waitFor } from '../lab/io/wait-for.ts';
+import {
+  backends,
+  declareVip,
+  l4dHosts,
+  labVip,
+  nextHops,
+  operateAll,
+  quickCheck,
+  resetFabric,
+  routers,
+  showTable,
+  urlOf,
+  waitForNextHops,
+  waitUntilServed,
+} from './fabric.ts';
+import { collectFacts, type LabFabric, type Report, type Scenario } from './scenario.ts';
+
+/** The client may bind to any address of its range; this one is kept out. */
+const deniedClient = '198.51.100.66';
+
+export const proxied: Scenario = {
+  name: 'proxied',
+  title: 'a VIP of layer 7: routes, refusals and true client addresses; others never touch the proxy',
+  factCount: 8,
+  run,
+};
+
+async function run(fabric: LabFabric, report: Report) {
+  const { facts, prove } = collectFacts();
+  const { lab, product, traffic } = fabric;
+  const hosts = l4dHosts(fabric).map(({ name }) => name);
+  const [struck = '', ...others] = hosts;
+  const client = lab.topology.hosts.find(({ role }) => role === 'client');
+  const members = backends(fabric);
+  const api = members.at(-1);
+  if (client === undefined || api === undefined) throw new Error('the topology has no client or no backend');
+  const clientAddress = 'ipv4' in client ? client.ipv4 : '';
+
+  await resetFabric(fabric);
+  const web = await declareVip(fabric, report, { vip: 'web' });
+  const app = { name: 'app', address: labVip(fabric, 'app').ipv4, port: 80 };
+  await operateAll(fabric, report, [
+    ...['vip', 'add', `${app.address}:${app.port}`, '--name', app.name, '--policy', 'l7'],
+    ...members.flatMap(({ ipv4 }) => ['-b', ipv4 === api.ipv4 ? `${ipv4}:80@api` : `${ipv4}:80`]),
+    ...['--route', '/api=api', '--route', '=default', '--deny', `${deniedClient}/32`],
+    ...quickCheck,
+  ]);
+  for (const vip of [web, app]) await waitUntilServed(fabric, vip);
+  await showTable(fabric, report, struck, ['vip', 'show', app.name]);
+
+  const forwarded = await traffic.ask({ url: urlOf(app.address, 80, '/forwarded'), count: 60 });
+  prove(
+    "backends get the client's true address in X-Forwarded-For",
+    forwarded.succeeded === 60 && forwarded.seenClients.join() === clientAddress,
+    `60 requests, ${forwarded.failures.length} failed, X-Forwarded-For ${forwarded.seenClients.join(' and ')}`,
+  );
+  const ofApi = await traffic.ask({ url: urlOf(app.address, 80, '/api/x'), count: 20 });
+  prove(
+    'requests go to the pool of their path',
+    ofApi.succeeded === 20 &&
+      Object.keys(ofApi.byBackend).join() === api.name &&
+      forwarded.byBackend[api.name] === undefined &&
+      Object.keys(forwarded.byBackend).length === members.length - 1,
+    `/api: ${JSON.stringify(ofApi.byBackend)}, all else: ${JSON.stringify(forwarded.byBackend)}`,
+  );
+
+  report.step(`a client of a denied address, ${deniedClient}`);
+  const linesBefore = await accessLines(fabric);
+  const denied = await traffic.ask({
+    url: urlOf(app.address),
+    count: 20,
+    concurrency: 2,
+    sourceAddress: deniedClient,
+  });
+  await sleep(200);
+  const reached = (await accessLines(fabric)) - linesBefore;
+  const refusals = (await proxyCounters(fabric, hosts)).reduce((sum, { denied: count }) => sum + count, 0);
+  prove(
+    'a denied client is refused before a byte of it is read, and reaches no backend',
+    denied.failures.length === 20 && reached === 0 && refusals === 20,
+    `20 connections: ${[...new Set(denied.failures.map(({ failure }) => failure))].join(', ')}; ` +
+      `the proxies counted ${refusals}, the backends ${reached}`,
+  );
+  const toWeb = await traffic.ask({ url: urlOf(web.address), count: 20, sourceAddress: deniedClient });
+  prove(
+    'the same client may use another VIP',
+    toWeb.succeeded === 20 && toWeb.seenClients.join() === deniedClient,
+    `20 requests, ${toWeb.failures.length} failed`,
+  );
+
+  const countedBefore = await proxyCounters(fabric, hosts);
+  const past = await traffic.ask({ url: urlOf(web.address), count: 300 });
+  const countedAfter = await proxyCounters(fabric, hosts);
+  prove(
+    'the other VIP never touches a proxy',
+    past.succeeded === 300 && JSON.stringify(countedBefore) === JSON.stringify(countedAfter),
+    `300 requests past the proxies, whose counters stay: ${JSON.stringify(countedAfter)}`,
+  );
+
+  const { proxy } = await product.companions(struck);
+  if (proxy === undefined) throw new Error(`${struck} has no proxy`);
+  report.step(`the proxy of ${struck} is killed with -9`);
+  const load = await traffic.requests({ url: urlOf(web.address), pauseMs: 20, durationMs: 60_000 });
+  let webMissing = 0;
+  const killedAt = performance.now();
+  signal(proxy, 'SIGKILL');
+  await waitForNextHops(fabric, app.address, others, 5000);
+  const goneMs = Math.round(performance.now() - killedAt);
+  const now = await waitFor(
+    `${struck} has a proxy again`,
+    async () => {
+      for (const { name } of routers(fabric)) {
+        if ((await nextHops(fabric, name, web.address)).length !== hosts.length) webMissing += 1;
+      }
+      return product.companions(struck);
+    },
+    (pids) => pids.proxy !== undefined && pids.proxy !== proxy,
+    { timeoutMs: 10_000 },
+  );
+  await waitForNextHops(fabric, app.address, hosts, 10_000);
+  const backMs = Math.round(performance.now() - killedAt);
+  report.show(`its VIP withdrawn after ${goneMs} ms, announced again after ${backMs} ms`);
+  prove(
+    'its VIP is withdrawn, the daemon restarts it, and the VIP is back',
+    goneMs < 3000 && backMs < 10_000,
+    `withdrawn after ${goneMs} ms, back after ${backMs} ms; pid ${proxy}, then ${now.proxy}`,
+  );
+  const whole = await traffic.ask({ url: urlOf(app.address, 80, '/forwarded'), count: 60 });
+  prove(
+    'then it serves as before',
+    whole.succeeded === 60 && whole.seenClients.join() === clientAddress,
+    `60 requests, ${whole.failures.length} failed`,
+  );
+  const requests = await load.stop();
+  prove(
+    'the other VIP does not notice',
+    requests.failures.length === 0 && webMissing === 0,
+    `${requests.succeeded} requests, ${requests.failures.length} failed; ${webMissing} times without both next hops`,
+  );
+  return facts;
+}
+
+/** What each host's proxy has counted, over all its listeners. */
+async function proxyCounters({ lab }: LabFabric, hosts: readonly string[]) {
+  return Promise.all(
+    hosts.map(async (host) => {
+      const { listeners } = await createProxyClient(lab.env(host).L4D_RUN_DIR).status();
+      const sum = (of: 'connections' | 'denied' | 'requests') =>
+        listeners.reduce((total, listener) => total + listener[of], 0);
+      return { host, connections: sum('connections'), denied: sum('denied'), requests: sum('requests') };
+    }),
+  );
+}
+
+/** Lines in the access logs of all backends; health checks write none. */
+async function accessLines(fabric: LabFabric): Promise<number> {
+  const names = labNames(fabric.lab.id);
+  if (!names.ok) throw new Error(names.error);
+  const logs = await Promise.all(
+    backends(fabric).map(({ name }) => readFile(nginxPaths(names.value, name).accessLog, 'utf8')),
+  );
+  return logs.reduce((sum, text) => sum + text.split('\n').length - 1, 0);
+}
