@@ -75,6 +75,30 @@ describe('a forwarding table', () => {
     expect(plane.forwarding.verify(vipOf(four))).toMatch(/table in the kernel differs/);
   });
 
+  it('mends what somebody else changed, and nothing else', () => {
+    for (const family of families) {
+      const vip = vipOf(family);
+      plane.forwarding.apply(vip);
+      const key = identityOf(vip, family.vip);
+      const held = plane.forwarding.held(key);
+      const entry = plane.maps.readAllVips().find(({ record }) => record.id === held?.id);
+      const spoil = [
+        () => plane.maps.writeSlots(entry?.record.tableOffset ?? 0, Uint32Array.of(99)),
+        () => entry !== undefined && plane.maps.deleteVip(entry.key),
+        () => entry !== undefined && plane.maps.writeVip(entry.key, { ...entry.record, tableSize: 0 }),
+      ];
+      for (const change of spoil) {
+        change();
+        expect(plane.forwarding.verify(vip)).toBeDefined();
+        plane.forwarding.refresh(key);
+        expect(plane.forwarding.apply(vip)).toBeGreaterThan(0);
+        expect(plane.forwarding.verify(vip)).toBeUndefined();
+      }
+      plane.forwarding.refresh(key);
+      expect(plane.forwarding.apply(vip)).toBe(0);
+    }
+  });
+
   it('refuses, in words for the operator, what does not fit, and holds what did', () => {
     const many = (count: number, from: number) =>
       Array.from({ length: count }, (_, n) => ({

@@ -5,7 +5,7 @@ import { type Backend, isDrained } from '../core/desired/backend.ts';
 import { backendPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { HealthTarget } from '../core/health/target.ts';
 import type { Verdict } from '../core/health/verdict.ts';
-import { backendKey, type RuntimeState } from '../core/runtime-state.ts';
+import { backendKey } from '../core/runtime-state.ts';
 import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { HealthChecker } from '../io/health/health-checker.ts';
@@ -41,7 +41,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
 
   /** The verdict from before this process; a kernel entry that takes flows was up. */
   function verdictBefore(vip: Vip, backend: Backend): Verdict | undefined {
-    const saved = runtime.current().verdicts[keyOf(vip, backend)];
+    const saved = runtime.verdict(keyOf(vip, backend));
     if (saved !== undefined) return saved;
     return heldBackend(vip, backend.address)?.state === 'up' ? 'up' : undefined;
   }
@@ -72,7 +72,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
         verdictReason: reason,
         needsMac: vip.policy === 'forward',
         mac: this.macOf(vip, backend),
-        drainStartedAt: runtime.current().drainsStarted[key],
+        drainStartedAt: runtime.drainStarted(key),
         now: wallClock(),
       });
     },
@@ -101,33 +101,23 @@ export function createBackendFacts(parts: BackendFactsParts) {
      * Returns when the next drain ends (wall clock), if one does.
      */
     keepRuntime(vips: readonly Vip[]): number | undefined {
-      const before = runtime.current();
-      const verdicts: Record<string, 'up' | 'down'> = {};
-      const drainsStarted: Record<string, number> = {};
-      let nextDeadline: number | undefined;
+      const keys = new Set<string>();
+      let next: number | undefined;
       for (const vip of vips) {
         for (const backend of vip.backends) {
           const key = keyOf(vip, backend);
-          const verdict = before.verdicts[key];
-          if (verdict !== undefined) verdicts[key] = verdict;
-          if (!isDrained(backend)) continue;
-          const started = before.drainsStarted[key] ?? wallClock();
-          drainsStarted[key] = started;
-          const deadline = drainDeadline(backend, started);
-          if (deadline !== undefined && deadline > wallClock()) {
-            nextDeadline = Math.min(nextDeadline ?? deadline, deadline);
+          keys.add(key);
+          if (!isDrained(backend)) {
+            runtime.forgetDrain(key);
+            continue;
           }
+          if (runtime.drainStarted(key) === undefined) runtime.setDrainStarted(key, wallClock());
+          const deadline = drainDeadline(backend, runtime.drainStarted(key));
+          if (deadline !== undefined && deadline > wallClock()) next = Math.min(next ?? deadline, deadline);
         }
       }
-      const next: RuntimeState = { version: 1, verdicts, drainsStarted };
-      if (JSON.stringify(next) !== JSON.stringify(before)) runtime.save(next);
-      return nextDeadline;
-    },
-
-    /** Saves a verdict. */
-    learnVerdict(key: string, verdict: 'up' | 'down'): void {
-      const before = runtime.current();
-      runtime.save({ ...before, verdicts: { ...before.verdicts, [key]: verdict } });
+      runtime.keepOnly(keys);
+      return next;
     },
   };
 }

@@ -77,7 +77,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     logger,
   });
-  const runtime = openRuntimeStore(paths.runtime, logger);
+  const runtime = openRuntimeStore(paths.runtime, clock, logger);
 
   const checker = createHealthChecker({
     clock,
@@ -89,7 +89,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         { target: event.key, verdict: event.verdict, was: event.previous, reason: event.reason },
         'health',
       );
-      facts.learnVerdict(event.key, event.verdict);
+      runtime.setVerdict(event.key, event.verdict);
       fabric.touch([event.key.slice(0, event.key.indexOf('|'))]);
     },
   });

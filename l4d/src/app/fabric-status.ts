@@ -50,6 +50,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const attachment = dataPlane.attachment();
   const mode = attachment?.mode ?? 'none';
   const bgp = bgpStatus(parts);
+  const told = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
   const detached = parts.detached();
   const lastError = fabric.lastError();
   const warnings = [
@@ -69,7 +70,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       draining: state.host.draining,
       ...(warnings.length > 0 ? { warnings } : {}),
     },
-    vips: fabric.views().map((view) => vipStatus(parts, view, bgp)),
+    vips: fabric.views().map((view) => vipStatus(parts, view, bgp, told)),
     bgp,
     dataplane: {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
@@ -82,11 +83,16 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   };
 }
 
-function vipStatus(parts: StatusParts, view: VipView, bgp: BgpStatus): VipStatus {
+function vipStatus(
+  parts: StatusParts,
+  view: VipView,
+  bgp: BgpStatus,
+  toldPrefixes: ReadonlyMap<string, NonNullable<BgpStatus['announcer']>['prefixes'][number]>,
+): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
   const prefix = formatIpPrefix(hostPrefix(vip.address));
-  const told = bgp.announcer?.prefixes.find((one) => one.prefix === prefix);
+  const told = toldPrefixes.get(prefix);
   const announced = view.verdict.code === 'announced' && (told?.advertisedTo.length ?? 0) > 0;
   const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {

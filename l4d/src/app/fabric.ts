@@ -125,7 +125,7 @@ export function createFabric(parts: FabricParts): Fabric {
           failure = undefined;
         } catch (error) {
           if (error instanceof InvariantError) throw error;
-          failure = { atMs: parts.wallClock(), message: (error as Error).message };
+          failure = { atMs: parts.wallClock(), message: messageOf(error) };
           parts.onFailure(error);
           for (const key of vips.keys()) dirty.add(key);
           later(retryInterval, () => void run());
@@ -186,12 +186,19 @@ export function createFabric(parts: FabricParts): Fabric {
       }
       // Only a backend that is in the kernel can be asked by way of it.
       if (backendsBefore !== wanted.backends.length) targetsChanged = true;
+      const difference = forwarding.verify(wanted);
+      if (difference === undefined) return undefined;
+      logger.warn({ vip: vip.name, difference }, 'somebody else changed the kernel: it is written again');
+      forwarding.refresh(key);
+      forwarding.apply(wanted);
       return forwarding.verify(wanted);
     } catch (error) {
       if (error instanceof InvariantError) throw error;
-      logger.error({ err: error, vip: vip.name }, 'forwarding could not be programmed');
+      if (notProgrammed.get(key) !== messageOf(error)) {
+        logger.error({ reason: messageOf(error), vip: vip.name }, 'forwarding could not be programmed');
+      }
       later(retryInterval, () => touch([key]));
-      return (error as Error).message;
+      return messageOf(error);
     }
   }
 
@@ -238,8 +245,9 @@ export function createFabric(parts: FabricParts): Fabric {
       .filter(({ verdict }) => verdict.code === 'announced')
       .map(({ vip }) => vip);
     const prefixes = announcedPrefixes(wanted);
-    for (const prefix of prefixes) if (!announced.includes(prefix)) operations.push(`announce ${prefix}`);
-    for (const prefix of announced) if (!prefixes.includes(prefix)) operations.push(`withdraw ${prefix}`);
+    const [before, now] = [new Set(announced), new Set(prefixes)];
+    for (const prefix of now) if (!before.has(prefix)) operations.push(`announce ${prefix}`);
+    for (const prefix of before) if (!now.has(prefix)) operations.push(`withdraw ${prefix}`);
     announced = prefixes;
     await parts.announcer.follow(announcerDesired(desired, prefixes, parts.nextHops()));
   }
@@ -294,7 +302,10 @@ export function createFabric(parts: FabricParts): Fabric {
     setDesired(state, nowDetached) {
       const next = new Map(state.vips.map((vip) => [vipKeyText(vip), vip]));
       for (const [key, vip] of vips) if (!next.has(key)) endingVips.set(key, vip);
-      for (const key of [...vips.keys(), ...next.keys()]) dirty.add(key);
+      // Edits keep what they do not change: one VIP's change is one VIP's work.
+      const all = detached !== nowDetached || desired?.host !== state.host;
+      for (const [key, vip] of next) if (all || vips.get(key) !== vip) dirty.add(key);
+      for (const key of vips.keys()) if (!next.has(key)) dirty.add(key);
       vips = next;
       desired = state;
       detached = nowDetached;
@@ -355,4 +366,8 @@ function describe(vip: Vip, operation: ForwardingOperation): string {
     default:
       return unreachable(operation);
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

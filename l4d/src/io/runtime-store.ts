@@ -1,40 +1,90 @@
 import { readFileSync } from 'node:fs';
 import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { emptyRuntimeState, type RuntimeState, runtimeStateSchema } from '../core/runtime-state.ts';
 
-/** Keeps the runtime state in a file. */
+/** Keeps the runtime state in a file. A change costs the same however much is kept; it is saved soon after. */
 export interface RuntimeStore {
-  /** The state as last read or saved. */
-  current(): RuntimeState;
-  /** Saves soon; a later call before that replaces the earlier. Failures are logged, not thrown. */
-  save(state: RuntimeState): void;
-  /** Waits until what was saved is on disk. */
+  verdict(key: string): 'up' | 'down' | undefined;
+  setVerdict(key: string, verdict: 'up' | 'down'): void;
+  /** When a drain began, wall clock milliseconds; undefined when none did. */
+  drainStarted(key: string): number | undefined;
+  setDrainStarted(key: string, at: number): void;
+  forgetDrain(key: string): void;
+  /** Drops what is kept of other keys. */
+  keepOnly(keys: ReadonlySet<string>): void;
+  /** Saves what is not saved yet, at once. */
   flush(): Promise<void>;
 }
 
+/** What a crash may lose of the newest verdicts: checks find them out again. */
+const saveDelay = Milliseconds(100);
+
 /** Opens the store. A file that cannot be read is told and counts as empty: verdicts come anew. */
-export function openRuntimeStore(path: string, logger: Logger): RuntimeStore {
-  let state = read(path, logger);
-  let pending = false;
+export function openRuntimeStore(path: string, clock: Clock, logger: Logger): RuntimeStore {
+  const loaded = read(path, logger);
+  const verdicts = new Map(Object.entries(loaded.verdicts));
+  const drains = new Map(Object.entries(loaded.drainsStarted));
+  let dirty = false;
+  let scheduled = false;
   let writing: Promise<void> = Promise.resolve();
 
+  function changed(): void {
+    dirty = true;
+    if (scheduled) return;
+    scheduled = true;
+    clock.after(saveDelay, () => {
+      scheduled = false;
+      void save();
+    });
+  }
+
+  function save(): Promise<void> {
+    writing = writing.then(async () => {
+      if (!dirty) return;
+      dirty = false;
+      const state: RuntimeState = {
+        version: 1,
+        verdicts: Object.fromEntries(verdicts),
+        drainsStarted: Object.fromEntries(drains),
+      };
+      try {
+        await writeFileAtomically(path, `${JSON.stringify(state)}\n`);
+      } catch (error) {
+        dirty = true;
+        logger.error({ err: error, path }, 'the runtime state could not be saved');
+      }
+    });
+    return writing;
+  }
+
   return {
-    current: () => state,
-    save(next) {
-      state = next;
-      if (pending) return;
-      pending = true;
-      writing = writing.then(async () => {
-        pending = false;
-        try {
-          await writeFileAtomically(path, `${JSON.stringify(state)}\n`);
-        } catch (error) {
-          logger.error({ err: error, path }, 'the runtime state could not be saved');
-        }
-      });
+    verdict: (key) => verdicts.get(key),
+    setVerdict(key, verdict) {
+      if (verdicts.get(key) === verdict) return;
+      verdicts.set(key, verdict);
+      changed();
     },
-    flush: () => writing,
+    drainStarted: (key) => drains.get(key),
+    setDrainStarted(key, at) {
+      drains.set(key, at);
+      changed();
+    },
+    forgetDrain(key) {
+      if (drains.delete(key)) changed();
+    },
+    keepOnly(keys) {
+      for (const map of [verdicts, drains]) {
+        for (const key of map.keys()) {
+          if (keys.has(key)) continue;
+          map.delete(key);
+          changed();
+        }
+      }
+    },
+    flush: save,
   };
 }
 

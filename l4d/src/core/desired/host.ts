@@ -29,7 +29,7 @@ export const capacitySchema = z.strictObject({
   /** Backends of all VIPs together. */
   backends: integer('a number of backends', 1, 4_000_000).prefault(100_000),
   /** Slots of all Maglev tables together, with room for one more copy of the largest. */
-  tableSlots: integer('a number of slots', 1024, 268_435_456).prefault(4_194_304),
+  tableSlots: integer('a number of slots', 1024, 268_435_456).prefault(16_777_216),
   /** Flows remembered, for each address family; about 100 bytes each. */
   flows: integer('a number of flows', 1024, 16_777_216).prefault(262_144),
 });

@@ -51,6 +51,8 @@ export interface HeldVip {
   readonly idleTicks: number;
   /** Backend indices by slot, as the kernel has them; empty: no backend is up. */
   readonly slots: Uint32Array;
+  /** What the slots were built from (tableKey); undefined when that is not known, as after adoption. */
+  readonly tableKey?: string;
   readonly backends: readonly HeldBackend[];
 }
 
@@ -79,6 +81,12 @@ export function tableOf(eligible: readonly WantedBackend[], tableSize: number): 
   return buildMaglevTable(members, tableSize);
 }
 
+/** Names what a VIP's table is built from: two VIPs' tables are alike when their keys are. */
+export function tableKey(eligible: readonly WantedBackend[], tableSize: number): string {
+  const members = eligible.map(({ address, weight }) => `${formatIpAddress(address)}=${weight}`);
+  return `${tableSize}:${members.sort().join()}`;
+}
+
 /** What to do so that the kernel's entry of one VIP becomes what is wanted; nothing when it is already. */
 export function planVip(held: HeldVip | undefined, wanted: WantedVip): ForwardingOperation[] {
   const operations: ForwardingOperation[] = [];
@@ -96,14 +104,10 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
   }
 
   const eligible = eligibleBackends(wanted);
-  const positions = tableOf(eligible, wanted.tableSize);
   const tableHolds =
     held !== undefined &&
-    held.slots.length === positions.length &&
-    positions.every((position, slot) => {
-      const backend = eligible[position];
-      return backend !== undefined && indexOf.get(formatIpAddress(backend.address)) === held.slots[slot];
-    });
+    (held.tableKey === tableKey(eligible, wanted.tableSize) ||
+      holdsTable(held, eligible, wanted.tableSize, indexOf));
   const settingsHold =
     held !== undefined &&
     held.policy === wanted.policy &&
@@ -120,6 +124,20 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     }
   }
   return orderOperations(operations);
+}
+
+/** Compares slot by slot: for a table of which nothing else is known. */
+function holdsTable(
+  held: HeldVip,
+  eligible: readonly WantedBackend[],
+  tableSize: number,
+  indexOf: ReadonlyMap<string, number | undefined>,
+): boolean {
+  if (held.tableKey !== undefined) return false;
+  const positions = tableOf(eligible, tableSize);
+  if (held.slots.length !== positions.length) return false;
+  const indices = eligible.map(({ address }) => indexOf.get(formatIpAddress(address)));
+  return positions.every((position, slot) => indices[position] === held.slots[slot]);
 }
 
 /**

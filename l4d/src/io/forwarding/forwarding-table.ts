@@ -8,6 +8,7 @@ import {
   type HeldBackend,
   type HeldVip,
   planVip,
+  tableKey,
   tableOf,
   type WantedBackend,
   type WantedVip,
@@ -70,6 +71,8 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
         entry = newEntry(wanted);
         entries.set(identity, entry);
       }
+      // A table that was compared slot by slot need not be again.
+      if (operations.length === 0) entry.held = { ...entry.held, tableKey: keyOf(wanted) };
       for (const operation of operations) {
         if (operation.kind === 'write-backend') writeBackend(entry, operation.backend);
         else if (operation.kind === 'free-backend') freeBackend(entry, operation.index);
@@ -92,6 +95,31 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       return true;
     },
 
+    /** Takes what the kernel holds of a VIP as the truth, after somebody else has changed it. */
+    refresh(identity: string): void {
+      const entry = entries.get(identity);
+      if (entry === undefined) return;
+      const { tableKey: _, ...held } = entry.held;
+      const record = maps.readVip(entry.key);
+      const isOurs = record?.tableOffset === entry.region.offset && record.tableSize === entry.region.size;
+      entry.held = {
+        ...held,
+        policy: record?.policy ?? held.policy,
+        onBackendDown: record?.onBackendDown ?? held.onBackendDown,
+        // An age that nothing has: the entry is written whatever else holds.
+        idleTicks: record?.id === held.id ? record.idleTicks : -1,
+        slots: isOurs ? maps.readSlots(entry.region.offset, entry.region.size) : new Uint32Array(0),
+        backends: held.backends.map((backend) => {
+          const inKernel = maps.readBackend(backend.index);
+          const isSame =
+            inKernel.vipId === held.id &&
+            formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
+          // Without a MAC a backend that should have one is written again.
+          return { ...backend, state: inKernel.state, mac: isSame ? inKernel.mac : undefined };
+        }),
+      };
+    },
+
     /**
      * Reads a VIP back from the kernel and compares it with what is wanted: undefined when it is
      * there, else what is not.
@@ -103,14 +131,11 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
         return 'the VIP in the kernel has another policy';
       }
-      const eligible = eligibleBackends(wanted);
-      const positions = tableOf(eligible, wanted.tableSize);
-      if (record.tableSize !== positions.length) return 'the Maglev table in the kernel has another size';
-      const slots = maps.readSlots(record.tableOffset, record.tableSize);
-      const indices = eligible.map((backend) => this.backendIndex(vipKeyText(wanted), backend.address));
-      if (positions.some((position, slot) => indices[position] !== slots[slot])) {
+      const slots = entry.held.tableKey === keyOf(wanted) ? entry.held.slots : wantedSlots(entry, wanted);
+      if (record.tableSize !== slots.length) return 'the Maglev table in the kernel has another size';
+      const inKernel = maps.readSlots(record.tableOffset, record.tableSize);
+      if (slots.some((index, slot) => index !== inKernel[slot]))
         return 'the Maglev table in the kernel differs';
-      }
       for (const backend of wanted.backends) {
         const index = this.backendIndex(vipKeyText(wanted), backend.address);
         const held = index === undefined ? undefined : maps.readBackend(index);
@@ -259,8 +284,18 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     });
     entry.region = region;
     const { policy, onBackendDown, idleTicks } = wanted;
-    entry.held = { ...entry.held, policy, onBackendDown, idleTicks, slots };
+    entry.held = { ...entry.held, policy, onBackendDown, idleTicks, slots, tableKey: keyOf(wanted) };
     if (table !== 'unchanged') releaseLater(oldRegion);
+  }
+
+  /** The table that is wanted; a backend that the kernel does not hold has an index that nothing has. */
+  function wantedSlots(entry: Entry, wanted: WantedVip): Uint32Array {
+    const eligible = eligibleBackends(wanted);
+    const indexByAddress = new Map(
+      entry.held.backends.map(({ address, index }) => [formatIpAddress(address), index]),
+    );
+    const indices = eligible.map(({ address }) => indexByAddress.get(formatIpAddress(address)) ?? 0xffffffff);
+    return tableOf(eligible, wanted.tableSize).map((position) => indices[position] ?? 0xffffffff);
   }
 
   function indexOf(entry: Entry, backend: WantedBackend | undefined): number {
@@ -325,6 +360,11 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     vipsOfAddress.delete(formatIpAddress(address));
     maps.deleteVip(addressKey(address));
   }
+}
+
+/** See tableKey. */
+function keyOf(wanted: WantedVip): string {
+  return tableKey(eligibleBackends(wanted), wanted.tableSize);
 }
 
 function addressKey(address: IpAddress): VipKey {
