@@ -32,7 +32,7 @@ async function run(options: Options): Promise<void> {
     if (leaving) return;
     leaving = true;
     logger.info({ signal }, 'stopping: peers are told');
-    announcer.shutdown().then(leave, leave);
+    announcer.shutdown({ keepRoutes: false }).then(leave, leave);
   };
   process.on('SIGTERM', () => stop('SIGTERM'));
   process.on('SIGINT', () => stop('SIGINT'));

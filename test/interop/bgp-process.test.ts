@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +33,9 @@ const sockets: Socket[] = [];
 beforeEach(async () => {
   runDir = mkdtempSync(join(tmpdir(), `l4dbgp${process.pid}-run-`));
   // What a killed process leaves behind.
-  writeFileSync(join(runDir, 'announcer.sock'), '');
+  const script =
+    'require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))';
+  spawnSync(process.execPath, ['-e', script, join(runDir, 'announcer.sock')]);
   announcer = spawn(process.execPath, [main, '--run-dir', runDir], { stdio: ['ignore', 'ignore', 'ignore'] });
   client = announcerClient(join(runDir, 'announcer.sock'));
   await until('the announcer answers', () =>

@@ -7,17 +7,16 @@
  * changed in place: 100,000 prefixes are too many to copy for each step.
  */
 import type { IpFamily } from '@l4d/kit/ip-address.ts';
-import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeAttributes, type PathAttribute, pathAttribute } from './codec/attribute.ts';
 import { afi as afiNumber, safi as safiNumber } from './codec/iana.ts';
 import { headerBytes, maxMessageBytes } from './codec/message.ts';
-import { encodedPrefixSize } from './codec/nlri.ts';
+import { encodedPrefixSize, type NlriPrefix } from './codec/nlri.ts';
 import type { UpdateMessage } from './codec/update.ts';
 import type { FamilyName } from './negotiation.ts';
 
 /** A route as one peer shall see it. */
 export interface OutRoute {
-  readonly prefix: IpPrefix;
+  readonly prefix: NlriPrefix;
   /** Everything but the next hop of IPv6 routes, which goes into MP_REACH_NLRI. */
   readonly attributes: readonly PathAttribute[];
   /** Next hop bytes of MP_REACH_NLRI; undefined for classic IPv4 routes. */
@@ -30,42 +29,85 @@ interface Batch {
   /** Undefined: these are withdrawals. */
   readonly template: OutRoute | undefined;
   readonly family: IpFamily;
-  readonly prefixes: Map<string, IpPrefix>;
+  readonly name: string;
+  readonly prefixes: Map<string, NlriPrefix>;
 }
 
 /** State of one session; make a new one for each session. */
 export interface AdjRibOut {
   /** Keyed by the text of the prefix. */
-  desired: ReadonlyMap<string, OutRoute>;
+  desired: Map<string, OutRoute>;
   readonly advertised: Map<string, OutRoute>;
   readonly work: Map<string, Batch>;
+  /** Where on the work list a prefix is. */
+  readonly pending: Map<string, Batch>;
+  /** Prefixes that the peer wants again, told or not. */
+  readonly refreshing: Set<string>;
   /** Whether AS numbers take four octets on this session. */
   readonly fourOctetAs: boolean;
+  /** Longest message, in octets. */
+  readonly maxBytes: number;
 }
 
 /** Nothing desired, nothing told. */
-export function emptyAdjRibOut(fourOctetAs: boolean): AdjRibOut {
-  return { desired: new Map(), advertised: new Map(), work: new Map(), fourOctetAs };
+export function emptyAdjRibOut(fourOctetAs: boolean, maxBytes = maxMessageBytes): AdjRibOut {
+  return {
+    desired: new Map(),
+    advertised: new Map(),
+    work: new Map(),
+    pending: new Map(),
+    refreshing: new Set(),
+    fourOctetAs,
+    maxBytes,
+  };
 }
 
 /** Replaces what the peer should have (the table is kept, not copied); the work list becomes the difference. */
-export function retarget(rib: AdjRibOut, routes: ReadonlyMap<string, OutRoute>): void {
+export function retarget(rib: AdjRibOut, routes: Map<string, OutRoute>): void {
   rib.desired = routes;
   rib.work.clear();
+  rib.pending.clear();
   // Withdrawals first: traffic must stop coming before it goes to a worse place.
   for (const [key, { prefix }] of rib.advertised) {
     if (!rib.desired.has(key)) addWork(rib, key, prefix, undefined);
   }
   for (const [key, route] of rib.desired) {
-    if (rib.advertised.get(key)?.group !== route.group) addWork(rib, key, route.prefix, route);
+    if (differs(rib, key, route)) addWork(rib, key, route.prefix, route);
   }
+}
+
+/** Changes what the peer should have of one prefix (undefined: nothing); costs the same however many there are. */
+export function change(rib: AdjRibOut, key: string, route: OutRoute | undefined): void {
+  if (route === undefined) rib.desired.delete(key);
+  else rib.desired.set(key, route);
+  forget(rib, key);
+  const told = rib.advertised.get(key);
+  if (route === undefined) {
+    if (told !== undefined) addWork(rib, key, told.prefix, undefined);
+  } else if (differs(rib, key, route)) addWork(rib, key, route.prefix, route);
+}
+
+function differs(rib: AdjRibOut, key: string, route: OutRoute): boolean {
+  return rib.advertised.get(key)?.group !== route.group || rib.refreshing.has(key);
+}
+
+/** Takes a prefix off the work list. */
+function forget(rib: AdjRibOut, key: string): void {
+  const batch = rib.pending.get(key);
+  if (batch === undefined) return;
+  rib.pending.delete(key);
+  batch.prefixes.delete(key);
+  if (batch.prefixes.size === 0) rib.work.delete(batch.name);
 }
 
 /** Puts every desired route of a family on the work list again (RFC 2918 section 4). */
 export function resend(rib: AdjRibOut, family: FamilyName): void {
   const wanted: IpFamily = family === 'ipv4' ? 4 : 6;
   for (const [key, route] of rib.desired) {
-    if (route.prefix.address.family === wanted) addWork(rib, key, route.prefix, route);
+    if (route.prefix.address.family !== wanted) continue;
+    rib.refreshing.add(key);
+    forget(rib, key);
+    addWork(rib, key, route.prefix, route);
   }
 }
 
@@ -79,8 +121,8 @@ export function nextUpdate(rib: AdjRibOut): UpdateMessage | undefined {
   const first = rib.work.entries().next();
   if (first.done) return undefined;
   const [groupKey, batch] = first.value;
-  let room = roomFor(batch, rib.fourOctetAs);
-  const prefixes: IpPrefix[] = [];
+  let room = roomFor(batch, rib);
+  const prefixes: NlriPrefix[] = [];
   for (const [key, prefix] of batch.prefixes) {
     const size = encodedPrefixSize(prefix);
     // A group whose attributes leave no room for a single prefix is refused where it is made; the bound on
@@ -89,38 +131,47 @@ export function nextUpdate(rib: AdjRibOut): UpdateMessage | undefined {
     room -= size;
     prefixes.push(prefix);
     batch.prefixes.delete(key);
+    rib.pending.delete(key);
+    rib.refreshing.delete(key);
     if (batch.template === undefined) rib.advertised.delete(key);
     else {
-      // The desired table may be newer than this batch only through retarget, which empties the work list.
       rib.advertised.set(key, rib.desired.get(key) ?? { ...batch.template, prefix });
     }
   }
+  if (prefixes.length === 0) for (const key of batch.prefixes.keys()) rib.pending.delete(key);
   if (batch.prefixes.size === 0 || prefixes.length === 0) rib.work.delete(groupKey);
   return prefixes.length === 0 ? nextUpdate(rib) : makeUpdate(batch, prefixes);
 }
 
-function addWork(rib: AdjRibOut, key: string, prefix: IpPrefix, route: OutRoute | undefined): void {
+function addWork(rib: AdjRibOut, key: string, prefix: NlriPrefix, route: OutRoute | undefined): void {
   const { family } = prefix.address;
   const groupKey = route === undefined ? `withdraw ${family}` : `${family} ${route.group}`;
   let batch = rib.work.get(groupKey);
   if (batch === undefined) {
-    batch = { template: route, family, prefixes: new Map() };
+    batch = { template: route, family, name: groupKey, prefixes: new Map() };
     rib.work.set(groupKey, batch);
   }
   batch.prefixes.set(key, prefix);
+  rib.pending.set(key, batch);
 }
 
 /** Octets left for prefixes in an UPDATE of this batch. */
-function roomFor(batch: Batch, fourOctetAs: boolean): number {
+function roomFor(batch: Batch, { fourOctetAs, maxBytes }: AdjRibOut): number {
   const fixed = headerBytes + 4;
-  if (batch.template === undefined && batch.family === 4) return maxMessageBytes - fixed;
+  if (batch.template === undefined && batch.family === 4) return maxBytes - fixed;
   const empty = makeUpdate(batch, []);
   // The attribute that holds the prefixes may need the two-octet length: one octet more.
   const extension = batch.family === 6 || batch.template?.mpNextHop !== undefined ? 1 : 0;
-  return maxMessageBytes - fixed - encodeAttributes(empty.attributes, fourOctetAs).length - extension;
+  return maxBytes - fixed - encodeAttributes(empty.attributes, fourOctetAs).length - extension;
 }
 
-function makeUpdate(batch: Batch, prefixes: readonly IpPrefix[]): UpdateMessage {
+/** End-of-RIB of a family (RFC 4724 section 2). */
+export function endOfRib(family: FamilyName): UpdateMessage {
+  if (family === 'ipv4') return { type: 'update', withdrawn: [], attributes: [], nlri: [] };
+  return makeUpdate({ template: undefined, family: 6, name: '', prefixes: new Map() }, []);
+}
+
+function makeUpdate(batch: Batch, prefixes: readonly NlriPrefix[]): UpdateMessage {
   const { template, family } = batch;
   const afi = family === 4 ? afiNumber.ipv4 : afiNumber.ipv6;
   const nlri = { kind: 'prefixes', prefixes } as const;

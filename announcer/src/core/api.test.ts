@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type DesiredInput, describeProblems, desiredSchema, toDesiredPrefix } from './api.ts';
+import { type DesiredInput, describeProblems, desiredSchema } from './api.ts';
+import { toDesiredPrefix } from './prefix-list.ts';
 
 const minimal: DesiredInput = {
   owner: 'l4d',

@@ -10,8 +10,10 @@ import { z } from 'zod';
 import { bfdSchema } from './bfd/bfd-option.ts';
 import type { BfdStatus } from './bfd/session-config.ts';
 import type { Phase } from './fsm-types.ts';
-import type { DesiredPrefix } from './out-routes.ts';
+import { prefixListSchema } from './prefix-list.ts';
+import { peerPolicySchema } from './route-policy.ts';
 import { securityConflicts, securityShape } from './security.ts';
+import { defaultRestartTimeSeconds, sessionShape } from './session-options.ts';
 
 const addressText = z.string().superRefine((text, context) => {
   const parsed = parseIpAddress(text);
@@ -37,13 +39,6 @@ const asNumber = z
   .refine((value) => value !== 23456, { message: 'AS 23456 is AS_TRANS, reserved by RFC 6793' });
 
 const port = z.number().int().min(1).max(65535);
-
-const communityText = z
-  .string()
-  .refine(
-    (text) => /^\d{1,5}:\d{1,5}$/.test(text) && text.split(':').every((part) => Number(part) <= 0xffff),
-    { message: 'must be two numbers up to 65535, such as 65000:1' },
-  );
 
 const localSchema = z.strictObject({
   as: asNumber,
@@ -78,13 +73,9 @@ const peerSchema = z.strictObject({
   ttl: z.number().int().min(1).max(255).optional(),
   ...securityShape,
   bfd: bfdSchema.optional(),
-});
-
-const prefixSchema = z.strictObject({
-  prefix: prefixText,
-  med: z.number().int().min(0).max(0xffff_ffff).optional(),
-  /** At most 255, so that an UPDATE always has room for prefixes. */
-  communities: z.array(communityText).max(255).optional(),
+  ...sessionShape,
+  /** What goes to this peer, and how. */
+  policy: peerPolicySchema.optional(),
 });
 
 /** Body of `PUT /v1/desired`. */
@@ -95,7 +86,7 @@ export const desiredSchema = z
     deadManMs: z.number().int().min(100).max(2_000_000_000).default(300_000),
     local: localSchema,
     peers: z.array(peerSchema).max(1000),
-    prefixes: z.array(prefixSchema).max(1_000_000),
+    prefixes: prefixListSchema,
   })
   .superRefine((desired, context) => {
     refuseDuplicates(
@@ -103,12 +94,6 @@ export const desiredSchema = z
       'peers',
       'address',
       desired.peers.map(({ address }) => canonicalAddress(address)),
-    );
-    refuseDuplicates(
-      context,
-      'prefixes',
-      'prefix',
-      desired.prefixes.map(({ prefix }) => canonicalPrefix(prefix)),
     );
     for (const [index, peer] of desired.peers.entries()) {
       for (const { field, message } of securityConflicts(peer)) {
@@ -121,6 +106,35 @@ export const desiredSchema = z
     }
   });
 
+/** Body of `PATCH /v1/prefixes`: what is added or changed, and what goes; the rest stays as it is. */
+export const patchSchema = z.strictObject({
+  add: prefixListSchema.default([]),
+  /** Prefixes as text; a path other than 1 as `PREFIX#PATH`. */
+  remove: z.array(z.string()).max(1_000_000).default([]),
+  /** The change is refused (409) unless this is the revision in force. */
+  ifRevision: z.number().int().min(0).optional(),
+});
+
+/** Body of `PATCH /v1/prefixes`. */
+export type PatchInput = z.input<typeof patchSchema>;
+
+/** A change of prefixes that the schema has accepted. */
+export type Patch = z.output<typeof patchSchema>;
+
+/** Body of `POST /v1/shutdown`, which may be empty. */
+export const shutdownSchema = z.strictObject({
+  /** Told to the operators of the peers (RFC 9003): at most 255 octets. */
+  text: z
+    .string()
+    .refine((text) => new TextEncoder().encode(text).length <= 255, { message: 'must be at most 255 octets' })
+    .optional(),
+  /** Peers with `continuity` are left without a word and keep the routes: a restart, not a stop. */
+  keepRoutes: z.boolean().default(false),
+});
+
+/** Body of `POST /v1/shutdown`. */
+export type ShutdownInput = z.input<typeof shutdownSchema>;
+
 /** Body of `POST /v1/withdraw`. */
 export const withdrawSchema = z.strictObject({ prefixes: z.union([z.literal('all'), z.array(prefixText)]) });
 
@@ -132,9 +146,6 @@ export type Desired = z.output<typeof desiredSchema>;
 
 /** A peer of the desired state. */
 export type DesiredPeer = Desired['peers'][number];
-
-/** A prefix of the desired state, as text. */
-export type DesiredPrefixText = Desired['prefixes'][number];
 
 /** Body of `POST /v1/withdraw`. */
 export type WithdrawInput = z.input<typeof withdrawSchema>;
@@ -161,8 +172,12 @@ export interface PeerStatus {
   readonly holdTimeMs: number;
   readonly messagesReceived: number;
   readonly messagesSent: number;
-  /** Prefixes that the peer has announced to us since the session came up; none is imported. */
+  /** Prefixes that the peer announces to us now; none is imported. */
   readonly prefixesReceived: number;
+  /** There: prefixesReceived is the least that there are, more are not kept track of. */
+  readonly prefixesReceivedTruncated?: true;
+  /** Names of what both sides have agreed on, while Established. */
+  readonly negotiated?: readonly string[];
   readonly prefixesAdvertised: number;
   /** Sessions that ended after they had been Established. */
   readonly flaps: number;
@@ -228,6 +243,12 @@ export function connectRetry(peer: DesiredPeer) {
   return Milliseconds(peer.connectRetryMs);
 }
 
+/** What graceful restart promises the peer; undefined with `fast`. */
+export function restartTimeSeconds(peer: DesiredPeer): number | undefined {
+  if (peer.promise !== 'continuity') return undefined;
+  return peer.restartTimeMs === undefined ? defaultRestartTimeSeconds : Math.ceil(peer.restartTimeMs / 1000);
+}
+
 /** Canonical text of an address that the schema has accepted. */
 export function canonicalAddress(text: string): string {
   const parsed = parseIpAddress(text);
@@ -238,18 +259,6 @@ export function canonicalAddress(text: string): string {
 export function canonicalPrefix(text: string): string {
   const parsed = parseIpPrefix(text);
   return parsed.ok ? formatIpPrefix(parsed.value) : text;
-}
-
-/** The typed form of a prefix that the schema has accepted. */
-export function toDesiredPrefix(text: DesiredPrefixText): DesiredPrefix {
-  const parsed = parseIpPrefix(text.prefix);
-  if (!parsed.ok) throw new TypeError(parsed.error);
-  const communities = (text.communities ?? []).map((community) => {
-    const [high = 0, low = 0] = community.split(':').map(Number);
-    return high * 0x10000 + low;
-  });
-  const key = formatIpPrefix(parsed.value);
-  return { key, prefix: parsed.value, communities, ...(text.med === undefined ? {} : { med: text.med }) };
 }
 
 /** The typed form of an optional address that the schema has accepted. */

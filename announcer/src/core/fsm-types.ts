@@ -2,6 +2,7 @@ import type { Duration } from '@l4d/kit/duration.ts';
 import type { BfdVerdict } from './bfd/session-config.ts';
 import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
 import type { NotificationMessage } from './codec/notification.ts';
+import type { ReceivedUpdate } from './codec/update.ts';
 import type { FamilyName, Negotiated, SessionSettings } from './negotiation.ts';
 
 /** State names of RFC 4271 section 8.2.2. */
@@ -17,6 +18,10 @@ export interface PeerSettings extends SessionSettings {
   readonly connectRetry: Duration;
   /** No connection before BFD has proven the path. */
   readonly bfdStrict?: boolean;
+  /** How long the peer's OPEN is waited for before ours is sent (DelayOpenTime). */
+  readonly delayOpen?: Duration;
+  /** Idle time after a session has failed (DampPeerOscillations), doubled by each further failure. */
+  readonly idleHold?: Duration;
 }
 
 /** One TCP connection with the peer. At most one each way exists at a time (RFC 4271 section 8.2.1). */
@@ -24,6 +29,8 @@ export interface Connection {
   readonly id: number;
   readonly direction: 'outgoing' | 'incoming';
   readonly phase: 'Connect' | 'OpenSent' | 'OpenConfirm' | 'Established';
+  /** The connection is up and our OPEN waits for the peer's (DelayOpen). */
+  readonly delaying?: true;
   /** There from OpenConfirm on. */
   readonly negotiated?: Negotiated;
 }
@@ -42,16 +49,28 @@ export interface PeerState {
   readonly flaps: number;
   /** What BFD says of the path; `down` also where it is not used. */
   readonly bfd: BfdVerdict;
+  /** No session yet since the start of the process: what RFC 4724 calls restarted. */
+  readonly restarted: boolean;
+  /** Idle by damping until the idle-hold timer expires. */
+  readonly idleHolding: boolean;
+  /** Failed sessions that count for damping. */
+  readonly damped: number;
 }
 
 /** Timers of a connection; `connect-retry` is the peer's own. */
-export type ConnectionTimer = 'connect-timeout' | 'hold' | 'keepalive' | 'send-hold';
+export type ConnectionTimer = 'delay-open' | 'connect-timeout' | 'hold' | 'keepalive' | 'send-hold';
 
 /** What happens to a peer. `jitter` is a random number in [0, 1) that the shell draws. */
 export type PeerEvent = { readonly jitter: number } & (
   | { readonly kind: 'start' }
   /** `notification` goes to the peer on every connection. */
-  | { readonly kind: 'stop'; readonly notification: NotificationMessage }
+  | {
+      readonly kind: 'stop';
+      readonly notification: NotificationMessage;
+      /** Closes without a word where graceful restart is negotiated: the peer keeps the routes. */
+      readonly keepRoutes?: boolean;
+    }
+  | { readonly kind: 'idle-hold-expired' }
   | { readonly kind: 'connect-retry-expired' }
   /** BFD has another verdict than before. */
   | { readonly kind: 'bfd'; readonly verdict: BfdVerdict; readonly why: string }
@@ -79,6 +98,8 @@ export type PeerEffect =
   | { readonly kind: 'close'; readonly connection: number }
   | { readonly kind: 'set-connect-retry'; readonly delay: Duration }
   | { readonly kind: 'clear-connect-retry' }
+  | { readonly kind: 'set-idle-hold'; readonly delay: Duration }
+  | { readonly kind: 'clear-idle-hold' }
   | {
       readonly kind: 'set-timer';
       readonly timer: ConnectionTimer;
@@ -90,8 +111,8 @@ export type PeerEffect =
   | { readonly kind: 'down'; readonly connection: number }
   /** The peer wants all routes of a family again (RFC 2918). */
   | { readonly kind: 'resend'; readonly connection: number; readonly family: FamilyName }
-  /** The peer has announced so many prefixes, none of which is imported. */
-  | { readonly kind: 'routes-refused'; readonly count: number }
+  /** The peer has announced or withdrawn prefixes, none of which is imported. */
+  | { readonly kind: 'routes-received'; readonly connection: number; readonly update: ReceivedUpdate }
   | { readonly kind: 'error'; readonly error: PeerError };
 
 /** Why a connection or an attempt ended. */

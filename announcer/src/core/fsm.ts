@@ -4,7 +4,8 @@
  * RFC 4271 section 8.2.1 has one machine a connection; here both connections of a peer, ours and the
  * peer's, are in one state, so that collision (section 6.8) is decided inside. Standards: RFC 4271
  * sections 6 and 8, 6608 (subcodes), 9687 (send hold timer). Damping is exponential back-off of the
- * connect-retry timer instead of DampPeerOscillations.
+ * connect-retry timer; DampPeerOscillations and
+ * DelayOpen as options (RFC 4271 section 8.1.1). RFC 4724 and 8538: what a restart changes.
  */
 import { Seconds } from '@l4d/kit/duration.ts';
 import type { BfdVerdict } from './bfd/session-config.ts';
@@ -12,7 +13,6 @@ import { ceaseSubcode, errorCode, fsmSubcode } from './codec/iana.ts';
 import type { ReceivedMessage } from './codec/message.ts';
 import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
 import type { OpenMessage } from './codec/open.ts';
-import type { ReceivedUpdate } from './codec/update.ts';
 import {
   addConnection,
   armHold,
@@ -64,6 +64,9 @@ export function initialPeerState(settings: PeerSettings): PeerState {
     nextConnectionId: 1,
     flaps: 0,
     bfd: 'down',
+    restarted: true,
+    idleHolding: false,
+    damped: 0,
   };
 }
 
@@ -72,13 +75,14 @@ export function peerPhase(state: PeerState): Phase {
   const order: readonly Phase[] = ['Established', 'OpenConfirm', 'OpenSent', 'Connect'];
   const reached = order.find((phase) => state.connections.some((connection) => connection.phase === phase));
   // RFC 4271 section 8.2.2: Active waits for a connection, Idle refuses them.
-  return reached ?? (state.enabled && !isHeld(state) ? 'Active' : 'Idle');
+  return reached ?? (state.enabled && !state.idleHolding && !isHeld(state) ? 'Active' : 'Idle');
 }
 
 /** The one step function: no clock, no socket, no randomness. */
 export function step(state: PeerState, event: PeerEvent): Step {
   const draft: Draft = { state, effects: [], jitter: event.jitter };
   handle(draft, event);
+  if (event.kind !== 'stop') damp(draft, state);
   scheduleRetry(draft);
   return { state: draft.state, effects: draft.effects };
 }
@@ -91,7 +95,11 @@ function handle(draft: Draft, event: PeerEvent): void {
       if (draft.state.settings.mode !== 'passive') openConnection(draft);
       return;
     case 'stop':
-      stop(draft, event.notification);
+      stop(draft, event.notification, event.keepRoutes ?? false);
+      return;
+    case 'idle-hold-expired':
+      draft.state = { ...draft.state, idleHolding: false };
+      if (draft.state.enabled && draft.state.settings.mode !== 'passive') openConnection(draft);
       return;
     case 'connect-retry-expired':
       draft.state = { ...draft.state, retryArmed: false };
@@ -111,7 +119,7 @@ function handle(draft: Draft, event: PeerEvent): void {
     case 'tcp-connected':
       if (connection.phase !== 'Connect') return;
       draft.effects.push({ kind: 'clear-timer', timer: 'connect-timeout', connection: connection.id });
-      sendOpen(draft, connection);
+      delayOpen(draft, connection);
       return;
     case 'tcp-closed':
       drop(draft, connection);
@@ -149,15 +157,25 @@ function openConnection(draft: Draft): void {
 }
 
 function accept(draft: Draft): void {
-  const { settings, enabled, connections } = draft.state;
+  const { settings, enabled, idleHolding, connections } = draft.state;
   // RFC 4271 section 8.2.2, Idle: "BGP FSM refuses all incoming BGP connections for this peer".
-  if (!enabled || settings.mode === 'active' || isHeld(draft.state)) {
+  if (!enabled || idleHolding || settings.mode === 'active' || isHeld(draft.state)) {
     draft.effects.push({ kind: 'refuse' });
     return;
   }
   // RFC 4271 section 6.8: a collision with a connection in Established closes the newly created one. So does
   // one with an incoming connection in OpenConfirm: the peer cannot have two that are both alive.
-  const settled = connections.some(
+  // RFC 4724 section 4.2: with graceful restart, a new connection beside one in Established tells that the peer has
+  // restarted: the old one is dropped without a NOTIFICATION.
+  const abandoned = connections.find(
+    ({ phase, negotiated }) => phase === 'Established' && negotiated?.gracefulRestart !== undefined,
+  );
+  if (abandoned !== undefined) {
+    draft.effects.push({ kind: 'close', connection: abandoned.id });
+    drop(draft, abandoned);
+    report(draft, localError('the peer has restarted: it opened a new connection'));
+  }
+  const settled = draft.state.connections.some(
     ({ phase, direction }) =>
       phase === 'Established' || (phase === 'OpenConfirm' && direction === 'incoming'),
   );
@@ -166,25 +184,40 @@ function accept(draft: Draft): void {
     return;
   }
   // A second incoming connection before the first said anything: a peer that restarted knows only the newer.
-  for (const older of connections.filter(({ direction }) => direction === 'incoming')) {
+  for (const older of draft.state.connections.filter(({ direction }) => direction === 'incoming')) {
     reset(draft, older, cease(ceaseSubcode.connectionCollision), undefined, true);
   }
   const connection = addConnection(draft, 'incoming', 'Connect');
   draft.effects.push({ kind: 'adopt', connection: connection.id });
-  sendOpen(draft, connection);
+  delayOpen(draft, connection);
+}
+
+/** RFC 4271 section 8.2.2: with DelayOpen the peer's OPEN is waited for in Connect, with the DelayOpenTimer. */
+function delayOpen(draft: Draft, connection: Connection): void {
+  const { delayOpen: delay } = draft.state.settings;
+  if (delay === undefined || delay === 0) {
+    sendOpen(draft, connection);
+    return;
+  }
+  update(draft, { ...connection, delaying: true });
+  setTimer(draft, connection, 'delay-open', delay);
 }
 
 /** RFC 4271 section 8.2.2: on TcpConnectionConfirmed, send OPEN, large hold timer, OpenSent. */
 function sendOpen(draft: Draft, connection: Connection): void {
-  update(draft, { ...connection, phase: 'OpenSent' });
-  send(draft, connection, makeOpen(draft.state.settings));
+  const { delaying, ...rest } = connection;
+  update(draft, { ...rest, phase: 'OpenSent' });
+  send(draft, connection, makeOpen(draft.state.settings, draft.state.restarted));
   setTimer(draft, connection, 'hold', openHoldTime);
 }
 
 function onTimer(draft: Draft, connection: Connection, timer: ConnectionTimer): void {
   switch (timer) {
+    case 'delay-open':
+      if (connection.delaying) sendOpen(draft, connection);
+      return;
     case 'connect-timeout':
-      if (connection.phase !== 'Connect') return;
+      if (connection.phase !== 'Connect' || connection.delaying) return;
       draft.effects.push({ kind: 'close', connection: connection.id });
       drop(draft, connection);
       report(draft, localError('the TCP connection did not come up in time'));
@@ -202,7 +235,7 @@ function onTimer(draft: Draft, connection: Connection, timer: ConnectionTimer): 
       send(draft, connection, { type: 'keepalive' });
       armKeepalive(draft, connection);
       // A session that lived for a keepalive interval is a success: the back-off starts over.
-      if (connection.phase === 'Established') draft.state = { ...draft.state, failures: 0 };
+      if (connection.phase === 'Established') draft.state = { ...draft.state, failures: 0, damped: 0 };
       return;
   }
 }
@@ -221,6 +254,11 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
   }
   switch (connection.phase) {
     case 'Connect':
+      // RFC 4271 section 8.2.2: OPEN while the DelayOpenTimer runs: ours is sent, then as in OpenSent.
+      if (!connection.delaying || message.type !== 'open') return;
+      draft.effects.push({ kind: 'clear-timer', timer: 'delay-open', connection: connection.id });
+      sendOpen(draft, connection);
+      onOpen(draft, current(draft, connection), message);
       return;
     case 'OpenSent':
       if (message.type === 'open') {
@@ -243,7 +281,7 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
           armHold(draft, connection);
           return;
         case 'update':
-          draft.effects.push({ kind: 'routes-refused', count: countReachable(message) });
+          draft.effects.push({ kind: 'routes-received', connection: connection.id, update: message });
           armHold(draft, connection);
           return;
         case 'route-refresh': {
@@ -314,15 +352,35 @@ function establish(draft: Draft, connection: Connection): void {
     draft.effects.push({ kind: 'clear-connect-retry' });
     draft.state = { ...draft.state, retryArmed: false };
   }
+  draft.state = { ...draft.state, restarted: false };
   // Without keepalives there is no later moment at which the session could prove itself.
   if (negotiated.holdTimeSeconds === 0) draft.state = { ...draft.state, failures: 0 };
   armHold(draft, established);
   draft.effects.push({ kind: 'established', connection: connection.id, negotiated });
 }
 
-function stop(draft: Draft, message: NotificationMessage): void {
+/** Whether a connection's OPEN has gone out meanwhile. */
+function current(draft: Draft, { id }: Connection): Connection {
+  const found = draft.state.connections.find((connection) => connection.id === id);
+  if (found === undefined) throw new TypeError(`no connection ${id}`);
+  return found;
+}
+
+function stop(draft: Draft, message: NotificationMessage, keepRoutes: boolean): void {
   draft.state = { ...draft.state, enabled: false };
-  for (const connection of draft.state.connections) reset(draft, connection, message);
+  for (const connection of draft.state.connections) {
+    const restart = connection.negotiated?.gracefulRestart;
+    if (keepRoutes && restart !== undefined) {
+      draft.effects.push({ kind: 'close', connection: connection.id });
+      drop(draft, connection);
+    } else {
+      reset(draft, connection, restart?.notification ? hardened(message) : message);
+    }
+  }
+  if (draft.state.idleHolding) {
+    draft.effects.push({ kind: 'clear-idle-hold' });
+    draft.state = { ...draft.state, idleHolding: false };
+  }
   if (!draft.state.retryArmed) return;
   draft.effects.push({ kind: 'clear-connect-retry' });
   draft.state = { ...draft.state, retryArmed: false };
@@ -337,12 +395,14 @@ function onBfd(draft: Draft, verdict: BfdVerdict, why: string): void {
   if (verdict === 'down') {
     const message = cease(ceaseSubcode.bfdDown);
     for (const connection of draft.state.connections) {
-      reset(draft, connection, message, `${describeNotification(message)}: ${why}`);
+      // A dead path must end the routes also where a NOTIFICATION alone would leave them (RFC 8538 section 3).
+      const sent = connection.negotiated?.gracefulRestart?.notification ? hardened(message) : message;
+      reset(draft, connection, sent, `${describeNotification(message)}: ${why}`);
     }
     return;
   }
   const { state } = draft;
-  if (!state.enabled || state.settings.mode === 'passive' || isConnected(state)) return;
+  if (!state.enabled || state.idleHolding || state.settings.mode === 'passive' || isConnected(state)) return;
   if (state.retryArmed) {
     draft.effects.push({ kind: 'clear-connect-retry' });
     draft.state = { ...state, retryArmed: false };
@@ -359,7 +419,8 @@ function unexpected(draft: Draft, connection: Connection, subcode: number, messa
 /** After every step: an enabled peer without a way forward tries again, later with each failure. */
 function scheduleRetry(draft: Draft): void {
   const { state } = draft;
-  if (!state.enabled || state.retryArmed || state.settings.mode === 'passive' || isHeld(state)) return;
+  if (!state.enabled || state.idleHolding || state.retryArmed || state.settings.mode === 'passive') return;
+  if (isHeld(state)) return;
   if (isConnected(state) || state.connections.some(({ direction }) => direction === 'outgoing')) return;
   const bound = Math.max(maxConnectRetry, state.settings.connectRetry);
   const delay = Math.min(bound, state.settings.connectRetry * 2 ** Math.min(state.failures, 30));
@@ -367,11 +428,34 @@ function scheduleRetry(draft: Draft): void {
   draft.effects.push({ kind: 'set-connect-retry', delay: jittered(delay, draft.jitter) });
 }
 
-function countReachable(message: ReceivedUpdate): number {
-  if (message.handling === 'treat-as-withdraw') return 0;
-  let count = message.nlri.length;
-  for (const { value } of message.attributes) {
-    if (value.kind === 'mp-reach' && value.nlri.kind === 'prefixes') count += value.nlri.prefixes.length;
+/**
+ * RFC 8538 section 3: where NOTIFICATIONs leave the routes alone, what must end them goes inside a Hard Reset.
+ * A change of configuration is over in a moment: routes may stay.
+ */
+function hardened(message: NotificationMessage): NotificationMessage {
+  if (message.code !== errorCode.cease || message.subcode === ceaseSubcode.otherConfigurationChange) {
+    return message;
   }
-  return count;
+  const data = Uint8Array.of(message.code, message.subcode, ...message.data);
+  return notification(errorCode.cease, ceaseSubcode.hardReset, data);
+}
+
+/** Failures double the idle time up to 64 times it. */
+const maxIdleDoublings = 6;
+
+/**
+ * DampPeerOscillations (RFC 4271 section 8.1.1): a session that has ended keeps the peer Idle for a while, longer
+ * each time. A session that has outlived a keepalive interval starts anew.
+ */
+function damp(draft: Draft, before: PeerState): void {
+  const { state } = draft;
+  const { idleHold } = state.settings;
+  if (!state.enabled || idleHold === undefined || idleHold === 0 || state.connections.length > 0) return;
+  // An attempt that never got past TCP is not a session that oscillates.
+  const ended = before.connections.some(({ phase }) => phase !== 'Connect');
+  if (!ended || state.idleHolding) return;
+  const damped = Math.min(state.damped, maxIdleDoublings);
+  if (state.retryArmed) draft.effects.push({ kind: 'clear-connect-retry' });
+  draft.state = { ...state, retryArmed: false, idleHolding: true, damped: damped + 1 };
+  draft.effects.push({ kind: 'set-idle-hold', delay: jittered(idleHold * 2 ** damped, draft.jitter) });
 }

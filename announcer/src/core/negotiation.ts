@@ -3,15 +3,33 @@ import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { twoOctetAs } from './codec/as-path.ts';
 import {
   type AddressFamily,
+  type Capability,
   fourOctetAsCapability,
   fourOctetAsNumber,
   multiprotocolCapability,
   multiprotocolFamilies,
   routeRefreshCapability,
 } from './codec/capability.ts';
+import {
+  addPathReceivers,
+  addPathSendCapability,
+  enhancedRouteRefreshCapability,
+  extendedMessageCapability,
+  extendedNextHopCapability,
+  gracefulRestartCapability,
+  gracefulRestartOf,
+  hasCapability,
+  type RoleName,
+  roleCapability,
+  roleCounterpart,
+  roleNumbers,
+  roleOf,
+  takesExtendedNextHop,
+} from './codec/capability-values.ts';
 import { afi, capabilityCode, errorCode, openSubcode, safi } from './codec/iana.ts';
 import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
 import { type OpenMessage, openCapabilities } from './codec/open.ts';
+import type { RouteRefreshMessage } from './codec/route-refresh.ts';
 
 /** Families by the names of the API. */
 export type FamilyName = 'ipv4' | 'ipv6';
@@ -25,6 +43,21 @@ export interface SessionSettings {
   /** Seconds: 0, or 3 to 65535. */
   readonly holdTimeSeconds: number;
   readonly families: readonly FamilyName[];
+  /** Routers shall keep our routes for so long when we are away (RFC 4724); 1 to 4095. */
+  readonly restartTimeSeconds?: number;
+  /** RFC 8654. */
+  readonly extendedMessages?: boolean;
+  /** RFC 7313. */
+  readonly enhancedRouteRefresh?: boolean;
+  /** RFC 9072 also where it need not be. */
+  readonly extendedOptionalParameters?: boolean;
+  /** RFC 8950. */
+  readonly extendedNextHop?: boolean;
+  /** RFC 7911, to send. */
+  readonly addPath?: boolean;
+  /** RFC 9234. */
+  readonly role?: RoleName;
+  readonly roleStrict?: boolean;
 }
 
 /** What the two OPEN messages amount to. */
@@ -36,6 +69,20 @@ export interface Negotiated {
   /** Families that both sides have announced. */
   readonly families: readonly FamilyName[];
   readonly remoteRouterId: number;
+  /** The peer waits for End-of-RIB (RFC 4724 section 2). */
+  readonly endOfRib?: boolean;
+  /** Both sides have announced graceful restart. */
+  readonly gracefulRestart?: {
+    /** RFC 8538: on both sides; then a Hard Reset is what ends it. */
+    readonly notification: boolean;
+    readonly peerRestartTimeSeconds: number;
+    readonly peerRestarted: boolean;
+  };
+  readonly extendedMessages?: boolean;
+  readonly enhancedRouteRefresh?: boolean;
+  readonly extendedNextHop?: boolean;
+  /** Families whose prefixes go with path identifiers. */
+  readonly addPath?: readonly FamilyName[];
 }
 
 /** An OPEN that is not acceptable: what to send, and what to tell the operator. */
@@ -56,8 +103,29 @@ export function familyName(family: AddressFamily): FamilyName | undefined {
   return family.afi === afi.ipv6 ? 'ipv6' : undefined;
 }
 
-/** Our OPEN. */
-export function makeOpen(settings: SessionSettings): OpenMessage {
+/** Our OPEN. `restarted`: this process has had no session with the peer yet (the R bit of RFC 4724). */
+export function makeOpen(settings: SessionSettings, restarted = false): OpenMessage {
+  const families = settings.families.map((family) => familyOf[family]);
+  const optional: Capability[] = [];
+  if (settings.restartTimeSeconds !== undefined) {
+    optional.push(
+      gracefulRestartCapability({
+        restarted,
+        notification: true,
+        restartTimeSeconds: settings.restartTimeSeconds,
+        // Packets are forwarded by programs in the kernel, whether this process lives or not.
+        families: families.map((family) => ({ ...family, forwarding: true })),
+      }),
+    );
+  }
+  if (settings.extendedMessages) optional.push(extendedMessageCapability);
+  if (settings.enhancedRouteRefresh) optional.push(enhancedRouteRefreshCapability);
+  if (settings.extendedNextHop) optional.push(extendedNextHopCapability);
+  if (settings.addPath) optional.push(addPathSendCapability(families));
+  // RFC 9234 section 4.1: between different AS alone.
+  if (settings.role !== undefined && settings.localAs !== settings.peerAs) {
+    optional.push(roleCapability(settings.role));
+  }
   return {
     type: 'open',
     // RFC 6793 section 9: AS_TRANS where the number does not fit; the capability has the true one.
@@ -66,12 +134,13 @@ export function makeOpen(settings: SessionSettings): OpenMessage {
     routerId: settings.routerId,
     capabilityParameters: [
       [
-        ...settings.families.map((family) => multiprotocolCapability(familyOf[family])),
+        ...families.map(multiprotocolCapability),
         routeRefreshCapability,
         fourOctetAsCapability(settings.localAs),
+        ...optional,
       ],
     ],
-    extendedLength: false,
+    extendedLength: settings.extendedOptionalParameters ?? false,
   };
 }
 
@@ -97,19 +166,89 @@ export function acceptOpen(settings: SessionSettings, open: OpenMessage): Result
       `the peer has our own router id ${formatRouterId(open.routerId)}`,
     );
   }
+  const mismatch = internal ? undefined : roleMismatch(settings, capabilities);
+  if (mismatch !== undefined) return refuse(openSubcode.roleMismatch, mismatch);
   const announced = multiprotocolFamilies(capabilities);
   const hasMultiprotocol = capabilities.some(({ code }) => code === capabilityCode.multiprotocol);
   // RFC 4760 section 8: a speaker without the capability exchanges IPv4 unicast alone.
   const theirs: readonly (FamilyName | undefined)[] = hasMultiprotocol ? announced.map(familyName) : ['ipv4'];
+  const families = settings.families.filter((family) => theirs.includes(family));
   return ok({
     // RFC 4271 section 4.2: "calculate the value of the Hold Timer by using the smaller of its configured
     // Hold Time and the Hold Time received". Zero on either side turns the timers off.
     holdTimeSeconds: Math.min(settings.holdTimeSeconds, open.holdTimeSeconds),
     fourOctetAs: fourOctet !== undefined,
     internal,
-    families: settings.families.filter((family) => theirs.includes(family)),
+    families,
     remoteRouterId: open.routerId,
+    ...negotiateOptions(settings, capabilities, families),
   });
+}
+
+/** RFC 9234 section 4.2: "Role Mismatch" for pairs that do not fit, and in strict mode for no role at all. */
+function roleMismatch(settings: SessionSettings, capabilities: readonly Capability[]): string | undefined {
+  const { role, roleStrict } = settings;
+  if (role === undefined) return undefined;
+  const theirs = roleOf(capabilities);
+  const wanted = roleCounterpart[role];
+  if (theirs === undefined) {
+    return roleStrict ? `the peer says no role, it must be ${wanted} to our ${role}` : undefined;
+  }
+  if (theirs === roleNumbers[wanted]) return undefined;
+  const name = Object.entries(roleNumbers).find(([, number]) => number === theirs)?.[0] ?? String(theirs);
+  return `the peer says role ${name}, it must be ${wanted} to our ${role}`;
+}
+
+/** What both sides have of the options; nothing that is off is in it. */
+function negotiateOptions(
+  settings: SessionSettings,
+  capabilities: readonly Capability[],
+  families: readonly FamilyName[],
+): Partial<Negotiated> {
+  const restart = gracefulRestartOf(capabilities);
+  const both = (own: boolean | undefined, capability: Capability) =>
+    own === true && hasCapability(capabilities, capability);
+  const receivers = settings.addPath ? addPathReceivers(capabilities).map(familyName) : [];
+  const addPath = families.filter((family) => receivers.includes(family));
+  return {
+    ...(restart === undefined ? {} : { endOfRib: true }),
+    ...(restart === undefined || settings.restartTimeSeconds === undefined
+      ? {}
+      : {
+          gracefulRestart: {
+            notification: restart.notification,
+            peerRestartTimeSeconds: restart.restartTimeSeconds,
+            peerRestarted: restart.restarted,
+          },
+        }),
+    ...(both(settings.extendedMessages, extendedMessageCapability) ? { extendedMessages: true } : {}),
+    ...(both(settings.enhancedRouteRefresh, enhancedRouteRefreshCapability)
+      ? { enhancedRouteRefresh: true }
+      : {}),
+    ...(settings.extendedNextHop && takesExtendedNextHop(capabilities) ? { extendedNextHop: true } : {}),
+    ...(addPath.length === 0 ? {} : { addPath }),
+  };
+}
+
+/** The marker before or after a refresh (RFC 7313 section 3.2). */
+export function refreshMarker(family: FamilyName, which: 'begin' | 'end'): RouteRefreshMessage {
+  const subtype = which === 'begin' ? 1 : 2;
+  return { type: 'route-refresh', ...familyOf[family], subtype, filters: new Uint8Array(0) };
+}
+
+/** What is in force beside the families, by the names of the options. */
+export function describeNegotiated(negotiated: Negotiated): string[] {
+  const { gracefulRestart, extendedMessages, enhancedRouteRefresh, extendedNextHop, addPath } = negotiated;
+  return [
+    ...negotiated.families,
+    ...(negotiated.fourOctetAs ? ['fourOctetAs'] : []),
+    ...(gracefulRestart === undefined ? [] : ['gracefulRestart']),
+    ...(gracefulRestart?.notification ? ['gracefulRestartNotification'] : []),
+    ...(extendedMessages ? ['extendedMessages'] : []),
+    ...(enhancedRouteRefresh ? ['enhancedRouteRefresh'] : []),
+    ...(extendedNextHop ? ['extendedNextHop'] : []),
+    ...(addPath === undefined ? [] : ['addPath']),
+  ];
 }
 
 /** Dotted quad of a BGP Identifier. */

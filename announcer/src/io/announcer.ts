@@ -6,8 +6,8 @@ import {
   canonicalPrefix,
   type Desired,
   type DesiredPeer,
+  type Patch,
   toAddress,
-  toDesiredPrefix,
 } from '../core/api.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
@@ -29,11 +29,18 @@ export interface Announcer {
   withdraw(prefixes: readonly string[] | 'all'): void;
   status(): AnnouncerStatus;
   revision(): number;
-  /** Cease to all peers; settles when the sockets are gone. */
-  shutdown(): Promise<void>;
+  /** Changes some prefixes and leaves the rest; a conflict changes nothing. */
+  patch(patch: Patch): { readonly revision: number } | { readonly conflict: string };
+  /**
+   * GRACEFUL_SHUTDOWN where it is configured, then Cease to all peers; settles when the sockets are gone.
+   * `keepRoutes`: peers with graceful restart are left without a word instead.
+   */
+  shutdown(how: { readonly text?: string | undefined; readonly keepRoutes: boolean }): Promise<void>;
 }
 
 const bgpPort = 179;
+
+const nothing: ReadonlyMap<string, DesiredPrefix> = new Map();
 
 /** Makes an announcer that announces nothing. */
 export function createAnnouncer(environment: PeerEnvironment): Announcer {
@@ -48,7 +55,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     else peer.accept(socket);
   });
   let desired: Desired | undefined;
-  let prefixes: readonly DesiredPrefix[] = [];
+  let prefixes = new Map<string, DesiredPrefix>();
   let currentFingerprint: string | undefined;
   let revision = 0;
   let lastHeard: number | undefined;
@@ -63,9 +70,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     const { deadManMs, owner } = desired;
     deadManTimer = clock.after(Milliseconds(deadManMs), () => {
       deadMan = true;
+      revision += 1;
       currentFingerprint = undefined;
       logger.error(
-        { owner, deadManMs, withdrawn: prefixes.length },
+        { owner, deadManMs, withdrawn: prefixes.size },
         'no sign of life: everything is withdrawn',
       );
       announceAll();
@@ -73,7 +81,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   }
 
   function announceAll(): void {
-    for (const peer of peers.values()) peer.announce(deadMan ? [] : prefixes);
+    for (const peer of peers.values()) peer.announce(deadMan ? nothing : prefixes);
   }
 
   /** What the listener has to know of the peers before they connect. */
@@ -122,7 +130,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       const previous = desired;
       // The texts of the prefixes are in their typed form: no second copy of a long list.
       desired = { ...next, prefixes: [] };
-      prefixes = next.prefixes.map(toDesiredPrefix);
+      prefixes = new Map(next.prefixes.map((prefix) => [prefix.key, prefix]));
       currentFingerprint = fingerprint;
       if (deadMan) logger.info({ owner: next.owner }, 'the owner is back: its state is announced again');
       deadMan = false;
@@ -135,12 +143,38 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       announceAll();
       return revision;
     },
+    patch({ add, remove, ifRevision }) {
+      if (desired === undefined) return { conflict: 'there is no desired state yet: PUT the whole of it' };
+      if (deadMan) {
+        return { conflict: 'everything was withdrawn for want of a sign of life: PUT the whole state' };
+      }
+      if (ifRevision !== undefined && ifRevision !== revision) {
+        return { conflict: `the revision is ${revision}, not ${ifRevision}` };
+      }
+      const changes = new Map<string, DesiredPrefix | undefined>();
+      // Withdrawals first: traffic must stop coming before it goes to a worse place.
+      for (const name of remove) {
+        const key = canonicalKey(name);
+        if (prefixes.delete(key)) changes.set(key, undefined);
+      }
+      for (const prefix of add) {
+        prefixes.set(prefix.key, prefix);
+        changes.set(prefix.key, prefix);
+      }
+      heard();
+      if (changes.size > 0) {
+        revision += 1;
+        currentFingerprint = undefined;
+        for (const peer of peers.values()) peer.announceChanges(changes);
+      }
+      return { revision };
+    },
     heartbeat: heard,
     withdraw(which) {
       const names = which === 'all' ? undefined : new Set(which.map(canonicalPrefix));
-      const kept = prefixes.filter(({ key }) => names !== undefined && !names.has(key));
-      if (kept.length !== prefixes.length) revision += 1;
-      prefixes = kept;
+      const kept = [...prefixes].filter(([key]) => names !== undefined && !names.has(key));
+      if (kept.length !== prefixes.size) revision += 1;
+      prefixes = new Map(kept);
       // The next put restores, also one with the same text.
       currentFingerprint = undefined;
       logger.warn({ prefixes: which }, 'withdrawn by request');
@@ -159,7 +193,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
         peers: all.map((peer) => peer.status()),
-        prefixes: prefixes.map(({ key: name }) => {
+        prefixes: Array.from(prefixes.keys(), (name) => {
           return {
             prefix: name,
             advertisedTo: all.filter((peer) => peer.isAdvertised(name)).map(({ config }) => config.address),
@@ -172,16 +206,28 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       };
     },
     revision: () => revision,
-    async shutdown() {
+    async shutdown({ text, keepRoutes }) {
       deadManTimer?.cancel();
       listener.setPort(undefined);
       // RFC 9003: the text tells the operators at the other end.
-      const data = encodeShutdownText('announcer shut down');
+      const data = encodeShutdownText(text ?? 'announcer shut down');
       const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
-      await Promise.all([...peers.values()].map((peer) => peer.stop(message)));
+      await Promise.all(
+        Array.from(peers.values(), async (peer) => {
+          if (!keepRoutes) await peer.drain();
+          await peer.stop(message, keepRoutes);
+        }),
+      );
       await environment.bfd?.shutdown();
     },
   };
+}
+
+/** Key of `PREFIX` or `PREFIX#PATH`. */
+function canonicalKey(name: string): string {
+  const [prefix = '', path] = name.split('#');
+  const key = canonicalPrefix(prefix);
+  return path === undefined || path === '1' ? key : `${key}#${path}`;
 }
 
 /** What of the local side is in every OPEN. */
@@ -191,7 +237,15 @@ function localKey({ local }: Desired): string {
 
 /** What of a peer cannot change under a running session. */
 function sessionKey(peer: DesiredPeer): string {
-  const { connectRetryMs, nextHop4, nextHop6, bfd, ...rest } = peer;
-  // Entries, as a list of keys would leave out what is inside of them.
-  return JSON.stringify(Object.entries(rest).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const {
+    connectRetryMs,
+    nextHop4,
+    nextHop6,
+    bfd,
+    policy,
+    gracefulShutdownMs,
+    maxPrefixesReceived,
+    ...rest
+  } = peer;
+  return JSON.stringify(Object.entries(rest).sort());
 }

@@ -10,6 +10,8 @@ import {
   type Desired,
   describeProblems,
   desiredSchema,
+  patchSchema,
+  shutdownSchema,
   withdrawSchema,
 } from '../core/api.ts';
 import type { Announcer } from './announcer.ts';
@@ -37,6 +39,17 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
     if (refusal !== undefined) return problem(context, 400, refusal);
     return context.json({ revision: announcer.put(body.value, text) });
   });
+  app.patch('/v1/prefixes', async (context) => {
+    const body = parse(patchSchema, await context.req.text());
+    if ('title' in body) return problem(context, 400, body);
+    const result = announcer.patch(body.value);
+    if ('revision' in result) return context.json(result);
+    return problem(context, 409, {
+      title: 'The change does not fit',
+      detail: result.conflict,
+      problems: [],
+    });
+  });
   app.post('/v1/heartbeat', (context) => {
     announcer.heartbeat();
     return context.body(null, 204);
@@ -49,7 +62,10 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
   });
   app.get('/v1/status', (context) => context.json(announcer.status()));
   app.post('/v1/shutdown', async (context) => {
-    await announcer.shutdown();
+    const text = await context.req.text();
+    const body = parse(shutdownSchema, text === '' ? '{}' : text);
+    if ('title' in body) return problem(context, 400, body);
+    await announcer.shutdown(body.value);
     setImmediate(onShutdown);
     return context.json({});
   });
@@ -99,6 +115,6 @@ function parse<Schema extends z.ZodType>(
   return result.success ? { value: result.data } : describeProblems(result.error);
 }
 
-function problem(context: Context, status: 400 | 404 | 413 | 500, body: ApiProblem): Response {
+function problem(context: Context, status: 400 | 404 | 409 | 413 | 500, body: ApiProblem): Response {
   return context.body(JSON.stringify(body), status, { 'content-type': 'application/problem+json' });
 }

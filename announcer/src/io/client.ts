@@ -1,15 +1,24 @@
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
-import type { AnnouncerStatus, ApiProblem, DesiredInput, WithdrawInput } from '../core/api.ts';
+import type {
+  AnnouncerStatus,
+  ApiProblem,
+  DesiredInput,
+  PatchInput,
+  ShutdownInput,
+  WithdrawInput,
+} from '../core/api.ts';
 
 /** Typed calls to an announcer. All reject with the socket's error when nobody listens. */
 export interface AnnouncerClient {
   /** Rejects with AnnouncerRefusal when the state is not valid. */
   put(desired: DesiredInput): Promise<{ readonly revision: number }>;
+  /** Rejects with AnnouncerRefusal also when the revision is another (status 409). */
+  patch(patch: PatchInput): Promise<{ readonly revision: number }>;
   heartbeat(): Promise<void>;
   withdraw(prefixes: WithdrawInput['prefixes']): Promise<{ readonly revision: number }>;
   status(): Promise<AnnouncerStatus>;
-  shutdown(): Promise<void>;
+  shutdown(how?: ShutdownInput): Promise<void>;
 }
 
 /** The announcer refused a request; nothing was changed. */
@@ -28,18 +37,19 @@ export function announcerClient(socketPath: string, timeoutMs = 10_000): Announc
   const call = async (method: string, path: string, body?: unknown): Promise<unknown> => {
     const answer = await requestJson(socketPath, method, path, body, timeoutMs);
     if (answer.status >= 200 && answer.status < 300) return answer.body;
-    if (answer.status === 400) throw new AnnouncerRefusal(answer.body as ApiProblem);
+    if (answer.status === 400 || answer.status === 409) throw new AnnouncerRefusal(answer.body as ApiProblem);
     throw new Error(`the announcer answered ${answer.status} to ${method} ${path}`);
   };
   return {
     put: async (desired) => (await call('PUT', '/v1/desired', desired)) as { revision: number },
+    patch: async (patch) => (await call('PATCH', '/v1/prefixes', patch)) as { revision: number },
     async heartbeat() {
       await call('POST', '/v1/heartbeat');
     },
     withdraw: async (prefixes) => (await call('POST', '/v1/withdraw', { prefixes })) as { revision: number },
     status: async () => (await call('GET', '/v1/status')) as AnnouncerStatus,
-    async shutdown() {
-      await call('POST', '/v1/shutdown');
+    async shutdown(how) {
+      await call('POST', '/v1/shutdown', how);
     },
   };
 }

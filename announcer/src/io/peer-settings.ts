@@ -1,9 +1,19 @@
 /** From the desired state's texts to what state machine, sockets and routes of a peer need. */
+
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { connectRetry, type Desired, type DesiredPeer, holdTimeSeconds, toAddress } from '../core/api.ts';
+import {
+  connectRetry,
+  type Desired,
+  type DesiredPeer,
+  holdTimeSeconds,
+  restartTimeSeconds,
+  toAddress,
+} from '../core/api.ts';
 import type { PeerSettings } from '../core/fsm-types.ts';
 import type { Negotiated } from '../core/negotiation.ts';
 import type { SessionView } from '../core/out-routes.ts';
+import { toPeerPolicy } from '../core/route-policy.ts';
 import type { TcpOptions } from './tcp.ts';
 
 /** Settings of the state machine. */
@@ -17,6 +27,23 @@ export function peerSettings(local: Desired['local'], peer: DesiredPeer): PeerSe
     mode: peer.mode,
     connectRetry: connectRetry(peer),
     bfdStrict: peer.bfd?.strict ?? false,
+    ...sessionOptions(peer),
+  };
+}
+
+/** Options that are there only when they are on. */
+function sessionOptions(peer: DesiredPeer): Partial<PeerSettings> {
+  const restartTime = restartTimeSeconds(peer);
+  return {
+    ...(restartTime === undefined ? {} : { restartTimeSeconds: restartTime }),
+    ...(peer.extendedMessages ? { extendedMessages: true } : {}),
+    ...(peer.enhancedRouteRefresh ? { enhancedRouteRefresh: true } : {}),
+    ...(peer.extendedOptionalParameters ? { extendedOptionalParameters: true } : {}),
+    ...(peer.extendedNextHop ? { extendedNextHop: true } : {}),
+    ...(peer.addPath ? { addPath: true } : {}),
+    ...(peer.role === undefined ? {} : { role: peer.role, roleStrict: peer.roleStrict ?? false }),
+    ...(peer.delayOpenMs ? { delayOpen: Milliseconds(peer.delayOpenMs) } : {}),
+    ...(peer.idleHoldMs ? { idleHold: Milliseconds(peer.idleHoldMs) } : {}),
   };
 }
 
@@ -26,6 +53,7 @@ export function sessionView(
   peer: DesiredPeer,
   negotiated: Negotiated,
   localAddress: string | undefined,
+  shuttingDown = false,
 ): SessionView {
   const own = parseIpAddress(localAddress ?? '');
   const ownAddress = own.ok ? own.value : undefined;
@@ -38,6 +66,11 @@ export function sessionView(
     families: negotiated.families,
     ...(nextHop4 === undefined ? {} : { nextHop4 }),
     ...(nextHop6 === undefined ? {} : { nextHop6 }),
+    ...(negotiated.extendedNextHop ? { extendedNextHop: true } : {}),
+    ...(negotiated.addPath === undefined ? {} : { pathFamilies: negotiated.addPath }),
+    ...(peer.role === undefined ? {} : { role: peer.role }),
+    ...(peer.policy === undefined ? {} : { policy: toPeerPolicy(peer.policy) }),
+    ...(shuttingDown ? { shuttingDown } : {}),
   };
 }
 

@@ -5,7 +5,9 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import {
   type AdjRibOut,
+  change,
   emptyAdjRibOut,
+  endOfRib,
   hasWork,
   nextUpdate,
   resend,
@@ -21,12 +23,21 @@ import {
 } from '../core/api.ts';
 import { bfdSession } from '../core/bfd/bfd-option.ts';
 import type { BfdStatus } from '../core/bfd/session-config.ts';
-import type { BgpMessage } from '../core/codec/message.ts';
-import type { NotificationMessage } from '../core/codec/notification.ts';
+import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
+import { type BgpMessage, maxExtendedMessageBytes, maxMessageBytes } from '../core/codec/message.ts';
+import { type NotificationMessage, notification } from '../core/codec/notification.ts';
+import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
-import { type FamilyName, formatRouterId, type Negotiated } from '../core/negotiation.ts';
-import { type DesiredPrefix, routesFor } from '../core/out-routes.ts';
+import {
+  describeNegotiated,
+  type FamilyName,
+  formatRouterId,
+  type Negotiated,
+  refreshMarker,
+} from '../core/negotiation.ts';
+import { type DesiredPrefix, routeMaker, routesFor, type SessionView } from '../core/out-routes.ts';
+import { countUpdate, emptyReceivedPrefixes, type ReceivedPrefixes } from '../core/received-prefixes.ts';
 import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
@@ -49,11 +60,15 @@ export interface PeerEnvironment {
 export interface Peer {
   start(): void;
   /** Tells the peer and closes; settles when the sockets are gone. */
-  stop(notification: NotificationMessage): Promise<void>;
+  stop(notification: NotificationMessage, keepRoutes?: boolean): Promise<void>;
   /** A connection from the peer's address. */
   accept(socket: Socket): void;
   /** Replaces what the peer should be told; what can be sent is on the wire when this returns. */
-  announce(prefixes: readonly DesiredPrefix[]): void;
+  announce(prefixes: ReadonlyMap<string, DesiredPrefix>): void;
+  /** Tells of changed prefixes (undefined: gone) of the map that `announce` was given; costs no more than they do. */
+  announceChanges(changes: ReadonlyMap<string, DesiredPrefix | undefined>): void;
+  /** Before a planned stop: announces GRACEFUL_SHUTDOWN (RFC 8326) and waits as long as the peer is given for it. */
+  drain(): Promise<void>;
   /** Changes what does not need a new session: next hops and connect-retry. */
   reconfigure(config: DesiredPeer): void;
   readonly config: DesiredPeer;
@@ -69,7 +84,10 @@ interface Session {
   readonly wire: Wire;
   readonly negotiated: Negotiated;
   readonly rib: AdjRibOut;
-  refused: ReadonlyMap<string, string>;
+  refused: Map<string, string>;
+  /** Families whose prefixes are on their way; what is said after them. */
+  readonly owed: Map<FamilyName, 'end-of-rib' | 'end-of-refresh'>;
+  readonly received: ReceivedPrefixes;
   /** Families refreshed within the last refreshPause; true: asked for again since. */
   readonly refreshes: Map<FamilyName, boolean>;
 }
@@ -99,12 +117,12 @@ export function createPeer(
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
   let session: Session | undefined;
-  let prefixes: readonly DesiredPrefix[] = [];
+  let prefixes: ReadonlyMap<string, DesiredPrefix> = new Map();
+  let shuttingDown = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
   let messagesReceived = 0;
   let messagesSent = 0;
-  let prefixesReceived = 0;
   let lastError: StatusError | undefined;
   let bfd: BfdWatch | undefined;
 
@@ -186,8 +204,14 @@ export function createPeer(
       case 'resend':
         if (session?.connection === effect.connection) refresh(session, effect.family);
         return;
-      case 'routes-refused':
-        prefixesReceived += effect.count;
+      case 'routes-received':
+        if (session?.connection === effect.connection) count(session, effect.update);
+        return;
+      case 'set-idle-hold':
+        setTimer('idle-hold', effect.delay, { kind: 'idle-hold-expired' });
+        return;
+      case 'clear-idle-hold':
+        clearTimer('idle-hold');
         return;
       case 'error':
         report(effect.error);
@@ -251,28 +275,45 @@ export function createPeer(
   function establish(connection: number, negotiated: Negotiated): void {
     const wire = wires.get(connection);
     if (wire === undefined) return;
-    wire.context = { fourOctetAs: negotiated.fourOctetAs, internal: negotiated.internal };
+    const maxBytes = negotiated.extendedMessages ? maxExtendedMessageBytes : maxMessageBytes;
+    const { fourOctetAs, internal } = negotiated;
+    wire.context = { fourOctetAs, internal, maxBytes, settled: true };
     session = {
       connection,
       wire,
       negotiated,
-      rib: emptyAdjRibOut(negotiated.fourOctetAs),
+      rib: emptyAdjRibOut(fourOctetAs, maxBytes),
       refused: new Map(),
       refreshes: new Map(),
+      // RFC 4724 section 2: End-of-RIB follows the first complete set of routes, also an empty one.
+      owed: new Map(negotiated.endOfRib ? negotiated.families.map((family) => [family, 'end-of-rib']) : []),
+      received: emptyReceivedPrefixes(),
     };
-    prefixesReceived = 0;
     tell();
   }
 
   function tell(): void {
     if (session === undefined) return;
-    const { routes, refused } = routesFor(
-      sessionView(local, config, session.negotiated, session.wire.localAddress),
-      prefixes,
-    );
+    const { routes, refused } = routesFor(viewOf(session), prefixes.values());
     session.refused = refused;
     retarget(session.rib, routes);
     pump();
+  }
+
+  function viewOf({ negotiated, wire }: Session): SessionView {
+    return sessionView(local, config, negotiated, wire.localAddress, shuttingDown);
+  }
+
+  function count(current: Session, update: ReceivedUpdate): void {
+    countUpdate(current.received, update);
+    const { maxPrefixesReceived: max } = config;
+    if (max === undefined || current.received.keys.size <= max) return;
+    // RFC 4486 section 4: Maximum Number of Prefixes Reached.
+    dispatch({
+      kind: 'malformed',
+      connection: current.connection,
+      notification: notification(errorCode.cease, ceaseSubcode.maximumPrefixes),
+    });
   }
 
   /** RFC 2918 puts no bound on requests: those that come within refreshPause are answered together, after it. */
@@ -288,6 +329,11 @@ export function createPeer(
       current.refreshes.delete(family);
       if (again) refresh(current, family);
     });
+    // RFC 7313 section 4.1: begin and end around the routes; not before End-of-RIB was sent.
+    if (current.negotiated.enhancedRouteRefresh && !current.owed.has(family)) {
+      send(current.connection, [refreshMarker(family, 'begin')]);
+      current.owed.set(family, 'end-of-refresh');
+    }
     resend(current.rib, family);
     pump();
   }
@@ -303,6 +349,11 @@ export function createPeer(
       }
       send(session.connection, updates);
     }
+    if (session === undefined || hasWork(session.rib)) return;
+    for (const [family, what] of session.owed) {
+      send(session.connection, [what === 'end-of-rib' ? endOfRib(family) : refreshMarker(family, 'end')]);
+    }
+    session.owed.clear();
   }
 
   function setTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
@@ -352,8 +403,8 @@ export function createPeer(
       watchPath();
       dispatch({ kind: 'start' });
     },
-    async stop(notification) {
-      dispatch({ kind: 'stop', notification });
+    async stop(notification, keepRoutes = false) {
+      dispatch({ kind: 'stop', notification, keepRoutes });
       for (const key of [...timers.keys()]) clearTimer(key);
       md5.setConnected(true);
       await Promise.all(closing);
@@ -379,6 +430,26 @@ export function createPeer(
       prefixes = wanted;
       tell();
     },
+    announceChanges(changes) {
+      if (session === undefined) return;
+      const make = routeMaker(viewOf(session));
+      const { rib, refused } = session;
+      for (const [key, desired] of changes) {
+        const route = desired === undefined ? undefined : make(desired);
+        if (route === undefined || route.ok) refused.delete(key);
+        else refused.set(key, route.error);
+        change(rib, key, route?.ok ? route.value : undefined);
+      }
+      pump();
+    },
+    async drain() {
+      const wait = config.gracefulShutdownMs ?? 0;
+      if (wait === 0 || session === undefined) return;
+      shuttingDown = true;
+      tell();
+      logger.info({ waitMs: wait }, 'GRACEFUL_SHUTDOWN announced');
+      await new Promise<void>((resolve) => clock.after(Milliseconds(wait), resolve));
+    },
     reconfigure(changed) {
       config = changed;
       const { strict: bfdStrict = false } = changed.bfd ?? {};
@@ -399,7 +470,9 @@ export function createPeer(
       holdTimeMs: session === undefined ? config.holdTimeMs : session.negotiated.holdTimeSeconds * 1000,
       messagesReceived,
       messagesSent,
-      prefixesReceived,
+      prefixesReceived: session?.received.keys.size ?? 0,
+      ...(session?.received.overflowed ? { prefixesReceivedTruncated: true as const } : {}),
+      ...(session === undefined ? {} : { negotiated: describeNegotiated(session.negotiated) }),
       prefixesAdvertised: session?.rib.advertised.size ?? 0,
       flaps: state.flaps,
       ...(lastError === undefined ? {} : { lastError }),

@@ -20,6 +20,14 @@ const lingerTime = Seconds(1);
 /** Octets handed to the kernel at a time: many small UPDATEs in one write. */
 const writeChunkBytes = 64 * 1024;
 
+/** What a connection's codec has to know. */
+export interface WireContext extends UpdateContext {
+  /** Longest message, both ways; default 4096. */
+  readonly maxBytes?: number;
+  /** The session is up: nothing of this changes any more. */
+  readonly settled?: boolean;
+}
+
 /** What a connection tells its peer's runner. */
 export interface WireHandlers {
   onConnected(): void;
@@ -34,7 +42,7 @@ export interface WireHandlers {
 /** One TCP connection as a stream of messages. */
 export interface Wire {
   /** Set once negotiated. */
-  context: UpdateContext;
+  context: WireContext;
   readonly localAddress: string | undefined;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
@@ -63,7 +71,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       let chunk: Uint8Array[] = [];
       let size = 0;
       for (const message of messages) {
-        const bytes = encodeMessage(message, wire.context.fourOctetAs);
+        const bytes = encodeMessage(message, wire.context.fourOctetAs, wire.context.maxBytes);
         chunk.push(bytes);
         size += bytes.length;
         if (size >= writeChunkBytes) {
@@ -108,16 +116,26 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
 
   function receive(chunk: Uint8Array): void {
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    const split = splitMessages(bytes);
-    // A copy: the rest must not keep a whole chunk alive.
-    rest = Uint8Array.from(split.rest);
-    for (const message of split.messages) {
-      const decoded = decodeMessage(message, wire.context);
-      if (decoded.ok) handlers.onMessage(decoded.value);
-      else handlers.onMalformed(decoded.error);
-      if (!open) return;
+    let left: Uint8Array = bytes;
+    for (;;) {
+      // A message may change how the next one is to be read (RFC 8654): one at a time until the session is up.
+      const { maxBytes, settled } = { maxBytes: undefined, settled: false, ...wire.context };
+      const split = splitMessages(left, maxBytes, settled ? undefined : 1);
+      for (const message of split.messages) {
+        const decoded = decodeMessage(message, wire.context, wire.context.maxBytes);
+        if (decoded.ok) handlers.onMessage(decoded.value);
+        else handlers.onMalformed(decoded.error);
+        if (!open) return;
+      }
+      left = split.rest;
+      if (split.error !== undefined) {
+        handlers.onMalformed(split.error);
+        return;
+      }
+      if (split.messages.length === 0 || settled) break;
     }
-    if (split.error !== undefined) handlers.onMalformed(split.error);
+    // A copy: the rest must not keep a whole chunk alive.
+    rest = Uint8Array.from(left);
   }
 
   socket.on('connect', () => {

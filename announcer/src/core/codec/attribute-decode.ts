@@ -151,6 +151,10 @@ export function decodeAttributeValue(type: number, bytes: Uint8Array, context: U
         communities.push([reader.u32() ?? 0, reader.u32() ?? 0, reader.u32() ?? 0]);
       return ok({ kind: 'large-communities', communities });
     }
+    case attributeType.onlyToCustomer:
+      // RFC 9234 section 5: malformed "if its length is not 4": treat-as-withdraw.
+      if (bytes.length !== 4) return badLength('treat-as-withdraw');
+      return ok({ kind: 'only-to-customer', as: reader.u32() ?? 0 });
     default:
       return ok({ kind: 'opaque', bytes: Uint8Array.from(bytes) });
   }

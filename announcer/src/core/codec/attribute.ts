@@ -30,6 +30,8 @@ export type AttributeValue =
       readonly kind: 'large-communities';
       readonly communities: readonly (readonly [number, number, number])[];
     }
+  /** RFC 9234 section 5: the AS that has sent the route to a customer, a peer or a client. */
+  | { readonly kind: 'only-to-customer'; readonly as: number }
   | { readonly kind: 'opaque'; readonly bytes: Uint8Array };
 
 /** A path attribute with its flags as they came or are to be sent. */
@@ -58,6 +60,7 @@ const typeOfKind: Readonly<Record<Exclude<AttributeValue['kind'], 'opaque'>, num
   'as4-path': attributeType.as4Path,
   'as4-aggregator': attributeType.as4Aggregator,
   'large-communities': attributeType.largeCommunities,
+  'only-to-customer': attributeType.onlyToCustomer,
 };
 
 /** An attribute of our own making, with the flags its type must have. */
@@ -124,6 +127,8 @@ function encodeAttributeValue(value: AttributeValue, fourOctetAs: boolean): Uint
       return new ByteWriter(8).u32(value.as).raw(value.address.bytes).finish();
     case 'large-communities':
       return words(value.communities.flat());
+    case 'only-to-customer':
+      return new ByteWriter(4).u32(value.as).finish();
     case 'opaque':
       return value.bytes;
   }

@@ -34,6 +34,8 @@ export const openSubcode = {
   unsupportedOptionalParameter: 4,
   unacceptableHoldTime: 6,
   unsupportedCapability: 7,
+  /** RFC 9234. */
+  roleMismatch: 11,
 } as const;
 
 /** Subcodes of error code 3. */
@@ -156,6 +158,7 @@ export const attributeType = {
   as4Aggregator: 18,
   largeCommunities: 32,
   bgpsecPath: 33,
+  onlyToCustomer: 35,
 } as const;
 
 /** Bits of the attribute flags octet (RFC 4271 section 4.3). */
@@ -186,6 +189,7 @@ export const attributeFlags: Readonly<Record<number, number>> = {
   17: optional | transitive,
   18: optional | transitive,
   32: optional | transitive,
+  35: optional | transitive,
 };
 
 /** Capability codes (RFC 5492 registry). */

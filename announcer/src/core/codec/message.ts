@@ -44,6 +44,9 @@ export const headerBytes = 19;
 /** Longest message without Extended Message (RFC 4271 section 4.1). */
 export const maxMessageBytes = 4096;
 
+/** Longest message where both sides have Extended Message (RFC 8654 section 4). */
+export const maxExtendedMessageBytes = 65_535;
+
 /** Shortest whole message of each type; KEEPALIVE has exactly this length (RFC 4271 section 6.1). */
 const minimumBytes: Readonly<Record<number, number>> = {
   [messageType.open]: 29,
@@ -62,12 +65,19 @@ export interface Split {
   readonly error?: NotificationMessage;
 }
 
-/** Cuts a byte stream into messages. Headers are checked as soon as their 19 octets are there. */
-export function splitMessages(bytes: Uint8Array): Split {
+/**
+ * Cuts a byte stream into messages, at most `maxCount` of them, each of at most `maxBytes` octets. Headers are
+ * checked as soon as their 19 octets are there.
+ */
+export function splitMessages(
+  bytes: Uint8Array,
+  maxBytes = maxMessageBytes,
+  maxCount = Number.POSITIVE_INFINITY,
+): Split {
   const messages: Uint8Array[] = [];
   let position = 0;
-  while (bytes.length - position >= headerBytes) {
-    const error = checkHeader(bytes, position);
+  while (bytes.length - position >= headerBytes && messages.length < maxCount) {
+    const error = checkHeader(bytes, position, maxBytes);
     if (error !== undefined) return { messages, rest: new Uint8Array(0), error };
     const length = lengthAt(bytes, position);
     if (bytes.length - position < length) break;
@@ -81,9 +91,10 @@ export function splitMessages(bytes: Uint8Array): Split {
 export function decodeMessage(
   bytes: Uint8Array,
   context: UpdateContext,
+  maxBytes = maxMessageBytes,
 ): Result<ReceivedMessage, NotificationMessage> {
   if (bytes.length < headerBytes) return err(badMessageLength(bytes.length));
-  const error = checkHeader(bytes, 0);
+  const error = checkHeader(bytes, 0, maxBytes);
   if (error !== undefined) return err(error);
   if (lengthAt(bytes, 0) !== bytes.length) return err(badMessageLength(lengthAt(bytes, 0)));
   const body = bytes.subarray(headerBytes);
@@ -103,14 +114,18 @@ export function decodeMessage(
 
 /**
  * One whole message. `fourOctetAs` as negotiated (RFC 6793); it matters for UPDATE alone.
- * The caller keeps an UPDATE within maxMessageBytes: a longer one throws a RangeError.
+ * The caller keeps an UPDATE within `maxBytes`: a longer one throws a RangeError.
  */
-export function encodeMessage(message: BgpMessage, fourOctetAs = true): Uint8Array {
+export function encodeMessage(
+  message: BgpMessage,
+  fourOctetAs = true,
+  maxBytes = maxMessageBytes,
+): Uint8Array {
   switch (message.type) {
     case 'open':
       return frame(messageType.open, encodeOpenBody(message));
     case 'update':
-      return frame(messageType.update, encodeUpdateBody(message, fourOctetAs));
+      return frame(messageType.update, encodeUpdateBody(message, fourOctetAs), maxBytes);
     case 'notification': {
       // A quoted message may be as long as the limit: the quotation gives way.
       const data = message.data.subarray(0, maxMessageBytes - headerBytes - 2);
@@ -123,15 +138,16 @@ export function encodeMessage(message: BgpMessage, fourOctetAs = true): Uint8Arr
   }
 }
 
-function frame(type: number, body: Uint8Array): Uint8Array {
+const allOnes = new Uint8Array(16).fill(0xff);
+
+function frame(type: number, body: Uint8Array, maxBytes = maxMessageBytes): Uint8Array {
   const length = headerBytes + body.length;
-  if (length > maxMessageBytes) throw new RangeError(`a BGP message of ${length} octets`);
-  const marker = new Uint8Array(16).fill(0xff);
-  return new ByteWriter(length).raw(marker).u16(length).u8(type).raw(body).finish();
+  if (length > maxBytes) throw new RangeError(`a BGP message of ${length} octets`);
+  return new ByteWriter(length).raw(allOnes).u16(length).u8(type).raw(body).finish();
 }
 
 /** RFC 4271 section 6.1; at least 19 octets are there. */
-function checkHeader(bytes: Uint8Array, position: number): NotificationMessage | undefined {
+function checkHeader(bytes: Uint8Array, position: number, maxBytes: number): NotificationMessage | undefined {
   // "If the Marker field of the message header is not as expected ... Connection Not Synchronized."
   for (let i = 0; i < 16; i++) {
     if (bytes[position + i] !== 0xff) {
@@ -141,7 +157,9 @@ function checkHeader(bytes: Uint8Array, position: number): NotificationMessage |
   const length = lengthAt(bytes, position);
   const type = bytes[position + 18] ?? 0;
   // "If the Length field of the message header is less than 19 or greater than 4096 ... Bad Message Length."
-  if (length < headerBytes || length > maxMessageBytes) return badMessageLength(length);
+  // RFC 8654 section 4: the longer limit is for all messages but OPEN and KEEPALIVE.
+  const limit = type === messageType.open ? maxMessageBytes : maxBytes;
+  if (length < headerBytes || length > limit) return badMessageLength(length);
   const minimum = minimumBytes[type];
   // "If the Type field ... is not recognized, then the Error Subcode MUST be set to Bad Message Type. The
   // Data field MUST contain the erroneous Type field."
