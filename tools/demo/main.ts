@@ -20,7 +20,7 @@ const printer = createPrinter({
   write: (text) => process.stdout.write(text),
   colours: process.stdout.isTTY === true && process.env['NO_COLOR'] === undefined,
 });
-const lab = createLab(twoTor, { id: 'demo' });
+const lab = createLab(twoTor, { id: process.env['L4D_LAB_ID'] ?? 'demo' });
 let leaving: Promise<void> | undefined;
 /** Takes the lab down, once, whoever asks. */
 const leave = () => {

@@ -122,19 +122,36 @@ export function createLab(topology: Topology, options: { readonly id?: string } 
     await runChecked(inNamespace(namespacePath(names, switchName), command));
   };
 
+  let building: Promise<void> | undefined;
+  let leaving = false;
+  /** A program on a host; none is started any more while the lab is taken down, where it would be left over. */
+  const enter = (host: string, argv: readonly string[]) => {
+    if (leaving) throw new OperatorError(`the lab is being taken down: "${argv.join(' ')}" is not started`);
+    return inNamespace(path(host), argv);
+  };
+
   const lab: Lab = {
     topology,
     id: names.id,
-    up: () => up(lab, names),
-    down: () => down(topology, names),
+    up: () => {
+      leaving = false;
+      building = up(lab, names);
+      return building;
+    },
+    down: async () => {
+      leaving = true;
+      // What is still being built would be made again behind our back. It cleans up when it fails.
+      await building?.catch(() => undefined);
+      await down(topology, names);
+    },
     isUp: async () => (await readLabRecord(names))?.ready === true,
     exec: async (host, argv, execOptions = {}) =>
-      runCommand(inNamespace(path(host), argv), {
+      runCommand(enter(host, argv), {
         ...execOptions,
         env: { ...environment(host), ...execOptions.env },
       }),
     spawn: (host, argv, spawnOptions = {}) =>
-      startCommand(inNamespace(path(host), argv), {
+      startCommand(enter(host, argv), {
         ...spawnOptions,
         env: { ...environment(host), ...spawnOptions.env },
       }),

@@ -27,7 +27,13 @@ withOptions(program.command('up'))
   .action(async (options: LabOptions) => {
     const topology = chosenTopology(options.topology);
     const start = performance.now();
-    await createLab(topology, options).up();
+    const lab = createLab(topology, options);
+    const undo = (code: number) => () => {
+      const leave = () => process.exit(code);
+      lab.down().then(leave, leave);
+    };
+    process.once('SIGINT', undo(130)).once('SIGTERM', undo(143)).once('SIGHUP', undo(129));
+    await lab.up();
     process.stdout.write(labPicture(topology));
     const names = labNames(options.id);
     if (names.ok) process.stdout.write(`\n${labUsage(topology, names.value)}`);
