@@ -127,7 +127,7 @@ it('replaces a stale socket, keeps it private, and a second process says so in o
   const second = spawnSync(process.execPath, [main, '--run-dir', runDir], { encoding: 'utf8' });
   expect(second.status).toBe(75);
   expect(second.stderr).toBe(
-    `l4-announcer: another announcer already serves ${join(runDir, 'announcer.sock')}\n`,
+    `l4-announcer: another announcer is already running on ${join(runDir, 'announcer.sock')}\n`,
   );
   const wrong = spawnSync(process.execPath, [main, '--no-such-flag'], { encoding: 'utf8' });
   expect([wrong.status, wrong.stderr.includes('\n    at ')]).toEqual([2, false]);
