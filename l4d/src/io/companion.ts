@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +20,9 @@ export interface CompanionOptions {
 /** Milliseconds between two starts of one companion, so that one that dies at once does not spin. */
 const restartInterval = 1000;
 
+/** Milliseconds that a started process which lives is given until it listens; a busy machine takes its time. */
+const startupTime = 10_000;
+
 const entryPoint = {
   announcer: new URL('../../../announcer/src/main.ts', import.meta.url),
   proxy: new URL('../../../l7/src/main.ts', import.meta.url),
@@ -37,10 +40,13 @@ export interface Companion {
  */
 export function createCompanion(options: CompanionOptions): Companion {
   let lastStart = Number.NEGATIVE_INFINITY;
+  /** The process started last, while it lives. */
+  let living: ChildProcess | undefined;
   return {
     async ensure() {
       if (await socketAnswers(options.socketPath)) return true;
-      if (options.clock.now() - lastStart < restartInterval) return false;
+      const sinceStart = options.clock.now() - lastStart;
+      if (sinceStart < (living === undefined ? restartInterval : startupTime)) return false;
       lastStart = options.clock.now();
       mkdirSync(dirname(options.logPath), { recursive: true });
       const log = openSync(options.logPath, 'a', 0o640);
@@ -54,6 +60,12 @@ export function createCompanion(options: CompanionOptions): Companion {
       child.on('error', (error) =>
         options.logger.error({ err: error, companion: options.name }, 'cannot be started'),
       );
+      living = child;
+      const ended = () => {
+        if (living === child) living = undefined;
+      };
+      child.once('exit', ended);
+      child.once('error', ended);
       child.unref();
       options.logger.info({ companion: options.name, pid: child.pid, log: options.logPath }, 'started');
       return false;
