@@ -30,10 +30,18 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
   const known = new Map(before.vips.map((vip) => [vip.name, vip]));
   return after.vips.flatMap((vip) => {
     const old = known.get(vip.name);
-    if (old === undefined || old.tableSize === vip.tableSize) return [];
-    return [
-      `VIP "${vip.name}": the table goes from ${old.tableSize} to ${vip.tableSize} slots; most flows without an entry in the flow table move to another backend`,
-    ];
+    const warnings: string[] = [];
+    if (old !== undefined && old.tableSize !== vip.tableSize) {
+      warnings.push(
+        `VIP "${vip.name}": the table goes from ${old.tableSize} to ${vip.tableSize} slots; most flows without an entry in the flow table move to another backend`,
+      );
+    }
+    if (vip.check.type === 'udp' && vip.check.expect === undefined && old?.check !== vip.check) {
+      warnings.push(
+        `VIP "${vip.name}": its UDP check expects no answer, so only an ICMP error takes a backend down; one that falls silent stays up (declare send and expect)`,
+      );
+    }
+    return warnings;
   });
 }
 
