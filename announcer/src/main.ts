@@ -20,7 +20,7 @@ async function run(options: Options): Promise<void> {
     wallClock: Date.now,
     random: Math.random,
     logger,
-    bfd: createBfdService(logger),
+    bfd: createBfdService(systemClock, logger),
   });
   let leaving = false;
   const leave = () => {

@@ -182,7 +182,7 @@ export interface PeerStatus {
   /** Sessions that ended after they had been Established. */
   readonly flaps: number;
   readonly lastError?: StatusError;
-  /** There with the option `bfd`, once its thread has reported. */
+  /** There with the option `bfd`, once its process has reported. */
   readonly bfd?: BfdStatus;
 }
 

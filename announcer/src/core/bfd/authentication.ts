@@ -65,7 +65,7 @@ export function decodeAuthSection(bytes: Uint8Array): AuthSection | undefined {
   const keyId = reader.u8();
   if (type === undefined || keyId === undefined || length !== bytes.length) return undefined;
   if (type === 'simple') {
-    const password = bytes.slice(3);
+    const password = Uint8Array.from(bytes.subarray(3));
     if (password.length < 1 || password.length > maxPasswordBytes) return undefined;
     return { type, keyId, password };
   }
@@ -73,7 +73,7 @@ export function decodeAuthSection(bytes: Uint8Array): AuthSection | undefined {
   // "MUST be set to zero on transmit, and ignored on receipt".
   if (length !== digestOffset + digestBytes(type)) return undefined;
   reader.u8();
-  return { type, keyId, sequence: reader.u32() ?? 0, digest: bytes.slice(digestOffset) };
+  return { type, keyId, sequence: reader.u32() ?? 0, digest: Uint8Array.from(bytes.subarray(digestOffset)) };
 }
 
 /** The octets of a section. */
@@ -125,7 +125,7 @@ export function verifySection(
     const least = isMeticulous(section.type) ? 1 : 0;
     if (distance < least || distance > 3 * multiplier) return 'auth-sequence';
   }
-  const expected = bytes.slice();
+  const expected = Uint8Array.from(bytes);
   expected.set(paddedKey(settings), bytes.length - digestBytes(section.type));
   return sameBytes(digest(algorithmOf(section.type), expected), section.digest) ? undefined : 'auth-digest';
 }

@@ -1,4 +1,4 @@
-/** A BFD session as the announcer asks for it and as it is shown: plain data that can go between threads. */
+/** A BFD session as the announcer asks for it and as it is shown: plain data that can go between processes. */
 import type { AuthType } from './authentication.ts';
 import { type BfdSessionState, diagnosticName } from './packet.ts';
 import type { BfdSettings, BfdState } from './session-types.ts';

@@ -1,6 +1,6 @@
 /**
- * The BFD shell: sockets, timers and counters around the state machines. It runs in a thread of its own
- * (worker.ts), so that a busy announcer delays no packet.
+ * The BFD shell: sockets, timers and counters around the state machines. It runs in a process of its
+ * own (bfd-process.ts), so that a busy announcer delays no packet.
  */
 import { createHash } from 'node:crypto';
 import { type Clock, systemClock } from '@l4d/kit/clock.ts';

@@ -1,4 +1,7 @@
-import { Worker } from 'node:worker_threads';
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Clock, Timer } from '@l4d/kit/clock.ts';
+import { Seconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
 import type { BfdReport, BfdRequest } from './messages.ts';
@@ -25,31 +28,60 @@ interface Watched {
   readonly onVerdict: (verdict: BfdVerdict, why: string) => void;
 }
 
-/** A service that starts its thread with the first session. */
-export function createBfdService(logger: Logger): BfdService {
+const entry = fileURLToPath(new URL('./bfd-process.ts', import.meta.url));
+
+/** Pause before a process that has died is replaced. */
+const restartTime = Seconds(1);
+
+/** A service that starts its process with the first session. */
+export function createBfdService(clock: Clock, logger: Logger): BfdService {
   const watched = new Map<string, { current: Watched }>();
   let statuses: Readonly<Record<string, BfdStatus>> = {};
-  let verdicts = new Map<string, BfdVerdict>();
-  let worker: Worker | undefined;
-  let onStopped = () => {};
+  const verdicts = new Map<string, BfdVerdict>();
+  let child: ChildProcess | undefined;
+  let restart: Timer | undefined;
+  let onStopped: (() => void) | undefined;
 
   function configure(): void {
-    if (worker === undefined) {
-      if (watched.size === 0) return;
-      worker = new Worker(new URL('./worker.ts', import.meta.url), { name: 'bfd' });
-      worker.on('message', onReport);
-      // Without detection the sessions would be trusted blindly: this is an invariant of ours.
-      worker.on('error', (error) => {
-        throw error;
-      });
-      // The process ends when its own work is done.
-      worker.unref();
+    if (child === undefined) {
+      if (watched.size === 0 || restart !== undefined) return;
+      child = start();
     }
     send({ kind: 'configure', sessions: [...watched.values()].map(({ current }) => current.config) });
   }
 
+  function start(): ChildProcess {
+    // Without helper threads, whose priority it would inherit in its pauses.
+    const started = fork(entry, {
+      execArgv: ['--single-threaded'],
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    started.on('message', onReport);
+    started.on('error', (error) => logger.error({ error: error.message }, 'the BFD process: error'));
+    started.on('exit', (code, signal) => {
+      if (child !== started) return;
+      child = undefined;
+      statuses = {};
+      if (onStopped !== undefined) {
+        onStopped();
+        return;
+      }
+      // The peers miss our packets and end their sessions, which need BFD anew.
+      logger.error({ code, signal }, 'the BFD process has died: it is started again');
+      restart = clock.after(restartTime, () => {
+        restart = undefined;
+        configure();
+      });
+    });
+    // The announcer ends when its own work is done.
+    started.unref();
+    started.channel?.unref();
+    return started;
+  }
+
   function send(request: BfdRequest): void {
-    worker?.postMessage(request);
+    // A child that is going away takes no message: its exit tells.
+    child?.send(request, () => {});
   }
 
   function onReport(report: BfdReport): void {
@@ -65,7 +97,7 @@ export function createBfdService(logger: Logger): BfdService {
         return;
       }
       case 'stopped':
-        onStopped();
+        onStopped?.();
         return;
     }
   }
@@ -73,21 +105,21 @@ export function createBfdService(logger: Logger): BfdService {
   return {
     watch(config, onVerdict) {
       const { peer } = config;
-      const entry = { current: { config, onVerdict } };
-      watched.set(peer, entry);
+      const held = { current: { config, onVerdict } };
+      watched.set(peer, held);
       configure();
       const known = verdicts.get(peer);
       if (known !== undefined) onVerdict(known, 'as it was');
       return {
         reconfigure(changed) {
-          if (watched.get(peer) !== entry) return;
-          if (JSON.stringify(entry.current.config) === JSON.stringify(changed)) return;
-          entry.current = { config: changed, onVerdict };
+          if (watched.get(peer) !== held) return;
+          if (JSON.stringify(held.current.config) === JSON.stringify(changed)) return;
+          held.current = { config: changed, onVerdict };
           configure();
         },
-        status: () => (watched.get(peer) === entry ? statuses[peer] : undefined),
+        status: () => (watched.get(peer) === held ? statuses[peer] : undefined),
         release() {
-          if (watched.get(peer) !== entry) return;
+          if (watched.get(peer) !== held) return;
           watched.delete(peer);
           verdicts.delete(peer);
           configure();
@@ -95,18 +127,16 @@ export function createBfdService(logger: Logger): BfdService {
       };
     },
     async shutdown() {
-      if (worker === undefined) return;
+      restart?.cancel();
+      if (child === undefined) return;
       const stopped = new Promise<void>((resolve) => {
         onStopped = resolve;
       });
-      worker.ref();
+      child.ref();
       send({ kind: 'shutdown' });
       await stopped;
-      await worker.terminate();
-      worker = undefined;
       watched.clear();
       statuses = {};
-      verdicts = new Map();
     },
   };
 }

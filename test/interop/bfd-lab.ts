@@ -1,0 +1,222 @@
+/**
+ * Network namespaces and real routers for the BFD interop tests:
+ *
+ *     frr   10.78.0.1 fd78:0::1 ── veth ──┐
+ *     bird  10.78.1.1 fd78:1::1 ── veth ──┘ announcer: 10.78.N.2, fd78:N::2
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const prefix = `bfd${process.pid}`;
+
+/** Names of the namespaces of this test process. */
+export const namespaces = { announcer: `${prefix}-a`, frr: `${prefix}-f`, bird: `${prefix}-b` } as const;
+
+/** Working folder; FRR's user must be able to go through it. */
+const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
+const frrRun = join(folder, 'frr');
+const birdSocket = join(folder, 'bird.ctl');
+const birdFile = join(folder, 'bird.conf');
+
+/** Runs a command, returns its output; throws with its errors. */
+export function run(command: string, ...args: readonly string[]): string {
+  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+/** Runs a command in a namespace. */
+export function runIn(namespace: string, command: string, ...args: readonly string[]): string {
+  return run('nsenter', `--net=/run/netns/${namespace}`, command, ...args);
+}
+
+/** Starts a command in a namespace. */
+export function spawnIn(namespace: string, command: string, ...args: readonly string[]): ChildProcess {
+  return spawn('nsenter', [`--net=/run/netns/${namespace}`, command, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+/** Makes namespaces and links. */
+export function setUpNetwork(): void {
+  run('chmod', '755', folder);
+  for (const name of Object.values(namespaces)) {
+    run('ip', 'netns', 'add', name);
+    runIn(name, 'ip', 'link', 'set', 'lo', 'up');
+  }
+  for (const [index, name] of [namespaces.frr, namespaces.bird].entries()) {
+    const pair = ['type', 'veth', 'peer', 'name', `v${index}`, 'netns', namespaces.announcer];
+    runIn(name, 'ip', 'link', 'add', 'up0', ...pair);
+    for (const [side, device, last] of [
+      [name, 'up0', 1],
+      [namespaces.announcer, `v${index}`, 2],
+    ] as const) {
+      runIn(side, 'ip', 'address', 'add', `10.78.${index}.${last}/24`, 'dev', device);
+      runIn(side, 'ip', 'address', 'add', `fd78:${index}::${last}/64`, 'dev', device, 'nodad');
+      runIn(side, 'ip', 'link', 'set', device, 'up');
+    }
+  }
+}
+
+/** Removes everything, also after a failure half-way. */
+export function tearDownNetwork(): void {
+  for (const daemon of ['bgpd', 'bfdd', 'zebra']) {
+    try {
+      process.kill(Number(readFileSync(join(frrRun, `${daemon}.pid`), 'utf8')));
+    } catch {
+      // It was never started.
+    }
+  }
+  bird?.kill('SIGTERM');
+  for (const name of Object.values(namespaces)) {
+    try {
+      run('ip', 'netns', 'del', name);
+    } catch {
+      // It was never made.
+    }
+  }
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Drops everything that arrives over the first link, on both of its ends: nobody is told. */
+export function cutLink(): void {
+  for (const [namespace, device] of [
+    [namespaces.frr, 'up0'],
+    [namespaces.announcer, 'v0'],
+  ] as const) {
+    runIn(
+      namespace,
+      'nft',
+      `table inet cut { chain in { type filter hook prerouting priority -400; iifname ${device} drop; }; }`,
+    );
+  }
+}
+
+/** Ends cutLink. */
+export function mendLink(): void {
+  for (const namespace of [namespaces.frr, namespaces.announcer]) {
+    try {
+      runIn(namespace, 'nft', 'delete table inet cut');
+    } catch {
+      // It was not cut.
+    }
+  }
+}
+
+/** Starts zebra, bfdd and bgpd with one session over IPv4, and a BFD profile `lb`. */
+export function startFrr(): void {
+  run('install', '-d', '-o', 'frr', '-g', 'frr', frrRun);
+  writeFileSync(join(folder, 'zebra.conf'), 'hostname frr\n');
+  writeFileSync(join(folder, 'bfdd.conf'), bfdProfile(50).join('\n'));
+  writeFileSync(
+    join(folder, 'bgpd.conf'),
+    `router bgp 65000
+ bgp router-id 10.78.0.1
+ no bgp ebgp-requires-policy
+ neighbor 10.78.0.2 remote-as 65001
+ neighbor 10.78.0.2 timers 3 9
+ neighbor 10.78.0.2 timers connect 1
+ neighbor 10.78.0.2 advertisement-interval 0
+ neighbor 10.78.0.2 bfd profile lb
+`,
+  );
+  const common = ['--vty_socket', frrRun, '-z', join(frrRun, 'zserv.api'), '-A', '127.0.0.1', '-P', '0'];
+  for (const daemon of ['zebra', 'bfdd', 'bgpd']) {
+    const files = ['-i', join(frrRun, `${daemon}.pid`), '-f', join(folder, `${daemon}.conf`)];
+    const control = daemon === 'bfdd' ? ['--bfdctl', join(frrRun, 'bfdd.sock')] : [];
+    run(
+      'ip',
+      'netns',
+      'exec',
+      namespaces.frr,
+      `/usr/lib/frr/${daemon}`,
+      '-d',
+      ...common,
+      ...files,
+      ...control,
+    );
+  }
+}
+
+/** Lines of the profile `lb` with an interval both ways. */
+export function bfdProfile(intervalMs: number, ...extra: readonly string[]): string[] {
+  return [
+    'bfd',
+    'profile lb',
+    `transmit-interval ${intervalMs}`,
+    `receive-interval ${intervalMs}`,
+    'detect-multiplier 3',
+    ...extra,
+  ];
+}
+
+/** Output of a show command as JSON. */
+export function frrShow(command: string): unknown {
+  return JSON.parse(run('vtysh', '--vty_socket', frrRun, '-c', `${command} json`));
+}
+
+/** Runs commands of vtysh in configuration mode. */
+export function frrConfigure(...commands: readonly string[]): void {
+  const all = ['configure terminal', ...commands];
+  run('vtysh', '--vty_socket', frrRun, ...all.flatMap((command) => ['-c', command]));
+}
+
+let bird: ChildProcess | undefined;
+
+/** (Re)configures BIRD: one BGP session over IPv6 with BFD; `options` go into the interface's BFD options. */
+export function configureBird(options = ''): void {
+  writeFileSync(
+    birdFile,
+    `router id 10.78.1.1;
+protocol device { scan time 1; }
+protocol kernel k6 { ipv6 { export all; import none; }; }
+protocol bfd { interface "*" { interval 50 ms; multiplier 3; ${options} }; }
+protocol bgp lb {
+  local fd78:1::1 as 65000;
+  neighbor fd78:1::2 as 65001;
+  bfd on;
+  hold time 9; error wait time 1,2; connect delay time 1; connect retry time 1;
+  ipv6 { import all; export none; };
+}
+`,
+  );
+  if (bird === undefined) bird = spawnIn(namespaces.bird, 'bird', '-f', '-c', birdFile, '-s', birdSocket);
+  else run('birdc', '-s', birdSocket, 'configure');
+}
+
+/** Output of a command of BIRD's client. */
+export function birdShow(...command: readonly string[]): string {
+  return run('birdc', '-s', birdSocket, ...command);
+}
+
+/** Whether a prefix is in the kernel's table of a namespace. */
+export function inKernel(namespace: string, route: string): boolean {
+  const family = route.includes(':') ? '-6' : '-4';
+  return runIn(namespace, 'ip', family, 'route', 'show', route).trim() !== '';
+}
+
+/** When the kernel of a namespace next forgets a route: performance.now() of the event. */
+export function watchDeletion(namespace: string, route: string): { at(): number | undefined; stop(): void } {
+  const monitor = spawnIn(namespace, 'ip', 'monitor', 'route');
+  let at: number | undefined;
+  monitor.stdout?.on('data', (chunk: Buffer) => {
+    if (chunk.toString().includes(`Deleted ${route}`)) at ??= performance.now();
+  });
+  return { at: () => at, stop: () => monitor.kill('SIGKILL') };
+}
+
+/** Starts an announcer in its namespace; its run folder is new. */
+export function startAnnouncer(): {
+  readonly process: ChildProcess;
+  readonly socketPath: string;
+  log(): string;
+} {
+  const runDir = mkdtempSync(join(folder, 'run-'));
+  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const child = spawnIn(namespaces.announcer, process.execPath, main, '--run-dir', runDir);
+  let log = '';
+  child.stderr?.on('data', (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  return { process: child, socketPath: join(runDir, 'announcer.sock'), log: () => log };
+}
