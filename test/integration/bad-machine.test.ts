@@ -104,6 +104,19 @@ describe('an interface without native XDP', () => {
     expect(xdpOf('br0')).toBeUndefined();
   });
 
+  it('goes on in the mode that it has when another is wanted of it, and says so', async () => {
+    await host.start('-c', good());
+    expect(await host.untilServed()).toBe('backend');
+    const file = host.write('native.yaml', goodConfig({ host: 'interface: br0, xdpMode: native' }));
+    expect((await host.run('l4ctl', 'apply', '-f', file)).code).toBe(0);
+    const warnings = [
+      'XDP runs in generic mode, wanted is native: a mode is chosen when the program is attached ' +
+        '(l4d detach --all, then l4d attach --all)',
+    ];
+    expect((await status()).host).toMatchObject({ xdpMode: 'generic', warnings });
+    expect(await host.ask()).toBe('backend');
+  });
+
   it('that can do it natively is served natively, without a warning', async () => {
     await host.start('-c', host.write('eth0.yaml', goodConfig({ host: 'interface: eth0' })));
     expect(xdpOf('eth0')).toBe('xdp');
@@ -164,12 +177,15 @@ describe("somebody else's XDP program", () => {
 describe('folders that cannot be written', () => {
   it('are named, whichever it is', async () => {
     const file = good();
-    for (const folder of [stateFolder(), runFolder()]) {
+    for (const [flag, folder] of [
+      ['--state-dir', stateFolder()],
+      ['--run-dir', runFolder()],
+    ] as const) {
       for (const each of [stateFolder(), runFolder()]) mkdirSync(each, { recursive: true });
       const readOnly = `mount --bind ${folder} ${folder} && mount -o remount,ro,bind ${folder}`;
       const answer = await runWithMounts(`${readOnly} && exec l4d run -c ${file}`);
       expect(answer.stderr).toBe(
-        `l4d: the folder ${folder} cannot be written: EROFS (others: --run-dir, --state-dir)\n`,
+        `l4d: the folder ${folder} cannot be written: EROFS (another one: ${flag})\n`,
       );
       expect(answer.code).toBe(71);
     }
@@ -180,7 +196,7 @@ describe('folders that cannot be written', () => {
     writeFileSync(stateFolder(), '');
     const answer = await host.run('l4d', 'run');
     expect(answer.stderr).toBe(
-      `l4d: the folder ${stateFolder()} cannot be written: EEXIST (others: --run-dir, --state-dir)\n`,
+      `l4d: the folder ${stateFolder()} cannot be written: EEXIST (another one: --state-dir)\n`,
     );
     expect(answer.code).toBe(71);
     rmSync(stateFolder());

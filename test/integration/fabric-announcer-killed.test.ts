@@ -3,5 +3,5 @@ import { announcerKilled } from '../../tools/scenarios/announcer-killed.ts';
 import { fabricForTests, itHolds } from './support/fabric.ts';
 
 describe('the fabric', () => {
-  itHolds(fabricForTests('announcer-'), announcerKilled);
+  itHolds(fabricForTests('announcer-killed'), announcerKilled);
 });

@@ -3,5 +3,5 @@ import { daemonsKilled } from '../../tools/scenarios/daemons-killed.ts';
 import { fabricForTests, itHolds } from './support/fabric.ts';
 
 describe('the fabric', () => {
-  itHolds(fabricForTests('daemons-ki'), daemonsKilled);
+  itHolds(fabricForTests('daemons-killed'), daemonsKilled);
 });

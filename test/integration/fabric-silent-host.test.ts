@@ -3,5 +3,5 @@ import { silentHost } from '../../tools/scenarios/silent-host.ts';
 import { fabricForTests, itHolds } from './support/fabric.ts';
 
 describe('the fabric', () => {
-  itHolds(fabricForTests('silent-hos'), silentHost);
+  itHolds(fabricForTests('silent-host'), silentHost);
 });

@@ -54,9 +54,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const detached = parts.detached();
   const lastError = fabric.lastError();
   const warnings = [
-    ...(mode === 'generic'
-      ? ['generic XDP mode: the driver has no native one, forwarding is several times slower']
-      : []),
+    ...xdpWarnings(mode, state.host.xdpMode),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {
@@ -83,6 +81,19 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   };
 }
 
+/** What is to be said about the mode in use, given the one that is wanted. */
+function xdpWarnings(mode: 'native' | 'generic' | 'none', wanted: 'auto' | 'native' | 'generic'): string[] {
+  if (mode === 'none') return [];
+  if (wanted !== 'auto' && mode !== wanted) {
+    return [
+      `XDP runs in ${mode} mode, wanted is ${wanted}: a mode is chosen when the program is attached ` +
+        '(l4d detach --all, then l4d attach --all)',
+    ];
+  }
+  if (mode === 'native' || wanted === 'generic') return [];
+  return ['generic XDP mode: the driver has no native one, forwarding is several times slower'];
+}
+
 function vipStatus(
   parts: StatusParts,
   view: VipView,
@@ -107,6 +118,7 @@ function vipStatus(
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
+      const now = parts.facts.condition(vip, backend);
       const health = parts.checker.status(parts.facts.keyOf(vip, backend));
       const mac = vip.policy === 'forward' ? parts.facts.macOf(vip, backend) : undefined;
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
@@ -115,7 +127,8 @@ function vipStatus(
         ...(vip.policy === 'l7' ? { port: backendPort(vip, backend), pool: backendPool(backend) } : {}),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
-        reason: condition?.reason ?? '',
+        // The last pass decided on the state; its reason may have been confirmed since.
+        reason: (now.shown === condition?.shown ? now : condition)?.reason ?? '',
         ...(health === undefined ? {} : { sinceMs: Math.round(parts.wallTimeOf(health.since)) }),
         ...(mac === undefined ? {} : { mac: formatMacAddress(mac) }),
         ...(counters === undefined ? {} : { counters }),
