@@ -38,6 +38,76 @@ test('the announcer accepts what it is told', () => {
   expect(told?.peers[0]).not.toHaveProperty('nextHop6');
 });
 
+test('options of peers and VIPs reach the announcer', () => {
+  const peer = {
+    address: '10.0.0.254',
+    as: 65000,
+    password: 'secret',
+    ttlSecurityHops: 1,
+    promise: 'continuity',
+    restartTime: '30s',
+    gracefulShutdown: '5s',
+    role: 'customer',
+    nextHopSelf: true,
+    policy: { med: 5, deny: ['203.0.113.128/25'] },
+  };
+  const announce = { communities: ['65001:1'], linkBandwidth: { mbps: 100 } };
+  const vip = { address: '203.0.113.10', port: 80, backends: [{ address: '10.0.0.1' }] };
+  const told = announcerDesired(
+    state({
+      peers: [peer],
+      vips: [
+        { ...vip, announce },
+        { ...vip, port: 81 },
+      ],
+    }),
+    ['203.0.113.10/32'],
+    nextHops,
+  );
+  expect(told?.peers[0]).toMatchObject({
+    password: 'secret',
+    ttlSecurityHops: 1,
+    promise: 'continuity',
+    restartTimeMs: 30_000,
+    gracefulShutdownMs: 5000,
+    role: 'customer',
+    policy: { med: 5, deny: ['203.0.113.128/25'] },
+  });
+  expect(told?.peers[0]).not.toHaveProperty('nextHop4');
+  expect(told?.peers[0]).not.toHaveProperty('idleHoldMs');
+  expect(told?.prefixes).toEqual([
+    {
+      prefix: '203.0.113.10/32',
+      communities: ['65001:1'],
+      linkBandwidth: { mbps: 100, transitive: true },
+    },
+  ]);
+  expect(desiredSchema.safeParse(told).success).toBe(true);
+});
+
+test.each([
+  [{ restartTime: '5s' }, 'peers[0].restartTime'],
+  [{ roleStrict: true }, 'peers[0].roleStrict'],
+  [{ role: 'peer', as: 65001 }, 'peers[0].role'],
+  [{ nextHopSelf: true, nextHops: { ipv4: '10.0.0.9' } }, 'peers[0].nextHopSelf'],
+  [{ password: '' }, 'peers[0].password'],
+  [{ policy: { communities: ['70000:1'] } }, 'peers[0].policy.communities[0]'],
+])('a peer with %j is refused at its place', (options, path) => {
+  expect(() => state({ peers: [{ address: '10.0.0.254', as: 65000, ...options }] })).toThrow(path);
+});
+
+test('VIPs of one address must agree on how it is announced', () => {
+  const vip = { address: '203.0.113.10', port: 80, backends: [{ address: '10.0.0.1' }] };
+  expect(() =>
+    state({
+      vips: [
+        { ...vip, announce: { med: 1 } },
+        { ...vip, port: 81, announce: { med: 2 } },
+      ],
+    }),
+  ).toThrow('vips[1].announce');
+});
+
 test('without host.bgp there is nothing to tell', () => {
   expect(announcerDesired(state({ host: {}, peers: [] }), [], nextHops)).toBeUndefined();
 });

@@ -57,7 +57,34 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
         problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
       );
     }
+    problems.push(...checkOptions(peer, bgp?.as, at));
     problems.push(...checkHoldTime(peer.holdTime, [...at, 'holdTime']));
+  }
+  return problems;
+}
+
+/** Options that say nothing without another, or contradict it. */
+function checkOptions(peer: Peer, as: number | undefined, at: readonly PathSegment[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  if (peer.restartTime !== undefined && peer.promise !== 'continuity') {
+    problems.push(
+      problemAt(
+        [...at, 'restartTime'],
+        'says nothing without promise: continuity',
+        'set promise: continuity',
+      ),
+    );
+  }
+  if (peer.roleStrict !== undefined && peer.role === undefined) {
+    problems.push(problemAt([...at, 'roleStrict'], 'says nothing without a role', 'set role'));
+  }
+  if (peer.role !== undefined && as === peer.as) {
+    problems.push(
+      problemAt([...at, 'role'], `has no meaning inside AS ${peer.as} (allowed: for peers of another AS)`),
+    );
+  }
+  if (peer.nextHopSelf === true && peer.nextHops !== undefined) {
+    problems.push(problemAt([...at, 'nextHopSelf'], 'contradicts nextHops (allowed: one of both)'));
   }
   return problems;
 }

@@ -41,8 +41,31 @@ export function checkRules(state: Parts): PathProblem[] {
     ...sameKey,
     // The same VIP twice has the same filled-in name twice: one complaint is enough.
     ...sameName.filter((problem) => !told.has(problem.segments[1])),
+    ...checkAnnounce(state.vips),
     ...checkPeers(state),
   ];
+}
+
+/** An address is announced once: VIPs that share it must not differ in how. */
+function checkAnnounce(vips: readonly Vip[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const first = new Map<string, number>();
+  for (const [index, { address, announce }] of vips.entries()) {
+    if (announce === undefined) continue;
+    const text = formatIpAddress(address);
+    const other = first.get(text);
+    if (other === undefined) first.set(text, index);
+    else if (JSON.stringify(vips[other]?.announce) !== JSON.stringify(announce)) {
+      problems.push(
+        problemAt(
+          ['vips', index, 'announce'],
+          `differs from that of vips[${other}], which has the same address ${text}`,
+          'say it once, or the same in both',
+        ),
+      );
+    }
+  }
+  return problems;
 }
 
 function checkVip(vip: Vip, at: readonly PathSegment[]): PathProblem[] {

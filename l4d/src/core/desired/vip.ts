@@ -5,6 +5,7 @@ import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } 
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { type Check, checkSchema } from './check.ts';
 import type { JsonObject } from './json.ts';
+import { announceSchema } from './route-attributes.ts';
 import {
   choice,
   durationText,
@@ -86,6 +87,8 @@ export const vipSchema = z.strictObject({
   backends: list(backendSchema, 'backends, at least one')
     .min(1, { error: 'has no backends (allowed: at least one)' })
     .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` }),
+  /** How the address is announced to routers. */
+  announce: announceSchema.exactOptional(),
   /** l7 only: clients let in; deny wins, an empty allow lets everyone in. */
   access: z
     .strictObject({

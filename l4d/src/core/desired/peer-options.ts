@@ -1,0 +1,41 @@
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { z } from 'zod';
+import { policySchema } from './route-attributes.ts';
+import { choice, durationText, flag, integer, ipv4AddressText, ipv6AddressText, text } from './scalars.ts';
+
+/** Options of a BGP neighbour; without them a session is plain BGP-4. */
+export const peerOptionsShape = {
+  /** TCP MD5 (RFC 2385). */
+  password: text('a password', /^.{1,80}$/u, '1 to 80 characters').exactOptional(),
+  /** GTSM (RFC 5082): the router is at most so many hops away; 1 is on the same link. */
+  ttlSecurityHops: integer('a number of hops', 1, 254).exactOptional(),
+  /** fast: a dead announcer takes its routes with it; continuity: the router keeps them (RFC 4724). */
+  promise: choice('a promise', ['fast', 'continuity']).exactOptional(),
+  /** With continuity: how long routes are kept; 2m by default. */
+  restartTime: durationText(Seconds(1), Seconds(4095)).exactOptional(),
+  /** How long GRACEFUL_SHUTDOWN (RFC 8326) stands before a planned stop; not at all by default. */
+  gracefulShutdown: durationText(Milliseconds(0), Seconds(600)).exactOptional(),
+  /** RFC 8654. */
+  extendedMessages: flag().exactOptional(),
+  /** RFC 7313. */
+  enhancedRouteRefresh: flag().exactOptional(),
+  /** IPv4 VIPs with IPv6 next hops (RFC 8950). */
+  extendedNextHop: flag().exactOptional(),
+  /** What we are to the router (RFC 9234). */
+  role: choice('a role', ['provider', 'customer', 'peer', 'rs', 'rs-client']).exactOptional(),
+  /** A router without a role is refused. */
+  roleStrict: flag().exactOptional(),
+  /** Waits so long for the router's OPEN (RFC 4271 section 8.1.1). */
+  delayOpen: durationText(Milliseconds(0), Seconds(120)).exactOptional(),
+  /** Stays idle so long after a session has failed, longer after each further failure. */
+  idleHold: durationText(Milliseconds(0), Seconds(600)).exactOptional(),
+  /** More prefixes from the router end the session. */
+  maxPrefixesReceived: integer('a number of prefixes', 1, 1_000_000).exactOptional(),
+  /** Next hops told to this router, in place of host.nextHops. */
+  nextHops: z
+    .strictObject({ ipv4: ipv4AddressText.exactOptional(), ipv6: ipv6AddressText.exactOptional() })
+    .exactOptional(),
+  /** Our own address on the session as next hop, in place of host.nextHops. */
+  nextHopSelf: flag().exactOptional(),
+  policy: policySchema.exactOptional(),
+};
