@@ -37,6 +37,19 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'peers[].mode':
     'Who opens the session: we (`active`), the peer (`passive`, needs `host.bgp.listen`), or whoever is first.',
   'peers[].families': 'Address families negotiated on the session.',
+  'peers[].bfd':
+    'Bidirectional forwarding detection: a dead path ends the session and its routes within `multiplier` × interval. By default off.',
+  'peers[].bfd.txInterval': 'Fastest that we send; the router may ask for slower.',
+  'peers[].bfd.rxInterval': 'Fastest that we take.',
+  'peers[].bfd.multiplier': 'So many of our packets in a row may be lost.',
+  'peers[].bfd.multihop': 'The router is not on the link (RFC 5883).',
+  'peers[].bfd.minTtl':
+    'With `multihop`: least TTL of what is taken. By default `254`, one router in between.',
+  'peers[].bfd.strict': 'No BGP session before BFD is up.',
+  'peers[].bfd.auth': 'Authentication of BFD packets; the same at both ends. By default off.',
+  'peers[].bfd.auth.type': 'Its type (RFC 5880).',
+  'peers[].bfd.auth.keyId': 'Number of the key.',
+  'peers[].bfd.auth.key': 'The key.',
   vips: 'What is served.',
   'vips[].name': 'Unique name. By default `ADDRESS-PORT-PROTOCOL`.',
   'vips[].address': 'The virtual address.',

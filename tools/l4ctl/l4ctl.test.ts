@@ -125,6 +125,7 @@ test('-o json prints what the API answered, before or after the command', async 
   for (const line of [
     'status',
     'bgp summary',
+    'bgp bfd',
     'peer ls',
     'backend ls web',
     'vip show web',
@@ -205,6 +206,33 @@ Neighbor  V     AS  MsgRcvd  MsgSent  Flaps   Up/Down  State/PfxRcd  PfxSnt
 10.0.0.2: last error (received): Cease: administrative shutdown
 
 Total number of neighbors 2, prefixes 1
+`,
+  );
+  expect((await l4ctl('bgp bfd')).out).toBe('no peer has BFD (declare it: peers[].bfd)\n');
+  const bfd = {
+    state: 'Down',
+    diagnostic: 'control detection time expired',
+    remoteState: 'Down',
+    localDiscriminator: 1,
+    remoteDiscriminator: 0,
+    txIntervalMs: 1000,
+    rxIntervalMs: 0,
+    detectionTimeMs: 0,
+    transitions: 4,
+    packetsSent: 20,
+    packetsReceived: 9,
+    dropped: { 'wrong-ttl': 2 },
+  };
+  const { announcer } = port.bgpStatus;
+  if (announcer === undefined) throw new Error('set above');
+  const [first, ...rest] = announcer.peers;
+  if (first === undefined) throw new Error('set above');
+  port.bgpStatus = { state: 'running', announcer: { ...announcer, peers: [{ ...first, bfd }, ...rest] } };
+  expect((await l4ctl('bgp bfd')).out).toBe(
+    `Neighbor  State    Tx  Rx  Detect  Changes  Sent  Rcvd  Dropped
+10.0.0.1  Down   1000   0       0        4    20     9        2
+10.0.0.1: control detection time expired, the neighbor is Down
+10.0.0.1: dropped wrong-ttl 2
 `,
   );
   expect((await l4ctl('peer rm 10.0.0.1')).code).toBe(0);

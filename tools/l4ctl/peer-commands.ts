@@ -55,7 +55,7 @@ export function addPeerCommands(program: Command, ctl: Ctl): void {
       const answer = (await ctl.ask('GET', '/v1/peers')) as { readonly peers: readonly DeclaredPeer[] };
       ctl.print(answer, () => peerTable(answer.peers));
     });
-  const bgp = program.command('bgp').description('BGP as it runs: summary');
+  const bgp = program.command('bgp').description('BGP as it runs: summary, bfd');
   bgp
     .command('summary')
     .description('the sessions, a line each')
@@ -63,6 +63,57 @@ export function addPeerCommands(program: Command, ctl: Ctl): void {
       const answer = (await ctl.ask('GET', '/v1/bgp')) as BgpStatus;
       ctl.print(answer, () => bgpSummary(answer));
     });
+  bgp
+    .command('bfd')
+    .description('the BFD sessions, a line each')
+    .action(async () => {
+      const answer = (await ctl.ask('GET', '/v1/bgp')) as BgpStatus;
+      ctl.print(answer, () => bfdTable(answer));
+    });
+}
+
+const bfdColumns = [
+  { head: 'Neighbor' },
+  { head: 'State' },
+  { head: 'Tx', right: true },
+  { head: 'Rx', right: true },
+  { head: 'Detect', right: true },
+  { head: 'Changes', right: true },
+  { head: 'Sent', right: true },
+  { head: 'Rcvd', right: true },
+  { head: 'Dropped', right: true },
+];
+
+/** The BFD sessions, and what is wrong with those that are not up. Times are milliseconds. */
+export function bfdTable(status: BgpStatus): string {
+  const { announcer } = status;
+  if (status.state !== 'running' || announcer === undefined) {
+    return `BGP is ${status.state}${status.reason === undefined ? '' : `: ${status.reason}`}\n`;
+  }
+  const sessions = announcer.peers.flatMap(({ address, bfd }) =>
+    bfd === undefined ? [] : [{ address, bfd }],
+  );
+  if (sessions.length === 0) return 'no peer has BFD (declare it: peers[].bfd)\n';
+  const rows = sessions.map(({ address, bfd }) => [
+    address,
+    bfd.state,
+    String(bfd.txIntervalMs),
+    String(bfd.rxIntervalMs),
+    String(bfd.detectionTimeMs),
+    String(bfd.transitions),
+    String(bfd.packetsSent),
+    String(bfd.packetsReceived),
+    String(Object.values(bfd.dropped).reduce((sum, count) => sum + count, 0)),
+  ]);
+  const notes = sessions.flatMap(({ address, bfd }) => {
+    const drops = Object.entries(bfd.dropped).map(([reason, count]) => `${reason} ${count}`);
+    return [
+      ...(bfd.problem === undefined ? [] : [`${address}: ${bfd.problem}`]),
+      ...(bfd.state === 'Up' ? [] : [`${address}: ${bfd.diagnostic}, the neighbor is ${bfd.remoteState}`]),
+      ...(drops.length === 0 ? [] : [`${address}: dropped ${drops.join(', ')}`]),
+    ];
+  });
+  return `${renderTable(bfdColumns, rows)}${notes.map((note) => `${note}\n`).join('')}`;
 }
 
 function peerTable(peers: readonly DeclaredPeer[]): string {

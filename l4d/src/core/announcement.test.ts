@@ -108,6 +108,20 @@ test('VIPs of one address must agree on how it is announced', () => {
   ).toThrow('vips[1].announce');
 });
 
+test('BFD of a peer goes to the announcer by its own names', () => {
+  const bfd = { txInterval: '50ms', strict: true, auth: { type: 'keyed-sha1', key: 'lab' } };
+  const peers = [{ address: '10.0.0.254', as: 65000, bfd }];
+  const told = announcerDesired(state({ peers }), [], nextHops);
+  expect(desiredSchema.parse(told).peers[0]?.bfd).toEqual({
+    txIntervalMs: 50,
+    rxIntervalMs: 300,
+    multiplier: 3,
+    multihop: false,
+    strict: true,
+    auth: { type: 'keyed-sha1', keyId: 1, key: 'lab' },
+  });
+});
+
 test('without host.bgp there is nothing to tell', () => {
   expect(announcerDesired(state({ host: {}, peers: [] }), [], nextHops)).toBeUndefined();
 });

@@ -2,6 +2,7 @@ import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Peer } from './desired/peer.ts';
+import type { PeerBfd } from './desired/peer-bfd.ts';
 import type { Policy } from './desired/route-attributes.ts';
 import type { Vip } from './desired/vip.ts';
 import type { DesiredState } from './desired-state.ts';
@@ -83,7 +84,7 @@ function peerNextHops(peer: Peer, host: NextHops): Pick<PeerInput, 'nextHop4' | 
 
 /** Options by the announcer's names; what is not declared is left out. */
 function peerOptions(peer: Peer): Partial<PeerInput> {
-  const { restartTime, gracefulShutdown, delayOpen, idleHold, policy } = peer;
+  const { restartTime, gracefulShutdown, delayOpen, idleHold, policy, bfd } = peer;
   const { password, ttlSecurityHops, promise, role, roleStrict, maxPrefixesReceived } = peer;
   const { extendedMessages, enhancedRouteRefresh, extendedNextHop } = peer;
   const named = { password, ttlSecurityHops, promise, role, roleStrict, maxPrefixesReceived };
@@ -97,8 +98,13 @@ function peerOptions(peer: Peer): Partial<PeerInput> {
     delayOpenMs: delayOpen,
     idleHoldMs: idleHold,
     policy: policy === undefined ? undefined : announcerPolicy(policy),
+    bfd: bfd === undefined ? undefined : announcerBfd(bfd),
   };
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function announcerBfd({ txInterval, rxInterval, ...rest }: PeerBfd): NonNullable<PeerInput['bfd']> {
+  return { txIntervalMs: txInterval, rxIntervalMs: rxInterval, ...rest };
 }
 
 function announcerPolicy({ allow, deny, ...attributes }: Policy): NonNullable<PeerInput['policy']> {

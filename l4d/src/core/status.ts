@@ -89,6 +89,27 @@ export interface BgpPeerView {
     readonly subcode: number;
     readonly text: string;
   };
+  /** There where BFD is declared. */
+  readonly bfd?: BfdView;
+}
+
+/** BFD with a peer, as the announcer tells it. */
+export interface BfdView {
+  readonly state: string;
+  readonly diagnostic: string;
+  readonly remoteState: string;
+  readonly localDiscriminator: number;
+  readonly remoteDiscriminator: number;
+  readonly txIntervalMs: number;
+  readonly rxIntervalMs: number;
+  readonly detectionTimeMs: number;
+  readonly transitions: number;
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
+  readonly dropped: Readonly<Record<string, number>>;
+  /** Epoch milliseconds; there while Up. */
+  readonly upSince?: number;
+  readonly problem?: string;
 }
 
 /** The announcer's own status, passed on. */

@@ -52,6 +52,11 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
         ),
       );
     }
+    if (peer.bfd?.minTtl !== undefined && !peer.bfd.multihop) {
+      problems.push(
+        problemAt([...at, 'bfd', 'minTtl'], 'goes with multihop alone', 'set bfd.multihop: true'),
+      );
+    }
     if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
       problems.push(
         problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),

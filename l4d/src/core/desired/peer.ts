@@ -1,6 +1,7 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { z } from 'zod';
 import { asNumber } from './host.ts';
+import { bfdSchema } from './peer-bfd.ts';
 import { peerOptionsShape } from './peer-options.ts';
 import { choice, durationText, ipAddressText, list, portNumber } from './scalars.ts';
 
@@ -17,6 +18,8 @@ export const peerSchema = z.strictObject({
   /** Who opens the session: we (active), the peer (passive) or whoever is first. */
   mode: choice('a peer mode', ['active', 'passive', 'both']).prefault('both'),
   families: list(choice('a family', ['ipv4', 'ipv6']), 'ipv4, ipv6').prefault(['ipv4', 'ipv6']),
+  /** Detection of a dead path long before the hold time. */
+  bfd: bfdSchema.exactOptional(),
   ...peerOptionsShape,
 });
 
