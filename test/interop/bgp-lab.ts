@@ -36,7 +36,7 @@ export function runIn(namespace: string, command: string, ...args: readonly stri
 /** Starts a command in a namespace. */
 export function spawnIn(namespace: string, command: string, ...args: readonly string[]): ChildProcess {
   return spawn('nsenter', [`--net=/run/netns/${namespace}`, command, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
 }
 

@@ -115,6 +115,27 @@ it.each([
   await established(frr.address);
 });
 
+it('takes whoever connects from a range, with the password of the range', async () => {
+  frrBgp('neighbor 10.77.0.2 password of-the-range');
+  frrConnects(true);
+  const template = { as: 65000, password: 'of-the-range' };
+  const dynamic = (range: string) =>
+    client.put({
+      owner: 'test',
+      local: { as: 65001, routerId: '10.77.0.2', listen: true },
+      peers: [],
+      dynamicPeers: [{ range, limit: 1, template }],
+      prefixes: [{ prefix: '203.0.113.10/32' }],
+    });
+  await dynamic('10.77.0.0/24');
+  await established('10.77.0.1');
+  // The same again leaves the session alone; another range ends it.
+  await dynamic('10.77.0.0/24');
+  expect((await status('10.77.0.1'))?.flaps).toBe(0);
+  await dynamic('10.77.9.0/24');
+  expect(await status('10.77.0.1')).toBeUndefined();
+});
+
 it('GTSM: a router that sends with a low TTL stays outside', async () => {
   frrConnects(false);
   frrBgp('neighbor 10.77.0.2 ebgp-multihop 5');

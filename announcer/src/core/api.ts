@@ -78,6 +78,17 @@ const peerSchema = z.strictObject({
   policy: peerPolicySchema.optional(),
 });
 
+const dynamicPeersSchema = z.strictObject({
+  range: z.string().superRefine((text, context) => {
+    const parsed = parseIpPrefix(text);
+    if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error });
+  }),
+  /** Peers of the range at a time. */
+  limit: z.number().int().min(1).max(1000).default(100),
+  /** All of a peer but where it is, and who opens the session. */
+  template: peerSchema.omit({ address: true, port: true, mode: true }),
+});
+
 /** Body of `PUT /v1/desired`. */
 export const desiredSchema = z
   .strictObject({
@@ -86,6 +97,8 @@ export const desiredSchema = z
     deadManMs: z.number().int().min(100).max(2_000_000_000).default(300_000),
     local: localSchema,
     peers: z.array(peerSchema).max(1000),
+    /** Whoever connects from these ranges becomes a passive peer; named peers go first. */
+    dynamicPeers: z.array(dynamicPeersSchema).max(100).optional(),
     prefixes: prefixListSchema,
   })
   .superRefine((desired, context) => {
@@ -110,7 +123,19 @@ export const desiredSchema = z
 export const patchSchema = z.strictObject({
   add: prefixListSchema.default([]),
   /** Prefixes as text; a path other than 1 as `PREFIX#PATH`. */
-  remove: z.array(z.string()).max(1_000_000).default([]),
+  remove: z
+    .array(
+      z
+        .string()
+        .refine(
+          (text) => /^[^#]+(#[1-9]\d{0,9})?$/.test(text) && parseIpPrefix(text.split('#')[0] ?? '').ok,
+          {
+            message: 'must be a prefix, such as 203.0.113.10/32',
+          },
+        ),
+    )
+    .max(1_000_000)
+    .default([]),
   /** The change is refused (409) unless this is the revision in force. */
   ifRevision: z.number().int().min(0).optional(),
 });

@@ -1,5 +1,6 @@
 import type { Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
+import { parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import {
   type AnnouncerStatus,
   canonicalAddress,
@@ -12,7 +13,8 @@ import {
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
 import type { DesiredPrefix } from '../core/out-routes.ts';
-import { createListener } from './listener.ts';
+import { createDynamicPeers } from './dynamic-peers.ts';
+import { createListener, type ListenerProtection } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
 
 /** All peers and what is announced to them. */
@@ -49,10 +51,16 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   /** By canonical address. */
   const peers = new Map<string, Peer>();
   const listener = createListener(clock, logger, (socket) => {
-    const peer = peers.get(canonicalAddress(socket.remoteAddress ?? ''));
+    const address = canonicalAddress(socket.remoteAddress ?? '');
+    const peer = peers.get(address) ?? addDynamicPeer(address);
     // RFC 4271 section 8.2.1: connections of those who are not configured are not taken.
     if (peer === undefined) socket.destroy();
     else peer.accept(socket);
+  });
+  const dynamic = createDynamicPeers(clock, peers, (address) => {
+    const peer = peers.get(address);
+    peers.delete(address);
+    void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
   });
   let desired: Desired | undefined;
   let prefixes = new Map<string, DesiredPrefix>();
@@ -87,18 +95,31 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   /** What the listener has to know of the peers before they connect. */
   function protectListener(next: Desired): void {
     listener.protect({
-      keys: next.peers.flatMap(({ address, password }) => {
-        const parsed = toAddress(address);
-        return password === undefined || parsed === undefined
-          ? []
-          : [{ owner: { address: parsed }, password }];
-      }),
-      fullTtl: next.peers.some(({ ttlSecurityHops }) => ttlSecurityHops !== undefined),
+      keys: [...next.peers.flatMap(peerKey), ...(next.dynamicPeers ?? []).flatMap(rangeKey)],
+      fullTtl: [...next.peers, ...(next.dynamicPeers ?? []).map(({ template }) => template)].some(
+        ({ ttlSecurityHops }) => ttlSecurityHops !== undefined,
+      ),
     });
+  }
+
+  function addDynamicPeer(address: string): Peer | undefined {
+    const config = desired === undefined ? undefined : dynamic.admit(address);
+    if (desired === undefined || config === undefined) return undefined;
+    logger.info({ peer: address, as: config.as }, 'a peer of a range has connected');
+    const peer = createPeer(desired.local, config, environment);
+    peers.set(address, peer);
+    peer.start();
+    peer.announce(deadMan ? nothing : prefixes);
+    return peer;
   }
 
   function replacePeers(next: Desired, previous: Desired | undefined): void {
     const wanted = new Map(next.peers.map((peer) => [canonicalAddress(peer.address), peer]));
+    dynamic.replaceRanges(next.dynamicPeers);
+    for (const address of peers.keys()) {
+      const config = dynamic.configOf(address);
+      if (config !== undefined && !wanted.has(address)) wanted.set(address, config);
+    }
     const localChanged = previous !== undefined && localKey(previous) !== localKey(next);
     for (const [address, peer] of [...peers]) {
       const config = wanted.get(address);
@@ -221,6 +242,20 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       await environment.bfd?.shutdown();
     },
   };
+}
+
+type ListenerKey = ListenerProtection['keys'][number];
+
+function peerKey({ address, password }: DesiredPeer): ListenerKey[] {
+  const parsed = toAddress(address);
+  return password === undefined || parsed === undefined ? [] : [{ owner: { address: parsed }, password }];
+}
+
+function rangeKey({ range, template }: NonNullable<Desired['dynamicPeers']>[number]): ListenerKey[] {
+  const parsed = parseIpPrefix(range);
+  if (template.password === undefined || !parsed.ok) return [];
+  const { address, length } = parsed.value;
+  return [{ owner: { address, prefixLength: length }, password: template.password }];
 }
 
 /** Key of `PREFIX` or `PREFIX#PATH`. */
