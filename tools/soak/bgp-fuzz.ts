@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { decodeMessage, encodeMessage, splitMessages } from '@l4d/announcer/core/codec/message.ts';
 import { chanceFrom, mutateMessage } from './core/mutate.ts';
-import type { SoakOptions } from './soaks.ts';
+import type { SoakOptions } from './soak.ts';
 
 const folder = new URL('../../announcer/fixtures/', import.meta.url);
 

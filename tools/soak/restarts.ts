@@ -9,7 +9,7 @@ import { signal } from '../lab/io/namespace-processes.ts';
 import { createLab, type Lab } from '../lab/lab.ts';
 import { twoTor } from '../lab/topologies/two-tor.ts';
 import { chanceFrom } from './core/mutate.ts';
-import type { SoakOptions } from './soaks.ts';
+import type { SoakOptions } from './soak.ts';
 
 const program = (name: string) => join(repositoryRoot, 'node_modules/.bin', name);
 const balancers = ['lb1', 'lb2'] as const;

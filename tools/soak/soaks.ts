@@ -1,20 +1,4 @@
-/** What a soak is told on the command line. */
-export interface SoakOptions {
-  /** How often the thing is done; the soak's own number when left out. */
-  readonly count?: number;
-  /** Where the pseudo-random numbers start, so that a failure can be repeated. */
-  readonly seed: number;
-  /** Tells its progress, line by line. */
-  readonly say: (line: string) => void;
-}
-
-/** A proof that is too long for `npm test`. Its run throws when what it names does not hold. */
-export interface Soak {
-  readonly name: string;
-  readonly summary: string;
-  /** Loads the soak's module on demand, so that one needs nothing of the others. */
-  load(): Promise<{ run(options: SoakOptions): Promise<string> }>;
-}
+import type { Soak } from './soak.ts';
 
 /** All soaks by name. */
 export const soaks: readonly Soak[] = [
