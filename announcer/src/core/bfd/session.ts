@@ -13,6 +13,8 @@ interface Draft {
   readonly now: number;
   readonly jitter: number;
   readonly digest: Digest;
+  /** A periodic packet went out: the transmit timer starts over. */
+  restart: boolean;
 }
 
 /** Section 6.8.1: bfd.RemoteMinRxInterval "MUST be initialized to 1", the rest to what is not known. */
@@ -51,7 +53,7 @@ export function initialBfdState(settings: BfdSettings, discriminator: number, se
 
 /** The one step function: no clock, no socket, no randomness. */
 export function stepBfd(state: BfdState, event: BfdEvent, digest: Digest): BfdStep {
-  const draft: Draft = { state, effects: [], now: event.now, jitter: event.jitter, digest };
+  const draft: Draft = { state, effects: [], now: event.now, jitter: event.jitter, digest, restart: false };
   switch (event.kind) {
     case 'enable':
       // Section 6.8.16: "If enabling session: Set bfd.SessionState to Down".
@@ -237,10 +239,10 @@ function settle(draft: Draft): void {
   if (news && !silent) transmit(draft);
   const { state } = draft;
   const interval = silent ? undefined : periodicInterval(state);
-  if (interval === state.armedInterval) return;
+  if (interval === state.armedInterval && !draft.restart) return;
   draft.state = { ...state, armedInterval: interval };
   if (interval === undefined) {
-    draft.effects.push({ kind: 'clear-timer', timer: 'transmit' });
+    if (state.armedInterval !== undefined) draft.effects.push({ kind: 'clear-timer', timer: 'transmit' });
     return;
   }
   // Section 6.8.3: a shorter interval is honoured at once; "If this interval has already passed since the last
@@ -279,7 +281,9 @@ function transmit(draft: Draft, final = false): void {
   draft.effects.push({ kind: 'send', bytes });
   draft.state = { ...state, sendSequence, sentContent: content };
   // An answer to a poll is outside the schedule, which goes on as it was.
-  if (!final) draft.state = { ...draft.state, sentAt: draft.now, armedInterval: undefined };
+  if (final) return;
+  draft.state = { ...draft.state, sentAt: draft.now };
+  draft.restart = true;
 }
 
 function contentOf(state: BfdState): string {
