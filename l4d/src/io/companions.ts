@@ -5,6 +5,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesiredInput, ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
+import { announcerTeller } from './announcer-teller.ts';
 import { createCompanion } from './companion.ts';
 import { createFollower, type Follower } from './follower.ts';
 
@@ -28,6 +29,7 @@ export interface CompanionsOptions {
 export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
   const socketPath = join(options.runDir, 'announcer.sock');
   const client = announcerClient(socketPath);
+  const teller = announcerTeller(client);
   return createFollower<DesiredInput, AnnouncerStatus>({
     ...options,
     name: 'announcer',
@@ -38,11 +40,15 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
       args: ['--run-dir', options.runDir],
       logPath: join(options.stateDir, 'log', 'announcer.log'),
     }),
-    putDesired: (desired) => client.put(desired),
+    putDesired: teller.tell,
     release: () => client.shutdown(),
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.
       await client.heartbeat();
+      const status = await client.status();
+      if (!status.deadMan) return status;
+      // It has given us up and withdrawn everything, and now we are back.
+      await teller.again();
       return client.status();
     },
   });
