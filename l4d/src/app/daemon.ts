@@ -19,6 +19,7 @@ import { findHostInterface } from '../io/host-interface.ts';
 import { watchNeighbours } from '../io/neighbours.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
 import { openStateStore } from '../io/state-store.ts';
+import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
@@ -126,6 +127,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     proxy,
     wallClock,
     nextHops: () => nextHopsOf(desired(), on),
+    attachmentProblem: () => dataPlane.attachmentProblem(on.index),
     onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
   });
 
@@ -155,7 +157,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const takeDesired = () => fabric.setDesired(desired(), detached);
   await takeDesired();
   await attach();
-  // Checks by way of a backend need the programs that attach() has just put in place.
+  // What was not attached was not announced; and checks by way of a backend need what is attached now.
   fabric.touch();
 
   const port: ControlPort = {
@@ -228,6 +230,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await attach();
     fabric.touch();
   }, logger);
+  const stopWatching = watchAttachment({
+    clock,
+    logger,
+    problem: () => (detached.all ? undefined : dataPlane.attachmentProblem(on.index)),
+    attach,
+    onChange: () => fabric.touch(),
+  });
   logger.info(
     {
       interface: on.name,
@@ -241,6 +250,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return {
     async stop() {
       stopLinks();
+      stopWatching();
       fabric.stop();
       checker.stop();
       neighbours.stop();

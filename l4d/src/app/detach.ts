@@ -14,6 +14,8 @@ import { removeCheckRouting } from '../io/check-routing.ts';
 import { readDetached, writeDetached } from '../io/detached-file.ts';
 import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
 import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
+import { createListenerTable } from '../io/forwarding/listener-table.ts';
+import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -41,7 +43,15 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
   requireRoot();
   const { folders, say } = options;
   const paths = pathsIn(folders);
-  await writeDetached(paths.detached, { all: true, vips: [] });
+  const daemonRuns = await daemonAnswers(paths.apiSocket);
+  if (forget && daemonRuns) {
+    throw new OperatorError(
+      '--forget needs the daemon to be stopped, for it holds the maps; nothing was done',
+    );
+  }
+  await writeDetached(paths.detached, { ...readDetached(paths.detached), all: true });
+  // A running daemon obeys from here on: it would announce again what is withdrawn behind its back.
+  await pokeDaemon(paths.apiSocket);
   const withdrawn = await withdraw(paths.announcerSocket, 'all');
   if (withdrawn === true) {
     say('withdrawn from all BGP peers');
@@ -62,9 +72,6 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
   await replaceLocalRoutes([]);
   await pokeDaemon(paths.apiSocket);
   if (forget) {
-    if (await daemonAnswers(paths.apiSocket)) {
-      throw new OperatorError('--forget needs the daemon to be stopped: it holds the maps');
-    }
     removeBpfFolder(folders.bpfDir);
     say('maps removed: flows and counters are forgotten');
   }
@@ -101,6 +108,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
     return;
   }
   openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
+  if (vip.policy === 'l7') await endHandoff(folders.bpfDir, others, readDetached(paths.detached).vips);
   say(`${vip.name} detached`);
 }
 
@@ -121,6 +129,18 @@ export async function attach(options: BrakeOptions, selector: string | undefined
   options.say(
     acted ? 'taken back by the running daemon' : 'no daemon runs: it takes effect when l4d is started',
   );
+}
+
+/** Leaves the proxy only the l7 VIPs that are not detached. */
+async function endHandoff(
+  bpfDir: string,
+  others: readonly Vip[],
+  detachedKeys: readonly string[],
+): Promise<void> {
+  const left = others.filter((other) => other.policy === 'l7' && !detachedKeys.includes(vipKeyText(other)));
+  const listeners = openPinnedListeners(bpfDir);
+  if (listeners !== undefined) createListenerTable(listeners).replace(left);
+  await replaceLocalRoutes(left.map(({ address }) => address));
 }
 
 function requireRoot(): void {

@@ -30,6 +30,8 @@ export interface FabricParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly dataPlane: DataPlane;
+  /** Why the programs do not run; undefined when they do. */
+  readonly attachmentProblem: () => string | undefined;
   /** Keeps the MAC addresses of these neighbours, and no others, resolved. */
   readonly resolve: (addresses: readonly IpAddress[]) => void;
   readonly checker: HealthChecker;
@@ -169,7 +171,8 @@ export function createFabric(parts: FabricParts): Fabric {
   function program(looked: readonly string[], policy: Vip['policy']): void {
     for (const key of looked) {
       const view = views.get(key);
-      if (view === undefined || view.vip.policy !== policy || isDetached(key)) continue;
+      // Detached as a whole the maps are kept up to date, so that an attach finds the flows of before.
+      if (view === undefined || view.vip.policy !== policy || detached.vips.includes(key)) continue;
       const wanted = wantedVip(view.vip, view.conditions, (backend) => facts.macOf(view.vip, backend));
       notProgrammed.set(key, programOne(key, view.vip, wanted));
     }
@@ -218,6 +221,7 @@ export function createFabric(parts: FabricParts): Fabric {
 
   function judge(looked: readonly string[]): void {
     if (desired === undefined) return;
+    const unattached = parts.attachmentProblem();
     for (const key of looked) {
       const view = views.get(key);
       if (view === undefined) continue;
@@ -226,7 +230,7 @@ export function createFabric(parts: FabricParts): Fabric {
         hasBgp: desired.host.bgp !== undefined,
         hostDraining: desired.host.draining,
         detached: isDetached(key),
-        notProgrammed: notProgrammed.get(key),
+        notProgrammed: unattached ?? notProgrammed.get(key),
         proxyDown: view.vip.policy === 'l7' ? handoff.problem() : undefined,
         healthy: view.conditions.map(({ healthy }) => healthy),
       });
@@ -256,7 +260,7 @@ export function createFabric(parts: FabricParts): Fabric {
   async function endForwarding(): Promise<void> {
     let endedProxied = false;
     for (const key of forwarding.identities()) {
-      if (vips.has(key) && !isDetached(key)) continue;
+      if (vips.has(key) && !detached.vips.includes(key)) continue;
       const isNew = !endings.has(key);
       const due = endings.get(key) ?? clock.now() + withdrawGrace;
       endings.set(key, due);

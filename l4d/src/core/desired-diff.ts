@@ -28,7 +28,11 @@ export function diffDesired(before: DesiredState, after: DesiredState): ChangeVi
 /** What an operator should weigh before the change from one state to the other. */
 export function diffWarnings(before: DesiredState, after: DesiredState): string[] {
   const known = new Map(before.vips.map((vip) => [vip.name, vip]));
-  return after.vips.flatMap((vip) => {
+  const ofHost =
+    JSON.stringify(before.host.capacity) === JSON.stringify(after.host.capacity)
+      ? []
+      : ['host.capacity: the existing maps keep their size until `l4d detach --all --forget`'];
+  const ofVips = after.vips.flatMap((vip) => {
     const old = known.get(vip.name);
     const warnings: string[] = [];
     if (old !== undefined && old.tableSize !== vip.tableSize) {
@@ -43,6 +47,7 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
     }
     return warnings;
   });
+  return [...ofHost, ...ofVips];
 }
 
 function parts(state: DesiredState, leftOut: ReadonlySet<Vip>): Map<string, JsonObject> {

@@ -41,7 +41,11 @@ const minHealthy = z.codec(z.union([z.int(), z.string()], { error: minHealthyErr
 
 /** A rule of an l7 VIP: requests that match go to a pool. The longest path prefix wins. */
 export const routeSchema = z.strictObject({
-  host: text('a host name', /^[A-Za-z0-9.-]{1,253}$/, 'such as a.example').exactOptional(),
+  host: text(
+    'a host name',
+    /^(\*\.)?[A-Za-z0-9.-]{1,253}$/,
+    'such as a.example or *.example',
+  ).exactOptional(),
   pathPrefix: text('a path prefix', /^\/[\x21-\x7e]*$/, 'starts with /, no spaces').exactOptional(),
   pool: poolName,
 });

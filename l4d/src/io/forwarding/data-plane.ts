@@ -12,8 +12,13 @@ import { createForwardingTable, type ForwardingTable } from './forwarding-table.
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
 import { type DataPlaneCapacity, openOrMakeMaps, requirePinnedMaps } from './pinned-maps.ts';
-import { attachLookup, openLookupMaps } from './proxy-lookup.ts';
-import { attachXdpProgram, type DataPlaneInterface, type XdpMode } from './xdp-attachment.ts';
+import { attachLookup, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
+import {
+  attachXdpProgram,
+  type DataPlaneInterface,
+  pinnedXdpInterface,
+  type XdpMode,
+} from './xdp-attachment.ts';
 
 /** What opening needs. */
 export interface DataPlaneOptions {
@@ -48,6 +53,12 @@ export function openDataPlane(options: DataPlaneOptions) {
 
     /** How the program is attached; undefined before attach. */
     attachment: () => attached,
+
+    /** Why the programs do not run on that interface as pinned; undefined when they do. */
+    attachmentProblem(interfaceIndex: number): string | undefined {
+      if (pinnedXdpInterface(bpfFolder) !== interfaceIndex) return 'the XDP program is not attached';
+      return lookupIsAttached(bpfFolder) ? undefined : 'the sk_lookup program is not attached';
+    },
 
     /** Takes note that somebody else detached the programs (`l4d detach`). */
     forgetAttachment(): void {

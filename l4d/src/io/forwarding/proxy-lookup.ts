@@ -65,3 +65,16 @@ export async function attachLookup(bpfFolder: string, fds: LookupFds): Promise<v
     libbpf.closeObject(object);
   }
 }
+
+/** Whether the link of an attached program is pinned. Throws SyscallError. */
+export function lookupIsAttached(bpfFolder: string): boolean {
+  const link = libbpf.openPinned(pinPath(bpfFolder, pinName.skLookupLink));
+  if (link === undefined) return false;
+  closeFd(link);
+  return true;
+}
+
+/** The pinned table of the proxy's listeners; undefined when there is none. Throws SyscallError. */
+export function openPinnedListeners(bpfFolder: string): number | undefined {
+  return libbpf.openPinned(pinPath(bpfFolder, 'l7_listeners'));
+}

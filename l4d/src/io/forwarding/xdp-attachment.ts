@@ -76,3 +76,12 @@ export async function attachXdpProgram(
   }
   throw new InvariantError('no XDP mode was tried');
 }
+
+/** Index of the interface that the pinned link is attached to; undefined when there is no such link. */
+export function pinnedXdpInterface(bpfFolder: string): number | undefined {
+  const link = libbpf.openPinned(pinPath(bpfFolder, pinName.xdpLink));
+  if (link === undefined) return undefined;
+  const { interfaceIndex } = libbpf.xdpLinkInfo(link);
+  closeFd(link);
+  return interfaceIndex === 0 ? undefined : interfaceIndex;
+}
