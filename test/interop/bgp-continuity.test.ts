@@ -244,6 +244,23 @@ it('several paths of a prefix (RFC 7911)', async () => {
   await until('one path', () => paths() === 1);
 });
 
+it('link bandwidth becomes weights of the router’s kernel routes: 25 to 75', async () => {
+  await put({ addPath: true }, [
+    { prefix: `${route4}/32`, linkBandwidth: { mbps: 25 } },
+    { prefix: `${route4}/32`, pathId: 2, nextHop: '10.77.0.3', linkBandwidth: { mbps: 75 } },
+  ]);
+  await established();
+  const weights = () =>
+    [...runIn(namespaces.frr, 'ip', 'route', 'show', route4).matchAll(/via (\S+) .*weight (\d+)/g)].map(
+      ([, via, weight]) => [via, Number(weight)] as const,
+    );
+  await until('two next hops', () => weights().length === 2);
+  const [first = 0, second = 0] = weights()
+    .sort(([a = ''], [b = '']) => a.localeCompare(b))
+    .map(([, weight]) => weight);
+  expect(Math.round((100 * first) / (first + second))).toBe(25);
+});
+
 it('IPv4 prefixes over an IPv6 session with IPv6 next hops (RFC 8950)', async () => {
   frrBgp(
     'neighbor fd77:0::2 remote-as 65001',
