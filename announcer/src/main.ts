@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
@@ -20,7 +21,7 @@ async function run(options: Options): Promise<void> {
     wallClock: Date.now,
     random: Math.random,
     logger,
-    bfd: createBfdService(systemClock, logger),
+    bfd: createBfdService(systemClock, logger, join(dirname(socketPath), 'bfd.sock')),
   });
   let leaving = false;
   const leave = () => {

@@ -205,18 +205,18 @@ export function watchDeletion(namespace: string, route: string): { at(): number 
   return { at: () => at, stop: () => monitor.kill('SIGKILL') };
 }
 
-/** Starts an announcer in its namespace; its run folder is new. */
-export function startAnnouncer(): {
+/** Starts an announcer in its namespace, by default with a run folder of its own. */
+export function startAnnouncer(runDir = mkdtempSync(join(folder, 'run-'))): {
+  readonly runDir: string;
   readonly process: ChildProcess;
   readonly socketPath: string;
   log(): string;
 } {
-  const runDir = mkdtempSync(join(folder, 'run-'));
   const main = join(import.meta.dirname, '../../announcer/src/main.ts');
   const child = spawnIn(namespaces.announcer, process.execPath, main, '--run-dir', runDir);
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString();
   });
-  return { process: child, socketPath: join(runDir, 'announcer.sock'), log: () => log };
+  return { runDir, process: child, socketPath: join(runDir, 'announcer.sock'), log: () => log };
 }

@@ -66,8 +66,8 @@ const bfdIs = (address: string, state: string) =>
 const frrPeer = () =>
   (frrShow('show bfd peer 10.78.0.2') as { status: string; diagnostic: string } | undefined) ?? undefined;
 
-async function start(): Promise<void> {
-  announcer = startAnnouncer();
+async function start(runDir?: string): Promise<void> {
+  announcer = startAnnouncer(runDir);
   client = announcerClient(announcer.socketPath);
   await until('the announcer answers', () =>
     client.status().then(
@@ -299,6 +299,30 @@ describe('with FRR and BIRD', () => {
     await until('missed', () => frrPeer()?.diagnostic === 'control detection time expired');
     await start();
   });
+});
+
+it('with the promise continuity it outlives the announcer, which finds it again', async () => {
+  const wanted = desired(at(100));
+  const peers = wanted.peers.map((one) => ({
+    ...one,
+    promise: 'continuity' as const,
+    restartTimeMs: 20_000,
+  }));
+  await client.put({ ...wanted, peers });
+  await bfdIs(frr, 'Up');
+  const before = (await peer(frr)).bfd;
+  announcer.process.kill('SIGKILL');
+  await once(announcer.process, 'exit');
+  await sleep(1500);
+  expect(frrShow('show bfd peer 10.78.0.2')).toMatchObject({ status: 'up', id: before?.remoteDiscriminator });
+  await start(announcer.runDir);
+  await client.put({ ...wanted, peers });
+  await until('found again', async () => (await peer(frr)).bfd?.state === 'Up');
+  expect((await peer(frr)).bfd).toMatchObject({
+    localDiscriminator: before?.localDiscriminator,
+    transitions: before?.transitions,
+  });
+  await established(frr);
 });
 
 it('sends nothing to anybody without the option', async () => {

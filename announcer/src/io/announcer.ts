@@ -239,7 +239,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
           await peer.stop(message, keepRoutes);
         }),
       );
-      await environment.bfd?.shutdown();
+      await environment.bfd?.shutdown(keepRoutes);
     },
   };
 }

@@ -19,6 +19,7 @@ import {
   type Desired,
   type DesiredPeer,
   type PeerStatus,
+  restartTimeSeconds,
   type StatusError,
 } from '../core/api.ts';
 import { bfdSession } from '../core/bfd/bfd-option.ts';
@@ -385,7 +386,9 @@ export function createPeer(
       return;
     }
     const own = config.localAddress === undefined ? undefined : canonicalAddress(config.localAddress);
-    const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd);
+    // As long as the routers keep the routes of a dead announcer (RFC 5882 section 4.3).
+    const outliveMs = 1000 * (restartTimeSeconds(config) ?? 0);
+    const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd, outliveMs);
     if (bfd !== undefined) bfd.reconfigure(wanted);
     else bfd = environment.bfd?.watch(wanted, (verdict, why) => dispatch({ kind: 'bfd', verdict, why }));
   }
@@ -409,7 +412,7 @@ export function createPeer(
       md5.setConnected(true);
       await Promise.all(closing);
       // After the NOTIFICATION: what the peer hears first is why.
-      bfd?.release();
+      if (!keepRoutes || restartTimeSeconds(config) === undefined) bfd?.release();
     },
     accept(socket) {
       const wanted = tcp.localAddress;

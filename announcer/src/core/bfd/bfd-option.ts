@@ -56,11 +56,12 @@ export const bfdSchema = z
 /** The option with its defaults. */
 export type BfdOption = z.output<typeof bfdSchema>;
 
-/** The session that a peer asks for; addresses are canonical texts. */
+/** The session that a peer asks for; addresses are canonical texts. `outliveMs` as in BfdSessionConfig. */
 export function bfdSession(
   peer: string,
   localAddress: string | undefined,
   option: BfdOption,
+  outliveMs: number,
 ): BfdSessionConfig {
   const { txIntervalMs, rxIntervalMs, multiplier, multihop, auth } = option;
   return {
@@ -70,7 +71,7 @@ export function bfdSession(
     txIntervalMs,
     rxIntervalMs,
     multiplier,
-    controlPlaneIndependent: false,
+    outliveMs,
     ...(localAddress === undefined ? {} : { localAddress }),
     ...(auth === undefined ? {} : { auth }),
   };

@@ -15,7 +15,8 @@ export interface BfdSessionConfig {
   readonly txIntervalMs: number;
   readonly rxIntervalMs: number;
   readonly multiplier: number;
-  readonly controlPlaneIndependent: boolean;
+  /** How long it goes on without the announcer; 0: not at all. Above, it does not share fate: the C bit is set. */
+  readonly outliveMs: number;
   readonly auth?: { readonly type: AuthType; readonly keyId: number; readonly key: string };
 }
 
@@ -67,7 +68,7 @@ export function bfdSettings(config: BfdSessionConfig): BfdSettings {
     desiredMinTx: config.txIntervalMs * 1000,
     requiredMinRx: config.rxIntervalMs * 1000,
     multiplier: config.multiplier,
-    controlPlaneIndependent: config.controlPlaneIndependent,
+    controlPlaneIndependent: config.outliveMs > 0,
     ...(auth === undefined ? {} : { auth: { ...auth, key: new TextEncoder().encode(auth.key) } }),
   };
 }

@@ -1,12 +1,13 @@
+import type { Socket } from 'node:net';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
 
-/** From the announcer to the engine's process. */
+/** From the announcer to the engine's process: a line of JSON each. */
 export type BfdRequest =
   | { readonly kind: 'configure'; readonly sessions: readonly BfdSessionConfig[] }
   /** AdminDown to all; answered by `stopped`. */
   | { readonly kind: 'shutdown' };
 
-/** From the engine's process to the announcer. */
+/** From the engine's process to the announcer: a line of JSON each. */
 export type BfdReport =
   | { readonly kind: 'verdict'; readonly peer: string; readonly verdict: BfdVerdict; readonly why: string }
   | { readonly kind: 'status'; readonly sessions: Readonly<Record<string, BfdStatus>> }
@@ -14,3 +15,14 @@ export type BfdReport =
 
 /** How often the status is reported, in milliseconds. */
 export const statusPeriodMs = 250;
+
+/** Hands over each line of a socket, parsed. Both ends are of one version: what is no JSON is a fault of ours. */
+export function onLines(socket: Socket, onMessage: (message: unknown) => void): void {
+  let rest = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) onMessage(JSON.parse(line));
+  });
+}

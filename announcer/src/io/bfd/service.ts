@@ -1,17 +1,21 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import type { Clock, Timer } from '@l4d/kit/clock.ts';
-import { Seconds } from '@l4d/kit/duration.ts';
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
-import type { BfdReport, BfdRequest } from './messages.ts';
+import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
 
 /** The announcer's hand on BFD. */
 export interface BfdService {
   /** Wants a session; one that runs to the same peer is taken over. `onVerdict` is told of changes alone. */
   watch(config: BfdSessionConfig, onVerdict: (verdict: BfdVerdict, why: string) => void): BfdWatch;
-  /** AdminDown to all that is left; settles when it has been sent. */
-  shutdown(): Promise<void>;
+  /**
+   * AdminDown to all that is left, settles when it has been sent; with `keep`, sessions that outlive the announcer
+   * go on instead.
+   */
+  shutdown(keep: boolean): Promise<void>;
 }
 
 /** One wanted session. */
@@ -30,58 +34,73 @@ interface Watched {
 
 const entry = fileURLToPath(new URL('./bfd-process.ts', import.meta.url));
 
-/** Pause before a process that has died is replaced. */
-const restartTime = Seconds(1);
+/** Least time between two starts of the process, in milliseconds. */
+const restartMs = 2000;
 
-/** A service that starts its process with the first session. */
-export function createBfdService(clock: Clock, logger: Logger): BfdService {
+/** Pause between two attempts to reach the process. */
+const retryTime = Milliseconds(50);
+
+/** A service that starts its process with the first session, or finds the one that a dead announcer has left. */
+export function createBfdService(clock: Clock, logger: Logger, socketPath: string): BfdService {
   const watched = new Map<string, { current: Watched }>();
   let statuses: Readonly<Record<string, BfdStatus>> = {};
   const verdicts = new Map<string, BfdVerdict>();
-  let child: ChildProcess | undefined;
-  let restart: Timer | undefined;
+  /** Connected or connecting. */
+  let socket: Socket | undefined;
+  let connected = false;
+  let stopping = false;
+  let spawnedAt = Number.NEGATIVE_INFINITY;
   let onStopped: (() => void) | undefined;
 
   function configure(): void {
-    if (child === undefined) {
-      if (watched.size === 0 || restart !== undefined) return;
-      child = start();
+    if (socket === undefined) {
+      if (watched.size > 0) attach();
+      return;
     }
-    send({ kind: 'configure', sessions: [...watched.values()].map(({ current }) => current.config) });
+    if (connected)
+      send({ kind: 'configure', sessions: [...watched.values()].map(({ current }) => current.config) });
   }
 
-  function start(): ChildProcess {
-    // Without helper threads, whose priority it would inherit in its pauses.
-    const started = fork(entry, {
-      execArgv: ['--single-threaded'],
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  function attach(): void {
+    const attempt = connect(socketPath);
+    socket = attempt;
+    attempt.on('connect', () => {
+      connected = true;
+      configure();
     });
-    started.on('message', onReport);
-    started.on('error', (error) => logger.error({ error: error.message }, 'the BFD process: error'));
-    started.on('exit', (code, signal) => {
-      if (child !== started) return;
-      child = undefined;
+    onLines(attempt, (message) => onReport(message as BfdReport));
+    attempt.on('error', () => {});
+    attempt.on('close', () => {
+      const lost = connected;
+      connected = false;
+      socket = undefined;
       statuses = {};
-      if (onStopped !== undefined) {
-        onStopped();
-        return;
-      }
+      onStopped?.();
+      if (stopping) return;
       // The peers miss our packets and end their sessions, which need BFD anew.
-      logger.error({ code, signal }, 'the BFD process has died: it is started again');
-      restart = clock.after(restartTime, () => {
-        restart = undefined;
-        configure();
+      if (lost) logger.error('the BFD process has died: it is started again');
+      else start();
+      clock.after(retryTime, () => {
+        if (socket === undefined && !stopping) attach();
       });
     });
-    // The announcer ends when its own work is done.
-    started.unref();
-    started.channel?.unref();
-    return started;
+  }
+
+  /** At most once a second: it takes a moment until it listens. */
+  function start(): void {
+    if (clock.now() - spawnedAt < restartMs) return;
+    spawnedAt = clock.now();
+    // Without V8's helper threads, whose priority it would have in its pauses.
+    const child = spawn(process.execPath, ['--single-threaded', entry, socketPath], {
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    child.on('error', (error) => logger.error({ error: error.message }, 'the BFD process cannot be started'));
+    child.unref();
   }
 
   function send(request: BfdRequest): void {
-    // A child that is going away takes no message: its exit tells.
-    child?.send(request, () => {});
+    socket?.write(`${JSON.stringify(request)}\n`);
   }
 
   function onReport(report: BfdReport): void {
@@ -91,6 +110,7 @@ export function createBfdService(clock: Clock, logger: Logger): BfdService {
         return;
       case 'verdict': {
         const { peer, verdict, why } = report;
+        if (verdicts.get(peer) === verdict) return;
         logger.warn({ peer, bfd: verdict, why }, `BFD is ${verdict}`);
         verdicts.set(peer, verdict);
         watched.get(peer)?.current.onVerdict(verdict, why);
@@ -126,17 +146,18 @@ export function createBfdService(clock: Clock, logger: Logger): BfdService {
         },
       };
     },
-    async shutdown() {
-      restart?.cancel();
-      if (child === undefined) return;
+    async shutdown(keep) {
+      stopping = true;
+      if (socket === undefined) return;
+      if (keep) {
+        socket.end();
+        return;
+      }
       const stopped = new Promise<void>((resolve) => {
         onStopped = resolve;
       });
-      child.ref();
       send({ kind: 'shutdown' });
       await stopped;
-      watched.clear();
-      statuses = {};
     },
   };
 }
