@@ -15,4 +15,9 @@ export const benches: readonly Bench[] = [
     summary: 'nanoseconds a packet of the XDP program, against the cost of measuring',
     load: () => import('./datapath.ts'),
   },
+  {
+    name: 'bgp',
+    summary: 'milliseconds from a change to the router, against BIRD, GoBGP and ExaBGP',
+    load: () => import('./bgp.ts'),
+  },
 ];
