@@ -13,7 +13,7 @@ import {
   startAnnouncer,
   startFrr,
   tearDownNetwork,
-} from './bgp-lab.ts';
+} from '../../tools/lab/io/bgp-lab.ts';
 import { until } from './bgp-until.ts';
 
 type PeerInput = DesiredInput['peers'][number];

@@ -3,7 +3,14 @@ import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { tcpAoMissing } from '@l4d/announcer/io/tcp-keys.ts';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { frrCommand, setUpNetwork, startAnnouncer, startBird, startFrr, tearDownNetwork } from './bgp-lab.ts';
+import {
+  frrCommand,
+  setUpNetwork,
+  startAnnouncer,
+  startBird,
+  startFrr,
+  tearDownNetwork,
+} from '../../tools/lab/io/bgp-lab.ts';
 import { until } from './bgp-until.ts';
 
 type PeerInput = DesiredInput['peers'][number];

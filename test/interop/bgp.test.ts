@@ -19,7 +19,7 @@ import {
   stopBird,
   stopFrr,
   tearDownNetwork,
-} from './bgp-lab.ts';
+} from '../../tools/lab/io/bgp-lab.ts';
 import { until } from './bgp-until.ts';
 
 const frrPeer = { address: '10.77.0.1', as: 65000, nextHop6: 'fd77:0::2', connectRetryMs: 200 };

@@ -10,7 +10,7 @@ import {
   spawnIn,
   startFrr,
   tearDownNetwork,
-} from '../../test/interop/bgp-lab.ts';
+} from '../lab/io/bgp-lab.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
 import { type RunningSpeaker, residentMebibytes, type Speaker, speakers } from './io/bgp-subjects.ts';
 
