@@ -26,14 +26,20 @@ export function buildMaglevTable(backends: readonly MaglevBackend[], size: numbe
   const heaviest = members.reduce((most, member) => Math.max(most, member.weight), 0);
   const position = members.map((member) => hashText(member.identity, 0x9747b28c) % size);
   const step = members.map((member) => (hashText(member.identity, 0x2f0b4c47) % (size - 1)) + 1);
+  const quota = apportion(
+    members.map((member) => member.weight),
+    size,
+  );
   const slots = new Uint32Array(size).fill(unset);
 
   // The heaviest takes a turn every round, the others when their weights have added up to as much:
   // the n-th turn comes in round ceil(n * heaviest / weight). Kept by round, so that a pool of very
   // different weights costs no more than one of equal ones.
+  // The light ones are a turn behind on average; quotas keep the heavy ones from filling that gap.
   const turns = new Uint32Array(members.length);
   const due = new Map<number, number[]>();
   const schedule = (i: number) => {
+    if (turns[i] === quota[i]) return;
     const round = Math.ceil((((turns[i] ?? 0) + 1) * heaviest) / (members[i]?.weight ?? 1));
     const waiting = due.get(round);
     if (waiting === undefined) due.set(round, [i]);
@@ -59,6 +65,22 @@ export function buildMaglevTable(backends: readonly MaglevBackend[], size: numbe
 }
 
 const unset = 0xffffffff;
+
+/**
+ * Divides `size` slots by weight so that each share is less than one slot off: whole parts first,
+ * then one each to the largest remainders, the earlier member first among equal ones.
+ */
+function apportion(weights: readonly number[], size: number): Uint32Array {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const quota = Uint32Array.from(weights, (weight) => Math.floor((size * weight) / total));
+  const missing = size - quota.reduce((sum, part) => sum + part, 0);
+  // Remainders as whole numbers: fractions would compare differently by a rounding error.
+  const byRemainder = weights
+    .map((weight, index) => ({ index, remainder: (size * weight) % total }))
+    .sort((a, b) => b.remainder - a.remainder || a.index - b.index);
+  for (const { index } of byRemainder.slice(0, missing)) quota[index] = (quota[index] ?? 0) + 1;
+  return quota;
+}
 
 /** MurmurHash3's 32-bit body and finalizer over the text's UTF-16 units; unsigned. */
 function hashText(text: string, seed: number): number {
