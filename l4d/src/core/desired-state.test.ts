@@ -199,6 +199,53 @@ test('the same VIP twice, and the same name twice, are told once each', () => {
   expect(problems({ version: 1, vips: [vip, { ...vip, protocol: 'udp' }] })).toEqual([]);
 });
 
+test('an address is of one policy', () => {
+  expect(problems({ version: 1, vips: [vip, { ...l7, port: 81 }] })).toEqual([
+    expect.stringMatching(
+      /^vips\[1\]\.policy: is l7, and vips\[0\] \("203\.0\.113\.10-80-tcp"\) with the same address 203\.0\.113\.10 is forward .*\[.*another address\]$/,
+    ),
+  ]);
+  expect(problems({ version: 1, vips: [l7, { ...vip, protocol: 'udp' }] })).toHaveLength(1);
+  expect(problems({ version: 1, vips: [l7, { ...l7, port: 81 }] })).toEqual([]);
+  expect(problems({ version: 1, vips: [vip, { ...l7, address: '203.0.113.11' }] })).toEqual([]);
+});
+
+const bgp = { as: 65_001, routerId: '10.0.0.11' };
+
+test.each<[string, object, RegExp]>([
+  [
+    'a peer',
+    { host: { bgp }, peers: [{ address: vip.address, as: 65_000 }] },
+    /is the address of a peer, peers\[0\]\.address/,
+  ],
+  [
+    'our address on a session',
+    { host: { bgp }, peers: [{ address: '10.0.0.1', as: 65_000, localAddress: vip.address }] },
+    /on a session, peers\[0\]\.localAddress/,
+  ],
+  ['a next hop', { host: { nextHops: { ipv4: vip.address } } }, /is a next hop, host\.nextHops\.ipv4/],
+  [
+    'a next hop told to one peer',
+    { host: { bgp }, peers: [{ address: '10.0.0.1', as: 65_000, nextHops: { ipv4: vip.address } }] },
+    /is a next hop, peers\[0\]\.nextHops\.ipv4/,
+  ],
+  [
+    'a backend of another VIP',
+    { vips: [vip, { ...vip, address: '203.0.113.11', backends: [{ address: vip.address }] }] },
+    /is the address of a backend, vips\[1\]\.backends\[0\]\.address .*\[.*would loop\]$/,
+  ],
+])('a VIP that is also %s is refused', (_, parts, expected) => {
+  const told = problems({ version: 1, vips: [vip], ...parts });
+  expect(told).toHaveLength(1);
+  expect(told[0]).toMatch(/^vips\[0\]\.address: 203\.0\.113\.10 is /);
+  expect(told[0]).toMatch(expected);
+});
+
+test('a backend of an l7 VIP may be a forward VIP', () => {
+  const front = { ...l7, address: '203.0.113.11', backends: [{ address: vip.address }] };
+  expect(problems({ version: 1, vips: [vip, front] })).toEqual([]);
+});
+
 test('l7 VIPs may have backends of another family and one address in several pools', () => {
   const backends = [
     { address: 'fd00::1', pool: 'a' },
@@ -283,7 +330,6 @@ const vip4 = fc
     last: octet,
     port: fc.integer({ min: 1, max: 65_535 }),
     protocol: fc.constantFrom('tcp', 'udp'),
-    policy: fc.constantFrom('forward', 'l7'),
     weights: fc.array(fc.integer({ min: 0, max: 1000 }), { minLength: 1, maxLength: 5 }),
     minHealthy: fc.oneof(
       fc.constant(1),
@@ -306,9 +352,11 @@ const vip4 = fc
     ),
   })
   .map(({ last, weights, check, allow, ...rest }) => {
-    const isL7 = rest.policy === 'l7';
+    // One policy an address.
+    const isL7 = last % 2 === 0;
     return {
       ...rest,
+      policy: isL7 ? 'l7' : 'forward',
       protocol: isL7 ? 'tcp' : rest.protocol,
       address: `203.0.113.${last}`,
       backends: weights.map((weight, index) => ({

@@ -7,6 +7,7 @@ import type { Peer } from './peer.ts';
 import { checkPeers } from './peer-rules.ts';
 import { didYouMean, type PathProblem, type PathSegment, problemAt } from './problem.ts';
 import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
+import { checkVipConflicts } from './vip-conflicts.ts';
 
 /** The parts of a desired state that the rules look at. */
 interface Parts {
@@ -42,6 +43,7 @@ export function checkRules(state: Parts): PathProblem[] {
     // The same VIP twice has the same filled-in name twice: one complaint is enough.
     ...sameName.filter((problem) => !told.has(problem.segments[1])),
     ...checkAnnounce(state.vips),
+    ...checkVipConflicts(state),
     ...checkPeers(state),
   ];
 }
