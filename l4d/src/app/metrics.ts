@@ -18,6 +18,26 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   gauge('l4d_revision', 'Revision of the desired state').set(status.revision);
   gauge('l4d_start_time_seconds', 'Start of the daemon, Unix time').set(status.startedAtMs / 1000);
 
+  gauge('l4d_last_error', 'Whether the last pass failed: desired state and kernel differ').set(
+    status.lastError === undefined ? 0 : 1,
+  );
+  gauge('l4d_xdp_attached', 'Whether the XDP program is on the interface').set(
+    status.dataplane.mode === 'none' ? 0 : 1,
+  );
+  gauge('l4d_host_draining', 'Whether the host is draining').set(status.host.draining ? 1 : 0);
+  gauge('l4d_detached', 'Whether the operator has taken the host or a VIP out of the packet path').set(
+    status.detached === undefined ? 0 : 1,
+  );
+  if (status.bgp.state !== 'off') {
+    gauge('l4d_announcer_up', 'Whether the announcer answers; absent without host.bgp').set(
+      status.bgp.state === 'running' ? 1 : 0,
+    );
+    gauge('l4d_announcer_refusing', 'Whether the announcer refuses the desired state').set(
+      status.bgp.state === 'running' && status.bgp.reason !== undefined ? 1 : 0,
+    );
+  }
+
+  const verdict = gauge('l4d_vip_verdict', 'Why the VIP is announced or is not, always 1', ['vip', 'code']);
   const announced = gauge('l4d_vip_announced', 'Whether routers are told of the VIP by this host', ['vip']);
   const vipPackets = counter('l4d_vip_packets_total', 'Packets forwarded', ['vip']);
   const vipBytes = counter('l4d_vip_bytes_total', 'Bytes of frames forwarded', ['vip']);
@@ -29,6 +49,7 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   for (const vip of status.vips) {
     const labels = { vip: vip.name };
     announced.set(labels, vip.announced ? 1 : 0);
+    verdict.set({ ...labels, code: vip.verdict.code }, 1);
     vipPackets.inc(labels, vip.counters.packets);
     vipBytes.inc(labels, vip.counters.bytes);
     vipFlows.inc(labels, vip.counters.flows);
@@ -47,10 +68,14 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);
 
   const sessionUp = gauge('l4d_bgp_session_up', 'Whether the BGP session is established', ['peer']);
+  const bfdUp = gauge('l4d_bfd_session_up', 'Whether BFD with the peer is up; only where it is declared', [
+    'peer',
+  ]);
   const sent = gauge('l4d_bgp_prefixes_advertised', 'Prefixes in the Adj-RIB-Out', ['peer']);
   const flaps = counter('l4d_bgp_flaps_total', 'Times that the session was lost', ['peer']);
   for (const peer of status.bgp.announcer?.peers ?? []) {
     sessionUp.set({ peer: peer.address }, peer.state === 'Established' ? 1 : 0);
+    if (peer.bfd !== undefined) bfdUp.set({ peer: peer.address }, peer.bfd.state === 'Up' ? 1 : 0);
     sent.set({ peer: peer.address }, peer.prefixesAdvertised);
     flaps.inc({ peer: peer.address }, peer.flaps);
   }
