@@ -65,7 +65,7 @@ async function run(fabric: LabFabric, report: Report) {
       asked.succeeded === requestCount && asked.total === requestCount,
       `${asked.succeeded} answered, ${asked.total - asked.succeeded} failed, slowest ${asked.largestMs} ms`,
     );
-    prove(`they spread over the backends by weight (4 sigma)`, spread.isFair, spread.text);
+    prove('they spread over the backends by weight (6 sigma)', spread.isFair, spread.text);
     const [client] = fabric.lab.topology.hosts.filter(({ role }) => role === 'client');
     prove(
       "backends see the client's own address",

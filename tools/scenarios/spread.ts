@@ -1,6 +1,6 @@
 /** How answers were shared among backends against their weights. */
 export interface Spread {
-  /** Whether each share is within four standard deviations of what chance allows. */
+  /** Whether each share is within six standard deviations of what chance allows: a false alarm in 500 million. */
   readonly isFair: boolean;
   /** Counts against expectations, on one line. */
   readonly text: string;
@@ -19,7 +19,7 @@ export function spreadByWeight(
     const expected = total * share;
     const sigma = Math.sqrt(total * share * (1 - share));
     const count = counts[name] ?? 0;
-    return { name, count, expected, isFair: Math.abs(count - expected) <= 4 * sigma };
+    return { name, count, expected, isFair: Math.abs(count - expected) <= 6 * sigma };
   });
   const others = Object.keys(counts).filter((name) => !names.includes(name));
   return {
