@@ -198,7 +198,7 @@ export function linkBandwidthCommunity(as: number, mbps: number, isTransitive: b
 const extendedSubtypes: Readonly<Record<string, number>> = { rt: 0x02, soo: 0x03 };
 
 /** Eight octets of `rt:AS:NUMBER`, `soo:AS:NUMBER` (RFC 4360, RFC 5668) or `0x...`; undefined for other text. */
-function parseExtendedCommunity(text: string): Uint8Array | undefined {
+export function parseExtendedCommunity(text: string): Uint8Array | undefined {
   if (/^0x[0-9a-fA-F]{16}$/.test(text)) {
     return Uint8Array.from(text.slice(2).match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
   }

@@ -1,3 +1,4 @@
+import { asTrans } from '@l4d/announcer/core/codec/iana.ts';
 import { z } from 'zod';
 import {
   choice,
@@ -6,12 +7,18 @@ import {
   integer,
   ipv4AddressText,
   ipv6AddressText,
+  notA,
   portNumber,
   text,
 } from './scalars.ts';
 
-/** An autonomous system number (RFC 6793). */
-export const asNumber = integer('an AS number', 1, 4_294_967_295);
+/**
+ * An autonomous system number (RFC 6793) that a network may have, as the announcer takes it: RFC 7607 keeps 0,
+ * RFC 7300 the last.
+ */
+export const asNumber = integer('an AS number', 1, 4_294_967_294).refine((value) => value !== asTrans, {
+  error: notA('an AS number', `1 to 4294967294, but ${asTrans} stands for AS numbers of four octets`),
+});
 
 /** The local side of BGP. */
 export const hostBgpSchema = z.strictObject({

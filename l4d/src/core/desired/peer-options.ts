@@ -1,12 +1,20 @@
+import { maxKeyBytes } from '@l4d/announcer/core/security.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { z } from 'zod';
 import { policySchema } from './route-attributes.ts';
 import { choice, durationText, flag, integer, ipv4AddressText, ipv6AddressText, text } from './scalars.ts';
 
+const passwordAllowed = `1 to ${maxKeyBytes} octets of UTF-8, on one line`;
+const passwordText = text('a password', /^.+$/u, passwordAllowed).refine(
+  (value) => new TextEncoder().encode(value).length <= maxKeyBytes,
+  // Without the value: it is a secret.
+  { error: `is longer than a password may be (allowed: ${passwordAllowed})` },
+);
+
 /** Options of a BGP neighbour; without them a session is plain BGP-4. */
 export const peerOptionsShape = {
   /** TCP MD5 (RFC 2385). */
-  password: text('a password', /^.{1,80}$/u, '1 to 80 characters').exactOptional(),
+  password: passwordText.exactOptional(),
   /** GTSM (RFC 5082): the router is at most so many hops away; 1 is on the same link. */
   ttlSecurityHops: integer('a number of hops', 1, 254).exactOptional(),
   /** fast: a dead announcer takes its routes with it; continuity: the router keeps them (RFC 4724). */

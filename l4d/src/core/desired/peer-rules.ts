@@ -5,6 +5,9 @@ import type { Host } from './host.ts';
 import type { Peer } from './peer.ts';
 import { type PathProblem, type PathSegment, problemAt } from './problem.ts';
 
+/** Most neighbours that the announcer takes. */
+const maxPeers = 1000;
+
 /** The rules of the BGP neighbours, and of the identity that the host needs for them. */
 export function checkPeers(state: { readonly host: Host; readonly peers: readonly Peer[] }): PathProblem[] {
   const problems = duplicates(
@@ -17,6 +20,9 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
       ),
     'peers',
   );
+  if (state.peers.length > maxPeers) {
+    problems.push(problemAt(['peers'], `has ${state.peers.length} peers (allowed: at most ${maxPeers})`));
+  }
   const bgp = state.host.bgp;
   if (state.peers.length > 0 && bgp === undefined) {
     problems.push(

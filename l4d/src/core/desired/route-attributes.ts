@@ -1,11 +1,13 @@
+import { parseExtendedCommunity } from '@l4d/announcer/core/route-policy.ts';
 import { z } from 'zod';
-import { flag, integer, ipPrefixText, list, text } from './scalars.ts';
+import { flag, integer, ipPrefixText, listUpTo, notA, text } from './scalars.ts';
 
 const uint32 = 4_294_967_295;
 
 /** Parts separated by colons, each at most `max`. */
 function numbers(noun: string, count: number, max: number, example: string) {
-  const pattern = new RegExp(`^\\d{1,10}(:\\d{1,10}){${count - 1}}$`);
+  const digits = `\\d{1,${String(max).length}}`;
+  const pattern = new RegExp(`^${digits}(:${digits}){${count - 1}}$`);
   const allowed = `${count} numbers up to ${max}, such as ${example}`;
   return text(noun, pattern, allowed).refine(
     (value) => value.split(':').every((part) => Number(part) <= max),
@@ -17,11 +19,15 @@ function numbers(noun: string, count: number, max: number, example: string) {
 
 const community = numbers('a community', 2, 65_535, '65000:1');
 const largeCommunity = numbers('a large community', 3, uint32, '65000:1:2');
+const extendedNoun = 'an extended community';
+const extendedAllowed = 'rt:AS:NUMBER, soo:AS:NUMBER with 6 octets for both, or 0x and 16 hexadecimal digits';
 const extendedCommunity = text(
-  'an extended community',
+  extendedNoun,
   /^((rt|soo):\d{1,10}:\d{1,10}|0x[0-9a-fA-F]{16})$/,
-  'rt:AS:NUMBER, soo:AS:NUMBER, or 0x and 16 hexadecimal digits',
-);
+  extendedAllowed,
+).refine((value) => parseExtendedCommunity(value) !== undefined, {
+  error: notA(extendedNoun, extendedAllowed),
+});
 
 const attributes = {
   /** MULTI_EXIT_DISC: lower is better to a router of one neighbouring AS. */
@@ -30,11 +36,11 @@ const attributes = {
   localPref: integer('a local preference', 0, uint32).exactOptional(),
   /** How often our AS is said beyond once: longer paths are worse. */
   prepend: integer('a number of prepends', 0, 20).exactOptional(),
-  communities: list(community, 'communities').max(64).exactOptional(),
+  communities: listUpTo(64, community, 'communities').exactOptional(),
   /** RFC 8092. */
-  largeCommunities: list(largeCommunity, 'large communities').max(32).exactOptional(),
+  largeCommunities: listUpTo(32, largeCommunity, 'large communities').exactOptional(),
   /** RFC 4360. */
-  extendedCommunities: list(extendedCommunity, 'extended communities').max(32).exactOptional(),
+  extendedCommunities: listUpTo(32, extendedCommunity, 'extended communities').exactOptional(),
 };
 
 /** How a VIP's address is announced. VIPs that share an address must agree. */
@@ -50,13 +56,15 @@ export const announceSchema = z.strictObject({
     .exactOptional(),
 });
 
+const policyPrefixes = listUpTo(1000, ipPrefixText, 'prefixes');
+
 /** What a peer is told of all VIPs, where they leave it open, and of which VIPs at all. */
 export const policySchema = z.strictObject({
   ...attributes,
   /** VIPs within these prefixes alone. */
-  allow: list(ipPrefixText, 'prefixes').exactOptional(),
+  allow: policyPrefixes.exactOptional(),
   /** None of the VIPs within these prefixes. */
-  deny: list(ipPrefixText, 'prefixes').exactOptional(),
+  deny: policyPrefixes.exactOptional(),
 });
 
 /** How a VIP's address is announced. */

@@ -50,6 +50,14 @@ export function list<Element extends z.ZodType>(element: Element, what: string) 
   return z.array(element, { error });
 }
 
+/** A list of at most so many elements. */
+export function listUpTo<Element extends z.ZodType>(most: number, element: Element, what: string) {
+  return list(element, what).max(most, {
+    error: ({ input }) =>
+      `has ${Array.isArray(input) ? input.length : 'too many'} ${what} (allowed: at most ${most})`,
+  });
+}
+
 /** The typed side of a codec. It refuses undefined, so that encoding leaves an absent field absent. */
 export function typed<Value>() {
   return z.custom<Value>((value) => value !== undefined);
