@@ -10,8 +10,9 @@ import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { parseEndpoint } from '../core/desired/endpoint.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { withdrawGrace } from '../core/withdraw-grace.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
-import { readDetached, writeDetached } from '../io/detached-file.ts';
+import { type Detached, readDetached, writeDetached } from '../io/detached-file.ts';
 import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
 import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
 import { createListenerTable } from '../io/forwarding/listener-table.ts';
@@ -19,9 +20,6 @@ import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
-
-/** Milliseconds between a withdraw and the end of forwarding; see withdrawGrace in fabric.ts. */
-const withdrawGraceMs = 1000;
 
 /** Milliseconds that a process has to answer: the brake does not wait for one that hangs. */
 const brakeTimeoutMs = 5000;
@@ -37,7 +35,8 @@ export interface BrakeOptions {
 /**
  * The brake that needs no daemon: withdraws everything, then takes the programs off the interface.
  * Maps stay pinned, so that `attach` continues with their flows; `forget` removes them too. A daemon,
- * running or started later, obeys until `attach`.
+ * running or started later, obeys until `attach`. Throws OperatorError at the end when that could not be
+ * written down; all else is done then.
  */
 export async function detachAll(options: BrakeOptions, forget: boolean): Promise<void> {
   requireRoot();
@@ -49,13 +48,13 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
       '--forget needs the daemon to be stopped, for it holds the maps; nothing was done',
     );
   }
-  await writeDetached(paths.detached, { ...readDetached(paths.detached), all: true });
+  const notRecorded = await record(paths.detached, { ...detachedBefore(paths.detached), all: true });
   // A running daemon obeys from here on: it would announce again what is withdrawn behind its back.
   await pokeDaemon(paths.apiSocket);
   const withdrawn = await withdraw(paths.announcerSocket, 'all');
   if (withdrawn === true) {
     say('withdrawn from all BGP peers');
-    await sleep(withdrawGraceMs);
+    await sleep(withdrawGrace);
   } else if (withdrawn !== undefined) say(`NOT withdrawn: ${withdrawn}`);
   const interfaceIndex = detachXdp(folders.bpfDir);
   say(
@@ -75,6 +74,7 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
     removeBpfFolder(folders.bpfDir);
     say('maps removed: flows and counters are forgotten');
   }
+  if (notRecorded !== undefined) throw notRecorded;
 }
 
 /** Takes one VIP, by name or ADDRESS:PORT[/PROTOCOL], out of the packet path; see detachAll. */
@@ -85,7 +85,8 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
   const { vip, others } = await findStoredVip(paths.desired, selector);
   const key = vipKeyText(vip);
   const before = readDetached(paths.detached);
-  await writeDetached(paths.detached, { ...before, vips: [...new Set([...before.vips, key])] });
+  const nowDetached = { ...before, vips: [...new Set([...before.vips, key])] };
+  const notRecorded = await record(paths.detached, nowDetached);
   const prefix = formatIpPrefix(hostPrefix(vip.address));
   const stillServed = others.some(
     (other) =>
@@ -99,17 +100,19 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
     else if (withdrawn !== undefined) say(`${prefix} is NOT withdrawn: ${withdrawn}`);
   }
   if (await pokeDaemon(paths.apiSocket)) {
+    // It reads the file: what is not in there it does not do.
+    if (notRecorded !== undefined) throw notRecorded;
     say(`${vip.name} detached; the running daemon ends its forwarding`);
     return;
   }
-  await sleep(withdrawGraceMs);
-  if (!listPins(folders.bpfDir).includes('vips4')) {
-    say(`${vip.name} was not in the packet path`);
-    return;
+  await sleep(withdrawGrace);
+  if (!listPins(folders.bpfDir).includes('vips4')) say(`${vip.name} was not in the packet path`);
+  else {
+    openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
+    if (vip.policy === 'l7') await endHandoff(folders.bpfDir, others, nowDetached.vips);
+    say(`${vip.name} detached`);
   }
-  openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
-  if (vip.policy === 'l7') await endHandoff(folders.bpfDir, others, readDetached(paths.detached).vips);
-  say(`${vip.name} detached`);
+  if (notRecorded !== undefined) throw notRecorded;
 }
 
 /** Takes everything, or one VIP, back; a running daemon acts at once, else the next start does. */
@@ -129,6 +132,29 @@ export async function attach(options: BrakeOptions, selector: string | undefined
   options.say(
     acted ? 'taken back by the running daemon' : 'no daemon runs: it takes effect when l4d is started',
   );
+}
+
+/** What was detached before, as far as it can be known: a damaged file is no reason not to brake. */
+function detachedBefore(path: string): Detached {
+  try {
+    return readDetached(path);
+  } catch {
+    return { all: false, vips: [] };
+  }
+}
+
+/** Writes down what is detached; the error to end with when that is not possible (a full disk). */
+async function record(path: string, detached: Detached): Promise<OperatorError | undefined> {
+  try {
+    await writeDetached(path, detached);
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return new OperatorError(
+      `${path} could not be written (${code ?? message}): no daemon knows that this is detached. ` +
+        'One that runs, or is started, takes it back: stop it, make room, and detach again',
+    );
+  }
 }
 
 /** Leaves the proxy only the l7 VIPs that are not detached. */
