@@ -25,6 +25,7 @@ import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
 import { followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
+import { createProxyHandoff } from './proxy-handoff.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { takeConfig } from './take-config.ts';
 
@@ -61,9 +62,21 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   await takeRunFolder(folders.runDir, 'l4d');
   requireWritable(folders.stateDir);
 
-  const { store, setAside } = await openStateStore({ folder: paths.desired });
-  for (const file of setAside)
-    logger.error({ path: file.path, reason: file.reason }, 'a stored state was unreadable and set aside');
+  const { store, setAside, isLost } = await openStateStore({ folder: paths.desired });
+  for (const { path, reason } of setAside) {
+    const what = path.endsWith('.corrupt')
+      ? 'was unreadable and set aside'
+      : 'is unreadable and left in place';
+    logger.error({ path, reason }, `a stored state ${what}`);
+  }
+  if (isLost && options.configPath === undefined) {
+    // To begin with the empty state would remove every VIP that the kernel serves.
+    throw new OperatorError(
+      `no stored state in ${paths.desired} can be read; nothing was changed. Give the state with -c FILE, ` +
+        'or move that folder away to begin without VIPs',
+      exitCode.config,
+    );
+  }
   if (options.configPath !== undefined)
     await takeConfig(store, options.configPath, paths.appliedConfig, logger);
   let detached: Detached = readDetached(paths.detached);
@@ -108,7 +121,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         fabric.touchReach(concerned.map(vipKeyText));
       },
     });
-  const companionOptions = { ...folders, clock, logger, onChange: () => fabric.touch() };
+  const companionOptions = {
+    ...folders,
+    clock,
+    logger,
+    onChange: () => fabric.touch(),
+    onOverruled: () =>
+      void obeyDetached().catch((error) => logger.error({ err: error }, 'reconciling failed')),
+  };
   const announcer = followAnnouncer(companionOptions);
   const proxy = followProxy(companionOptions);
   let neighbourTargets: readonly IpAddress[] = [];
@@ -116,7 +136,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const fabric = createFabric({
     clock,
     logger,
-    dataPlane,
+    forwarding: dataPlane.forwarding,
     resolve(addresses) {
       neighbourTargets = addresses;
       neighbours.setTargets(addresses);
@@ -124,11 +144,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     checker,
     facts,
     announcer,
-    proxy,
+    handoff: createProxyHandoff(proxy, dataPlane.listeners),
     wallClock,
     nextHops: () => nextHopsOf(desired(), on),
     attachmentProblem: () => dataPlane.attachmentProblem(on.index),
     onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
+    // Not to be caught by whoever waits for the pass: the process ends, the kernel forwards on.
+    onInvariant: (error) =>
+      setImmediate(() => {
+        throw error;
+      }),
   });
 
   const monotonicOffset = wallClock() - clock.now();
@@ -155,6 +180,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
 
   const takeDesired = () => fabric.setDesired(desired(), detached);
+  /** Reads again what the operator has detached, and looks at everything. */
+  const obeyDetached = async () => {
+    const before = detached;
+    detached = readDetached(paths.detached);
+    if (before.all && !detached.all) await attach();
+    if (detached.all) dataPlane.forgetAttachment();
+    await takeDesired();
+  };
   await takeDesired();
   await attach();
   // What was not attached was not announced; and checks by way of a backend need what is attached now.
@@ -174,7 +207,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       return ok({ revision: stored.value.revision });
     },
     async undo() {
-      const undone = await store.undo();
+      const target = store.undoTarget();
+      const ifRevision = store.current().revision;
+      const refused = target === undefined ? undefined : await refuseOtherInterface(target.state, on);
+      if (refused !== undefined) return err(refused);
+      const undone = await store.undo({ ifRevision });
       if (!undone.ok) return undone;
       await takeDesired();
       return ok({ revision: undone.value.revision });
@@ -187,11 +224,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       };
     },
     async reconcile() {
-      const before = detached;
-      detached = readDetached(paths.detached);
-      if (before.all && !detached.all) await attach();
-      if (detached.all) dataPlane.forgetAttachment();
-      await takeDesired();
+      await obeyDetached();
       return { operations: await fabric.reconcileAll() };
     },
     async status() {
@@ -223,6 +256,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (same) return;
     if (moved) {
       neighbours.stop();
+      facts.keepMacs([]);
       neighbours = watch(on.index);
       neighbours.setTargets(neighbourTargets);
     }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -147,4 +147,49 @@ test('a change that cannot be written leaves the old one in force', async () => 
   await writeFile(folder, 'not a folder');
   await expect(store.replace(stateWith(81))).rejects.toThrow();
   expect(store.current()).toMatchObject({ revision: 1 });
+});
+
+test.each([
+  ['format', (text: string) => text.replace('"format":1', '"format":2')],
+  ['version', (text: string) => text.replace('"version":1', '"version":2')],
+])('a file of a newer %s stays where it is for the version that wrote it', async (_, renew) => {
+  const store = await open();
+  await store.replace(stateWith(80));
+  await store.replace(stateWith(80, 81));
+  const path = join(folder, '2.json');
+  await writeFile(path, renew(await readFile(path, 'utf8')));
+  const opened = await openStateStore({ folder });
+  expect(opened.setAside).toEqual([{ path, reason: expect.any(String) }]);
+  expect(opened.isLost).toBe(false);
+  expect(opened.store.current().revision).toBe(1);
+  expect((await readdir(folder)).sort()).toEqual(['1.json', '2.json']);
+  const next = await opened.store.replace(stateWith(82));
+  expect(next.ok && next.value.revision).toBe(3);
+});
+
+test('a store in which nothing can be read is lost, again and again, and stays as it is', async () => {
+  expect((await openStateStore({ folder })).isLost).toBe(false);
+  await (await open()).replace(stateWith(80));
+  await writeFile(join(folder, '1.json'), 'garbage');
+  for (let start = 0; start < 2; start++) {
+    const opened = await openStateStore({ folder });
+    expect(opened.isLost).toBe(true);
+    expect(opened.setAside).toEqual([
+      { path: join(folder, '1.json'), reason: expect.stringMatching(/JSON/) },
+    ]);
+    expect(await readdir(folder)).toEqual(['1.json']);
+  }
+  await rename(join(folder, '1.json'), join(folder, '1.json.corrupt'));
+  expect((await openStateStore({ folder })).isLost).toBe(true);
+});
+
+test('what undo would bring back can be looked at first; what changed meanwhile is not undone', async () => {
+  const store = await open();
+  expect(store.undoTarget()).toBeUndefined();
+  await store.replace(stateWith(80));
+  await store.replace(stateWith(80, 81));
+  expect(store.undoTarget()?.state).toEqual(stateWith(80));
+  expect(await store.undo({ ifRevision: 1 })).toEqual({ ok: false, error: { kind: 'stale', revision: 2 } });
+  expect((await store.undo({ ifRevision: 2 })).ok).toBe(true);
+  expect(store.current().state).toEqual(stateWith(80));
 });

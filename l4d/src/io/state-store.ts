@@ -2,7 +2,8 @@
  * The stored desired state: one file a revision, `FOLDER/REVISION.json`, the highest that can be read
  * being in force. A revision is written whole beside its place and renamed, so a crash at any point
  * leaves the old or the new one in force. Older revisions are kept for undo. A file that cannot be
- * read is renamed to `REVISION.json.corrupt` and reported; the one before it is then in force.
+ * read is renamed to `REVISION.json.corrupt` and reported; the one before it is then in force. Left
+ * where they are: files of a newer version of l4d, and all of them when none can be read.
  */
 import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -28,7 +29,7 @@ export interface StoredRevision {
   readonly state: DesiredState;
 }
 
-/** A file that could not be read, and where it is now. */
+/** A file that could not be read, and where it is now: its own place when it was left there. */
 export interface SetAside {
   readonly path: string;
   readonly reason: string;
@@ -48,8 +49,10 @@ export interface StateStore {
     state: DesiredState,
     options?: { readonly ifRevision?: number; readonly note?: string },
   ): Promise<Result<StoredRevision, StoreRefusal>>;
-  /** Stores the state before the one in force as a new revision; again: the one before that. */
-  undo(): Promise<Result<StoredRevision, StoreRefusal>>;
+  /** What `undo` would bring back; undefined when nothing is left. */
+  undoTarget(): StoredRevision | undefined;
+  /** Stores the state before the one in force as a new revision; again: the one before that. `ifRevision` as in replace. */
+  undo(options?: { readonly ifRevision?: number }): Promise<Result<StoredRevision, StoreRefusal>>;
   /** Revisions kept, newest first, with what is in force. */
   history(): readonly StoredRevision[];
 }
@@ -63,10 +66,12 @@ export interface StateStoreOptions {
   readonly now?: () => Date;
 }
 
-/** The open store, and the files that had to be set aside: tell the operator of each. */
+/** The open store, and the files that could not be read: tell the operator of each. */
 export interface OpenedStore {
   readonly store: StateStore;
   readonly setAside: readonly SetAside[];
+  /** There were revisions, and none can be read: the empty state in force is nobody's wish. */
+  readonly isLost: boolean;
 }
 
 const revisionFile = /^(\d+)\.json$/;
@@ -129,6 +134,7 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
 
   return {
     setAside: loaded.setAside,
+    isLost: loaded.revisions.length === 0 && loaded.highest > 0,
     store: {
       current: () => current,
       history: () => [...kept.values()].sort((a, b) => b.revision - a.revision),
@@ -139,8 +145,12 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
           }
           return ok(await store(state, current.revision, note));
         }),
-      undo: () =>
+      undoTarget: () => revisionOf(current.parent),
+      undo: ({ ifRevision } = {}) =>
         inTurn(async () => {
+          if (ifRevision !== undefined && ifRevision !== current.revision) {
+            return err({ kind: 'stale', revision: current.revision });
+          }
           const target = revisionOf(current.parent);
           if (target === undefined) return err({ kind: 'nothing-to-undo' });
           return ok(await store(target.state, target.parent, `undo of revision ${current.revision}`));
@@ -160,7 +170,7 @@ interface Loaded {
 async function loadAll(folder: string): Promise<Loaded> {
   const names = await readdir(folder);
   const revisions: StoredRevision[] = [];
-  const setAside: SetAside[] = [];
+  const unreadable: (SetAside & { readonly stays: boolean })[] = [];
   let highest = 0;
   for (const name of names) highest = Math.max(highest, Number(anyRevision.exec(name)?.[1] ?? 0));
   for (const name of names) {
@@ -171,9 +181,14 @@ async function loadAll(folder: string): Promise<Loaded> {
     if (text === undefined) continue;
     const read = decodeRevision(text, Number(revision));
     if (read.ok) revisions.push(read.value);
+    else unreadable.push({ path, reason: read.error, stays: isNewer(text) });
+  }
+  const setAside: SetAside[] = [];
+  for (const { path, reason, stays } of unreadable) {
+    if (stays || revisions.length === 0) setAside.push({ path, reason });
     else {
       await rename(path, `${path}.corrupt`);
-      setAside.push({ path: `${path}.corrupt`, reason: read.error });
+      setAside.push({ path: `${path}.corrupt`, reason });
     }
   }
   return { revisions: revisions.sort((a, b) => a.revision - b.revision), setAside, highest };
@@ -192,6 +207,17 @@ async function readUnlessGone(path: string): Promise<string | undefined> {
 function encodeRevision(stored: StoredRevision): string {
   const { revision, parent, changedAt, note, state } = stored;
   return `${JSON.stringify({ format: 1, revision, parent, changedAt, note, desired: encodeDesiredState(state) })}\n`;
+}
+
+/** Whether a newer version of l4d wrote the file: that version will want it back. */
+function isNewer(text: string): boolean {
+  try {
+    const { format, desired } = JSON.parse(text) as { format?: unknown; desired?: { version?: unknown } };
+    const above = (value: unknown, known: number) => typeof value === 'number' && value > known;
+    return above(format, 1) || above(desired?.version, emptyDesiredState.version);
+  } catch {
+    return false;
+  }
 }
 
 function decodeRevision(text: string, revision: number): Result<StoredRevision, string> {
