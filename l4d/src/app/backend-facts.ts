@@ -54,6 +54,12 @@ export function createBackendFacts(parts: BackendFactsParts) {
       macs.set(formatIpAddress(address), mac);
     },
 
+    /** Forgets what was learnt of other addresses: a neighbour that comes back may have another card. */
+    keepMacs(addresses: readonly IpAddress[]): void {
+      const kept = new Set(addresses.map(formatIpAddress));
+      for (const address of macs.keys()) if (!kept.has(address)) macs.delete(address);
+    },
+
     /** The MAC that packets should go to. */
     macOf(vip: Vip, backend: Backend): MacAddress | undefined {
       const text = formatIpAddress(backend.address);

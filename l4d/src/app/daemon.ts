@@ -5,7 +5,7 @@ import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
-import { takeRunFolder } from '@l4d/kit/run-folder.ts';
+import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
@@ -13,6 +13,7 @@ import { type Listener, startApiServer, startMetricsServer } from '../io/api-ser
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
+import { ensureBpfFolder } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { createHealthChecker } from '../io/health/health-checker.ts';
 import { findHostInterface } from '../io/host-interface.ts';
@@ -61,6 +62,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   await takeRunFolder(folders.runDir, 'l4d');
   requireWritable(folders.stateDir);
+  requireAlone(paths.stateLock, folders.stateDir, '--state-dir');
 
   const { store, setAside, isLost } = await openStateStore({ folder: paths.desired });
   for (const { path, reason } of setAside) {
@@ -85,6 +87,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let on = await findHostInterface(desired().host.interface);
   const clock = systemClock;
   const wallClock = () => Date.now();
+  ensureBpfFolder(folders.bpfDir);
+  requireAlone(folders.bpfDir, folders.bpfDir, '--bpf-dir');
   const dataPlane = openDataPlane({
     bpfFolder: folders.bpfDir,
     capacity: desired().host.capacity,
@@ -294,6 +298,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       await runtime.flush();
     },
   };
+}
+
+/** Locks what two daemons must not share. Throws OperatorError when another one holds it. */
+function requireAlone(lock: string, folder: string, flag: string): void {
+  if (holdLock(lock)) return;
+  throw new OperatorError(
+    `another l4d already uses the folder ${folder} (another one: ${flag})`,
+    exitCode.alreadyRunning,
+  );
 }
 
 /** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */

@@ -104,7 +104,8 @@ function vipStatus(
   const key = vipKeyText(vip);
   const prefix = formatIpPrefix(hostPrefix(vip.address));
   const told = toldPrefixes.get(prefix);
-  const announced = view.verdict.code === 'announced' && (told?.advertisedTo.length ?? 0) > 0;
+  const isAdvertised = (told?.advertisedTo.length ?? 0) > 0;
+  const announced = view.verdict.code === 'announced' && isAdvertised;
   const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {
     name: vip.name,
@@ -114,7 +115,8 @@ function vipStatus(
     policy: vip.policy,
     enabled: vip.enabled,
     announced,
-    verdict: shownVerdict(view.verdict, announced, bgp, refusals),
+    addressAdvertised: isAdvertised,
+    verdict: shownVerdict(view.verdict, isAdvertised, bgp, refusals),
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
@@ -138,17 +140,28 @@ function vipStatus(
   };
 }
 
-/** What the reconciler wants announced may not have reached a router. */
+/** What the reconciler wants and what routers have been told may differ. */
 function shownVerdict(
   verdict: VerdictView,
-  announced: boolean,
+  isAdvertised: boolean,
   bgp: BgpStatus,
   refusals: readonly string[],
 ): VerdictView {
-  if (verdict.code !== 'announced' || announced) return verdict;
+  if (verdict.code !== 'announced') {
+    if (!isAdvertised) return verdict;
+    const still = 'routers still have its address, for another VIP or because the withdraw was not taken yet';
+    return { ...verdict, reason: `${verdict.reason}; ${still}` };
+  }
+  if (isAdvertised) return verdict;
   if (bgp.state !== 'running') {
     return { code: 'announcer-down', reason: `${verdict.reason}, but the announcer does not answer` };
   }
-  const why = bgp.reason ?? (refusals.length > 0 ? refusals.join('; ') : 'no BGP session is established');
-  return { code: 'withdrawn', reason: `${verdict.reason}, but ${why}` };
+  return { code: 'withdrawn', reason: `${verdict.reason}, but ${whyNotAdvertised(bgp, refusals)}` };
+}
+
+function whyNotAdvertised(bgp: BgpStatus, refusals: readonly string[]): string {
+  if (bgp.reason !== undefined) return bgp.reason;
+  if (refusals.length > 0) return refusals.join('; ');
+  const isUp = bgp.announcer?.peers.some(({ state }) => state === 'Established') ?? false;
+  return isUp ? 'no router has been told yet' : 'no BGP session is established';
 }

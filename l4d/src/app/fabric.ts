@@ -3,33 +3,36 @@
  *
  * Whatever happens (an edit, a verdict, a MAC address, a restart of a companion) only marks VIPs as
  * dirty and asks for a pass. A pass programs and reads back the kernel first, then announces; what
- * is no longer wanted is withdrawn first, and its forwarding ends `withdrawGrace` later.
+ * is no longer wanted is withdrawn first, and its forwarding ends after that (core/vip-ending.ts).
  */
-import type { Clock, Timer } from '@l4d/kit/clock.ts';
-import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { InvariantError, unreachable } from '@l4d/kit/errors.ts';
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { InvariantError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { announcedPrefixes, announcerDesired, type NextHops } from '../core/announcement.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
-import { type ForwardingOperation, planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
+import { describeOperation } from '../core/forwarding/describe-operation.ts';
+import { planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import type { VerdictView } from '../core/status.ts';
+import { stepEnding, type VipEnding } from '../core/vip-ending.ts';
 import { judgeVip } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
-import type { AnnouncerFollower, ProxyFollower } from '../io/companions.ts';
+import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
-import type { DataPlane } from '../io/forwarding/data-plane.ts';
+import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { HealthChecker } from '../io/health/health-checker.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
-import { createProxyHandoff } from './proxy-handoff.ts';
+import type { ProxyHandoff } from './proxy-handoff.ts';
+import { createWaker } from './waker.ts';
 
 /** What the reconciler works with. */
 export interface FabricParts {
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly dataPlane: DataPlane;
+  readonly forwarding: ForwardingTable;
   /** Why the programs do not run; undefined when they do. */
   readonly attachmentProblem: () => string | undefined;
   /** Keeps the MAC addresses of these neighbours, and no others, resolved. */
@@ -37,12 +40,14 @@ export interface FabricParts {
   readonly checker: HealthChecker;
   readonly facts: BackendFactsSource;
   readonly announcer: AnnouncerFollower;
-  readonly proxy: ProxyFollower;
+  readonly handoff: ProxyHandoff;
   /** Wall clock milliseconds. */
   readonly wallClock: () => number;
   readonly nextHops: () => NextHops;
   /** Called when a pass failed; the reconciler tries again. */
   readonly onFailure: (error: unknown) => void;
+  /** Called when an invariant of ours is broken: the process must end, the kernel forwards on. */
+  readonly onInvariant: (error: InvariantError) => void;
 }
 
 /** What a pass found out about one VIP. */
@@ -72,46 +77,52 @@ export interface Fabric {
   stop(): void;
 }
 
-/** How long forwarding goes on after a withdraw: routers take tens of milliseconds to act on it. */
-const withdrawGrace = Seconds(1);
+/** What is known of one VIP that is declared, or still in the kernel. */
+interface VipRecord {
+  /** The declaration, the last one of a VIP that is declared no more; undefined for what was only found in the kernel. */
+  vip: Vip | undefined;
+  isDeclared: boolean;
+  conditions: readonly BackendCondition[];
+  verdict: VerdictView;
+  /** Why its entries in the kernel are not what is wanted. */
+  notProgrammed: string | undefined;
+  /** Set while its forwarding is no longer wanted. */
+  ending: VipEnding | undefined;
+}
+
 const retryInterval = Seconds(1);
 
 /** Starts without desired state: nothing moves before the first setDesired. */
 export function createFabric(parts: FabricParts): Fabric {
-  const { clock, logger, dataPlane, facts } = parts;
-  const { forwarding } = dataPlane;
-  const handoff = createProxyHandoff(parts.proxy, dataPlane.listeners);
+  const { clock, logger, facts, forwarding, handoff } = parts;
   let desired: DesiredState | undefined;
   let detached: Detached = { all: false, vips: [] };
-  let vips = new Map<string, Vip>();
-  const views = new Map<string, VipView>();
+  const records = new Map<string, VipRecord>();
   const dirty = new Set<string>();
-  /** When the forwarding of a VIP that is no longer wanted ends, clock milliseconds. */
-  const endings = new Map<string, number>();
-  /** Those VIPs as they were declared last. */
-  const endingVips = new Map<string, Vip>();
-  /** Why a VIP's entries in the kernel are not what is wanted. */
-  const notProgrammed = new Map<string, string | undefined>();
-  let announced: readonly string[] = [];
+  /** VIPs that could not be programmed: they are dirty again at the next wake. */
+  const retries = new Set<string>();
+  let announced: ReadonlySet<string> = new Set();
   let failure: { atMs: number; message: string } | undefined;
   let targetsChanged = false;
   /** The next pass asserts also what seems not to have changed. */
-  let syncAll = true;
-  let operations: string[] = [];
+  let assertAll = true;
+  /** The pass under way does so. */
+  let asserting = false;
+  /** What a pass does, in words, while somebody wants to know. */
+  let told: string[] | undefined;
   let running: Promise<void> | undefined;
   let again = false;
   let stopped = false;
-  const timers = new Set<Timer>();
+  const waker = createWaker(clock, () => void run());
+  const drainWaker = createWaker(clock, () => {
+    keepRuntime();
+    touch();
+  });
 
   const isDetached = (key: string) => detached.all || detached.vips.includes(key);
-
-  function later(delay: Duration, action: () => void): void {
-    const timer = clock.after(delay, () => {
-      timers.delete(timer);
-      action();
-    });
-    timers.add(timer);
-  }
+  /** Detached as a whole the maps are kept up to date, so that an attach finds the flows of before. */
+  const isForwarded = (key: string, record: VipRecord) => record.isDeclared && !detached.vips.includes(key);
+  const tell = (line: string) => told?.push(line);
 
   /** Runs passes until nothing asks for another; callers share the one under way. */
   function run(): Promise<void> {
@@ -126,11 +137,7 @@ export function createFabric(parts: FabricParts): Fabric {
           await pass();
           failure = undefined;
         } catch (error) {
-          if (error instanceof InvariantError) throw error;
-          failure = { atMs: parts.wallClock(), message: messageOf(error) };
-          parts.onFailure(error);
-          for (const key of vips.keys()) dirty.add(key);
-          later(retryInterval, () => void run());
+          fail(error);
         }
       }
     })().finally(() => {
@@ -139,8 +146,25 @@ export function createFabric(parts: FabricParts): Fabric {
     return running;
   }
 
+  function fail(error: unknown): void {
+    if (error instanceof InvariantError) {
+      stopped = true;
+      parts.onInvariant(error);
+      return;
+    }
+    failure = { atMs: parts.wallClock(), message: messageOf(error) };
+    parts.onFailure(error);
+    assertAll = true;
+    for (const key of records.keys()) retries.add(key);
+    waker.wakeAfter(retryInterval);
+  }
+
   async function pass(): Promise<void> {
     if (desired === undefined) return;
+    asserting = assertAll;
+    assertAll = false;
+    for (const key of retries) dirty.add(key);
+    retries.clear();
     const looked = [...dirty];
     dirty.clear();
     for (const key of looked) look(key);
@@ -149,168 +173,190 @@ export function createFabric(parts: FabricParts): Fabric {
     await syncProxy();
     program(looked, 'l7');
     judge(looked);
-    await announce();
-    await endForwarding();
+    await endForwarding(await announce());
     if (targetsChanged) setTargets();
   }
 
-  /** Finds out what is known of a VIP's backends. */
+  /** Finds out what is known of a VIP's backends, and whether its forwarding is to end. */
   function look(key: string): void {
-    const vip = vips.get(key);
-    if (vip === undefined) {
-      views.delete(key);
-      notProgrammed.delete(key);
-      return;
+    const record = records.get(key);
+    if (record === undefined) return;
+    if (isForwarded(key, record)) record.ending = undefined;
+    else record.ending ??= { since: clock.now(), withdrawnAt: undefined };
+    const { vip } = record;
+    if (record.isDeclared && vip !== undefined) {
+      record.conditions = vip.backends.map((backend) => facts.condition(vip, backend));
     }
-    const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
-    const verdict = views.get(key)?.verdict ?? { code: 'withdrawn', reason: 'new' };
-    views.set(key, { vip, conditions, verdict });
   }
 
   /** Programs VIPs of one policy and reads them back. */
   function program(looked: readonly string[], policy: Vip['policy']): void {
     for (const key of looked) {
-      const view = views.get(key);
-      // Detached as a whole the maps are kept up to date, so that an attach finds the flows of before.
-      if (view === undefined || view.vip.policy !== policy || detached.vips.includes(key)) continue;
-      const wanted = wantedVip(view.vip, view.conditions, (backend) => facts.macOf(view.vip, backend));
-      notProgrammed.set(key, programOne(key, view.vip, wanted));
+      const record = records.get(key);
+      const vip = record?.vip;
+      if (record === undefined || vip?.policy !== policy || !isForwarded(key, record)) continue;
+      const wanted = wantedVip(vip, record.conditions, (backend) => facts.macOf(vip, backend));
+      const problem = programOne(key, vip, wanted);
+      if (problem !== undefined) {
+        if (problem !== record.notProgrammed) {
+          logger.error({ reason: problem, vip: vip.name }, 'forwarding could not be programmed');
+        }
+        retries.add(key);
+        waker.wakeAfter(retryInterval);
+      }
+      record.notProgrammed = problem;
     }
   }
 
+  /** Why the kernel does not hold what is wanted; undefined when it does. */
   function programOne(key: string, vip: Vip, wanted: WantedVip): string | undefined {
-    endings.delete(key);
     try {
       const backendsBefore = forwarding.held(key)?.backends.length ?? 0;
       const writes = forwarding.apply(wanted);
       if (writes > 0) {
-        operations.push(`forwarding of ${vip.name}: ${writes} writes`);
-        logger.info({ vip: vip.name, writes }, 'forwarding programmed');
+        tell(`forwarding of ${vip.name}: ${writes} writes`);
+        logger.debug({ vip: vip.name, writes }, 'forwarding programmed');
       }
       // Only a backend that is in the kernel can be asked by way of it.
       if (backendsBefore !== wanted.backends.length) targetsChanged = true;
       const difference = forwarding.verify(wanted);
       if (difference === undefined) return undefined;
       logger.warn({ vip: vip.name, difference }, 'somebody else changed the kernel: it is written again');
+      tell(`forwarding of ${vip.name}: written again, for ${difference}`);
       forwarding.refresh(key);
       forwarding.apply(wanted);
       return forwarding.verify(wanted);
     } catch (error) {
       if (error instanceof InvariantError) throw error;
-      if (notProgrammed.get(key) !== messageOf(error)) {
-        logger.error({ reason: messageOf(error), vip: vip.name }, 'forwarding could not be programmed');
-      }
-      later(retryInterval, () => touch([key]));
       return messageOf(error);
     }
   }
 
+  /** Gives the proxy its VIPs, and the kernel the ways to it; VIPs that end keep theirs to the end. */
   async function syncProxy(): Promise<void> {
-    const proxied = [...views.values()]
-      .filter(({ vip }) => vip.policy === 'l7' && !isDetached(vipKeyText(vip)))
-      .map(({ vip, conditions }) => ({ vip, healthy: conditions.map(({ healthy }) => healthy) }));
-    const ending = [...endings.keys()].flatMap((key) => endingVips.get(key) ?? []);
-    const changes = await handoff.sync(
-      proxied,
-      ending.filter(({ policy }) => policy === 'l7'),
-      syncAll,
+    const proxied = [...records].flatMap(([key, { vip, conditions, isDeclared }]) =>
+      isDeclared && vip?.policy === 'l7' && !isDetached(key)
+        ? [{ vip, healthy: conditions.map(({ healthy }) => healthy) }]
+        : [],
     );
-    syncAll = false;
-    if (changes > 0) operations.push(`proxied listeners: ${changes} changes`);
+    const ending = [...records].flatMap(([key, { ending: end }]) =>
+      end !== undefined && !detached.all && forwarding.held(key)?.policy === 'l7'
+        ? (forwarding.listenerOf(key) ?? [])
+        : [],
+    );
+    const changes = await handoff.sync(proxied, ending, asserting);
+    if (changes > 0) tell(`proxied listeners: ${changes} changes`);
   }
 
   function judge(looked: readonly string[]): void {
     if (desired === undefined) return;
     const unattached = parts.attachmentProblem();
+    const proxyDown = handoff.problem();
     for (const key of looked) {
-      const view = views.get(key);
-      if (view === undefined) continue;
+      const record = records.get(key);
+      if (record?.vip === undefined || !record.isDeclared) continue;
+      const { vip } = record;
       const verdict = judgeVip({
-        vip: view.vip,
+        vip,
         hasBgp: desired.host.bgp !== undefined,
         hostDraining: desired.host.draining,
         detached: isDetached(key),
-        notProgrammed: unattached ?? notProgrammed.get(key),
-        proxyDown: view.vip.policy === 'l7' ? handoff.problem() : undefined,
-        healthy: view.conditions.map(({ healthy }) => healthy),
+        notProgrammed: unattached ?? record.notProgrammed,
+        proxyDown: vip.policy === 'l7' ? proxyDown : undefined,
+        healthy: record.conditions.map(({ healthy }) => healthy),
       });
-      if (verdict.code !== view.verdict.code) {
-        logger.info({ vip: view.vip.name, verdict: verdict.code, reason: verdict.reason }, 'verdict');
-        operations.push(`verdict of ${view.vip.name}: ${verdict.code}`);
+      if (verdict.code !== record.verdict.code) {
+        logger.info({ vip: vip.name, verdict: verdict.code, reason: verdict.reason }, 'verdict');
+        tell(`verdict of ${vip.name}: ${verdict.code}`);
       }
-      views.set(key, { ...view, verdict });
+      record.verdict = verdict;
     }
   }
 
-  /** Tells the announcer; resolves when its UPDATEs are written, or when it does not answer. */
-  async function announce(): Promise<void> {
-    if (desired === undefined) return;
-    const wanted = [...views.values()]
-      .filter(({ verdict }) => verdict.code === 'announced')
-      .map(({ vip }) => vip);
+  /** Tells the announcer; resolves with whether it has taken it (its UPDATEs are then written). */
+  async function announce(): Promise<boolean> {
+    if (desired === undefined) return false;
+    const wanted = [...records.values()].flatMap(({ vip, isDeclared, verdict }) =>
+      isDeclared && vip !== undefined && verdict.code === 'announced' ? [vip] : [],
+    );
     const prefixes = announcedPrefixes(wanted);
-    const [before, now] = [new Set(announced), new Set(prefixes)];
-    for (const prefix of now) if (!before.has(prefix)) operations.push(`announce ${prefix}`);
-    for (const prefix of before) if (!now.has(prefix)) operations.push(`withdraw ${prefix}`);
-    announced = prefixes;
-    await parts.announcer.follow(announcerDesired(desired, prefixes, parts.nextHops()));
+    const now = new Set(prefixes);
+    for (const prefix of now) if (!announced.has(prefix)) tell(`announce ${prefix}`);
+    for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
+    announced = now;
+    if (asserting) parts.announcer.tellAgain();
+    const toTell = announcerDesired(desired, prefixes, parts.nextHops());
+    const isTaken = await parts.announcer.follow(toTell);
+    return isTaken || toTell === undefined;
   }
 
   /** Ends the forwarding of what is no longer wanted, after its withdraw has had its time. */
-  async function endForwarding(): Promise<void> {
+  async function endForwarding(isTaken: boolean): Promise<void> {
     let endedProxied = false;
-    for (const key of forwarding.identities()) {
-      if (vips.has(key) && !detached.vips.includes(key)) continue;
-      const isNew = !endings.has(key);
-      const due = endings.get(key) ?? clock.now() + withdrawGrace;
-      endings.set(key, due);
-      if (due > clock.now()) {
-        // A timer may fire a little early by this clock.
-        if (isNew) later(Milliseconds(withdrawGrace + 5), () => void run());
-        continue;
+    for (const [key, record] of records) {
+      if (record.ending === undefined) continue;
+      const held = forwarding.held(key);
+      if (held !== undefined) {
+        const { ending, isOver, lookAfter } = stepEnding(record.ending, isTaken, clock.now());
+        record.ending = ending;
+        if (lookAfter !== undefined) waker.wakeAfter(lookAfter);
+        if (!isOver) continue;
+        endedProxied ||= held.policy === 'l7';
+        forwarding.remove(key);
+        targetsChanged = true;
+        tell(`end of forwarding of ${key}`);
+        logger.info({ vip: key, withdrawn: ending.withdrawnAt !== undefined }, 'forwarding ended');
       }
-      endedProxied ||= forwarding.held(key)?.policy === 'l7';
-      endings.delete(key);
-      endingVips.delete(key);
-      forwarding.remove(key);
-      targetsChanged = true;
-      operations.push(`end of forwarding of ${key}`);
-      logger.info({ vip: key }, 'forwarding ended');
+      if (!record.isDeclared) records.delete(key);
     }
     if (endedProxied) await syncProxy();
   }
 
   function setTargets(): void {
     targetsChanged = false;
-    const targets = [...views.values()].flatMap(({ vip }) =>
-      vip.backends.flatMap((backend) => facts.healthTarget(vip, backend) ?? []),
+    const targets = [...records.values()].flatMap(({ vip, isDeclared }) =>
+      isDeclared && vip !== undefined
+        ? vip.backends.flatMap((backend) => facts.healthTarget(vip, backend) ?? [])
+        : [],
     );
     parts.checker.setTargets(targets);
   }
 
-  function touch(keys: readonly string[] = [...vips.keys()]): void {
+  function touch(keys: Iterable<string> = records.keys()): void {
     for (const key of keys) dirty.add(key);
     void run();
   }
 
   function keepRuntime(): void {
-    const deadline = facts.keepRuntime([...vips.values()]);
+    const deadline = facts.keepRuntime(desired?.vips ?? []);
     if (deadline === undefined) return;
-    later(Milliseconds(Math.max(0, deadline - parts.wallClock()) + 1), () => {
-      keepRuntime();
-      touch();
-    });
+    drainWaker.wakeAfter(Milliseconds(Math.max(0, deadline - parts.wallClock()) + 1));
+  }
+
+  /** Takes note of what is declared; marks what differs from before. */
+  function declare(state: DesiredState, isAllNew: boolean): void {
+    const declaredKeys = new Set<string>();
+    for (const vip of state.vips) {
+      const key = vipKeyText(vip);
+      declaredKeys.add(key);
+      const record = records.get(key);
+      // Edits keep what they do not change: a change of one VIP is looked at as one.
+      if (isAllNew || record?.vip !== vip || !record.isDeclared) dirty.add(key);
+      if (record === undefined) records.set(key, newRecord(vip));
+      else Object.assign(record, { vip, isDeclared: true });
+    }
+    // What an earlier run has left in the kernel ends like what was declared until now.
+    for (const key of forwarding.identities()) if (!records.has(key)) records.set(key, newRecord(undefined));
+    for (const [key, record] of records) {
+      if (declaredKeys.has(key)) continue;
+      record.isDeclared = false;
+      dirty.add(key);
+    }
   }
 
   return {
     setDesired(state, nowDetached) {
-      const next = new Map(state.vips.map((vip) => [vipKeyText(vip), vip]));
-      for (const [key, vip] of vips) if (!next.has(key)) endingVips.set(key, vip);
-      // Edits keep what they do not change: one VIP's change is one VIP's work.
-      const all = detached !== nowDetached || desired?.host !== state.host;
-      for (const [key, vip] of next) if (all || vips.get(key) !== vip) dirty.add(key);
-      for (const key of vips.keys()) if (!next.has(key)) dirty.add(key);
-      vips = next;
+      declare(state, detached !== nowDetached || desired?.host !== state.host);
       desired = state;
       detached = nowDetached;
       targetsChanged = true;
@@ -318,6 +364,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const addresses = state.vips
         .filter((vip) => vip.policy === 'forward')
         .flatMap((vip) => vip.backends.map((backend) => backend.address));
+      facts.keepMacs(addresses);
       parts.resolve([...new Map(addresses.map((address) => [formatIpAddress(address), address])).values()]);
       return run();
     },
@@ -331,45 +378,46 @@ export function createFabric(parts: FabricParts): Fabric {
       const added = next.vips.flatMap((vip) => {
         const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
         const wanted = wantedVip(vip, conditions, (backend) => facts.macOf(vip, backend));
-        return planVip(forwarding.held(vipKeyText(vip)), wanted).map((operation) => describe(vip, operation));
+        return planVip(forwarding.held(vipKeyText(vip)), wanted).map((operation) =>
+          describeOperation(vip.name, operation),
+        );
       });
       const removed = forwarding.identities().filter((key) => !nextKeys.has(key));
       return [...removed.map((key) => `withdraw ${key}, then end its forwarding`), ...added];
     },
     async reconcileAll() {
-      operations = [];
-      for (const key of vips.keys()) dirty.add(key);
+      const lines: string[] = [];
+      told = lines;
+      for (const key of records.keys()) dirty.add(key);
       targetsChanged = true;
-      syncAll = true;
+      assertAll = true;
       await run();
-      return operations.splice(0);
+      if (told === lines) told = undefined;
+      return lines;
     },
-    views: () => [...vips.keys()].flatMap((key) => views.get(key) ?? []),
+    views: () =>
+      (desired?.vips ?? []).flatMap((vip) => {
+        const record = records.get(vipKeyText(vip));
+        return record === undefined ? [] : [{ vip, conditions: record.conditions, verdict: record.verdict }];
+      }),
     lastError: () => failure,
     stop() {
       stopped = true;
-      for (const timer of timers) timer.cancel();
+      waker.stop();
+      drainWaker.stop();
     },
   };
 }
 
-/** An operation of the data plane in words. */
-function describe(vip: Vip, operation: ForwardingOperation): string {
-  switch (operation.kind) {
-    case 'write-backend': {
-      const { backend, isNew } = operation;
-      const what = `backend ${formatIpAddress(backend.address)} of ${vip.name} as ${backend.state}`;
-      return isNew ? `add ${what}` : `write ${what}`;
-    }
-    case 'write-vip':
-      return operation.table === 'unchanged'
-        ? `write the settings of ${vip.name}`
-        : `swap in a Maglev table of ${vip.name} with ${operation.table.length} backends`;
-    case 'free-backend':
-      return `free backend ${formatIpAddress(operation.address)} of ${vip.name}`;
-    default:
-      return unreachable(operation);
-  }
+function newRecord(vip: Vip | undefined): VipRecord {
+  return {
+    vip,
+    isDeclared: vip !== undefined,
+    conditions: [],
+    verdict: { code: 'withdrawn', reason: 'not looked at yet' },
+    notProgrammed: undefined,
+    ending: undefined,
+  };
 }
 
 function messageOf(error: unknown): string {

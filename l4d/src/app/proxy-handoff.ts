@@ -1,17 +1,16 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import type { Vip } from '../core/desired/vip.ts';
 import { type ProxiedVip, proxyDesired } from '../core/proxy-desired.ts';
 import type { ProxyFollower } from '../io/companions.ts';
-import type { ListenerTable } from '../io/forwarding/listener-table.ts';
+import type { ListenerTable, ProxyListener } from '../io/forwarding/listener-table.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 
 /** Hands l7 VIPs to the proxy: its configuration, the kernel's routes, the listeners of sk_lookup. */
 export interface ProxyHandoff {
   /**
-   * Makes it so; `ending` are VIPs that are withdrawn but still served. Resolves with how many
+   * Makes it so; `ending` are listeners that are withdrawn but still served. Resolves with how many
    * listeners changed. `force`: also when nothing seems to have changed. Rejects with SyscallError.
    */
-  sync(proxied: readonly ProxiedVip[], ending: readonly Vip[], force: boolean): Promise<number>;
+  sync(proxied: readonly ProxiedVip[], ending: readonly ProxyListener[], force: boolean): Promise<number>;
   /** Why the proxy cannot serve; undefined when it can. */
   problem(): string | undefined;
 }
@@ -21,7 +20,8 @@ export function createProxyHandoff(proxy: ProxyFollower, listeners: ListenerTabl
   let last: string | undefined;
   return {
     async sync(proxied, ending, force) {
-      const served = [...proxied.map(({ vip }) => vip), ...ending];
+      const served: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
+      if (force) proxy.tellAgain();
       // A VIP that ends keeps its listener in the proxy until the end, without new desired state for it.
       if (served.length === 0) await proxy.follow(undefined);
       else if (ending.length === 0) await proxy.follow(proxyDesired(proxied));

@@ -59,8 +59,10 @@ export interface VipStatus {
   readonly protocol: 'tcp' | 'udp';
   readonly policy: 'forward' | 'l7';
   readonly enabled: boolean;
-  /** Whether routers are told of its address by this host. */
+  /** Whether this host is to announce it and routers have been told of its address. */
   readonly announced: boolean;
+  /** Whether routers have been told of its address, for this VIP or another one of that address. */
+  readonly addressAdvertised: boolean;
   readonly verdict: VerdictView;
   readonly tableSize: number;
   readonly backends: readonly BackendStatus[];

@@ -53,13 +53,16 @@ test('tells the whole first, then what has changed', async () => {
   expect(calls).toEqual(['put 10.0.0.1/32', 'patch +10.0.0.2/32 -10.0.0.1/32', 'patch +10.0.0.3/32 -']);
 });
 
-test('tells the whole when the announcer is not where it was left, and again when asked', async () => {
+test('tells the whole when the announcer is not where it was left, and when it is to forget', async () => {
   const { calls, client, bump } = recorded();
   const teller = announcerTeller(client);
-  await teller.again();
+  expect(teller.isBehind(7)).toBe(false);
   await teller.tell(desired('10.0.0.1/32'));
+  expect(teller.isBehind(1)).toBe(false);
   bump();
+  expect(teller.isBehind(2)).toBe(true);
   await teller.tell(desired('10.0.0.1/32', '10.0.0.2/32'));
-  await teller.again();
+  teller.forget();
+  await teller.tell(desired('10.0.0.1/32', '10.0.0.2/32'));
   expect(calls).toEqual(['put 10.0.0.1/32', 'put 10.0.0.1/32,10.0.0.2/32', 'put 10.0.0.1/32,10.0.0.2/32']);
 });

@@ -6,20 +6,20 @@ import { prefixDelta, type ToldAnnouncer, toldAnnouncer } from '../core/prefix-d
 export interface AnnouncerTeller {
   /** What has changed, where that is little and the announcer is where it was left; else the whole. */
   tell(desired: DesiredInput): Promise<void>;
-  /** The whole of what was last told; nothing when nothing was. */
-  again(): Promise<void>;
+  /** Whether an announcer of that revision no longer holds what it was told. */
+  isBehind(revision: number): boolean;
+  /** The next `tell` is of the whole. */
+  forget(): void;
 }
 
 /** A teller that has told nothing yet. Its promises reject as the client's do. */
 export function announcerTeller(client: Pick<AnnouncerClient, 'put' | 'patch'>): AnnouncerTeller {
   let told: { readonly state: ToldAnnouncer; readonly revision: number } | undefined;
-  let last: DesiredInput | undefined;
 
   async function whole(desired: DesiredInput, state = toldAnnouncer(desired)): Promise<void> {
     told = undefined;
     const { revision } = await client.put(desired);
     told = { state, revision };
-    last = desired;
   }
 
   return {
@@ -35,15 +35,15 @@ export function announcerTeller(client: Pick<AnnouncerClient, 'put' | 'patch'>):
       try {
         const { revision } = await client.patch({ ...delta, ifRevision: before.revision });
         told = { state, revision };
-        last = desired;
       } catch (error) {
         // Another process, an operator's withdrawal, the dead-man time: it is not where it was left.
         if (!(error instanceof AnnouncerRefusal)) throw error;
         await whole(desired, state);
       }
     },
-    async again() {
-      if (last !== undefined) await whole(last);
+    isBehind: (revision) => told !== undefined && told.revision !== revision,
+    forget() {
+      told = undefined;
     },
   };
 }

@@ -23,6 +23,8 @@ export interface CompanionsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onChange: () => void;
+  /** Called when the announcer no longer holds what it was told. */
+  readonly onOverruled: () => void;
 }
 
 /** Follows the BGP speaker, starting it when it does not run. */
@@ -45,11 +47,13 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.
       await client.heartbeat();
-      const status = await client.status();
-      if (!status.deadMan) return status;
-      // It has given us up and withdrawn everything, and now we are back.
-      await teller.again();
       return client.status();
+    },
+    // It has given us up (dead-man time), or an operator has withdrawn something.
+    isOverruled: (status) => status.deadMan || teller.isBehind(status.revision),
+    onOverruled() {
+      teller.forget();
+      options.onOverruled();
     },
   });
 }

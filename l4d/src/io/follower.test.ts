@@ -7,7 +7,7 @@ import { createFollower } from './follower.ts';
 /** A companion that can be started, killed and made to refuse, with a record of what it was told. */
 function setUp() {
   const clock = createManualClock();
-  const companion = { runs: true, starts: 0, instance: 1, told: [] as string[] };
+  const companion = { runs: true, starts: 0, instance: 1, overruled: false, told: [] as string[] };
   let changes = 0;
   const answer = () => {
     if (!companion.runs) throw new Error('ECONNREFUSED');
@@ -31,6 +31,11 @@ function setUp() {
     async status() {
       answer();
       return { startedAt: companion.instance };
+    },
+    isOverruled: () => companion.overruled,
+    onOverruled: () => {
+      companion.overruled = false;
+      companion.told.push('overruled');
     },
     async release() {
       answer();
@@ -113,4 +118,23 @@ test('what is refused is told once, its reason shown, and something else told ag
   expect(await follower.follow({ prefixes: ['a'] })).toBe(true);
   expect(follower.refusal()).toBeUndefined();
   expect(companion.told).toEqual(['a']);
+});
+
+test('a companion that was overruled is told again, once the owner has looked why', async () => {
+  const { companion, follower, clock } = setUp();
+  await follower.follow({ prefixes: ['a'] });
+  companion.overruled = true;
+  await clock.advance(1000);
+  expect(companion.told).toEqual(['a', 'overruled']);
+  expect(follower.inSync()).toBe(false);
+  await follower.follow({ prefixes: ['a'] });
+  expect(companion.told).toEqual(['a', 'overruled', 'a']);
+});
+
+test('what was taken is told again when that is asked for', async () => {
+  const { companion, follower } = setUp();
+  await follower.follow({ prefixes: ['a'] });
+  follower.tellAgain();
+  await follower.follow({ prefixes: ['a'] });
+  expect(companion.told).toEqual(['a', 'a']);
 });

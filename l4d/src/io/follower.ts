@@ -12,6 +12,10 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
   readonly logger: Logger;
   putDesired(desired: Desired): Promise<unknown>;
   status(): Promise<Status>;
+  /** Whether the companion no longer holds what it was told, by its status: it must be told the whole again. */
+  isOverruled?(status: Status): boolean;
+  /** Called then, before it is told again: the operator may have overruled us on purpose. */
+  onOverruled?(): void;
   /** Makes a companion that runs stop doing what it was told: it is not needed any more. */
   release(): Promise<unknown>;
   /** Called when the companion's availability or status has changed. */
@@ -25,6 +29,8 @@ export interface Follower<Desired, Status> {
    * answer, which is known from the last attempt, it is told as soon as it does. Undefined: the companion is not needed.
    */
   follow(desired: Desired | undefined): Promise<boolean>;
+  /** Forgets what was taken or refused: the next `follow` tells the whole. */
+  tellAgain(): void;
   /** The last status; undefined while the companion does not answer. */
   status(): Status | undefined;
   /** Why the companion refused what was last wanted; undefined when it did not. */
@@ -49,6 +55,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let wanted: Desired | undefined;
   /** JSON of what the companion has taken, and when that instance was started. */
   let taken: { text: string; startedAt: string | number } | undefined;
+  /** JSON of what is wanted. */
+  let wantedText: string | undefined;
   /** JSON of what the companion has refused, and why. */
   let refused: { text: string; reason: string } | undefined;
   let last: Status | undefined;
@@ -67,8 +75,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   }
 
   async function put(): Promise<boolean> {
-    if (wanted === undefined) return false;
-    const text = JSON.stringify(wanted);
+    const text = wantedText;
+    if (wanted === undefined || text === undefined) return false;
     if (taken?.text === text) return true;
     // Asking again for what was refused would be refused again.
     if (refused?.text === text) return false;
@@ -104,8 +112,14 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       setAvailable(false, error);
       return;
     }
-    const text = JSON.stringify(wanted);
-    if (taken?.text === text || refused?.text === text) return;
+    if (taken !== undefined && options.isOverruled?.(last) === true) {
+      logger.warn({ companion: name }, 'no longer holds what it was told');
+      taken = undefined;
+      // Not told here: whoever overruled us may have left word that we have not read yet.
+      options.onOverruled?.();
+      return;
+    }
+    if (taken?.text === wantedText || refused?.text === wantedText) return;
     await put();
     options.onChange();
   }
@@ -145,6 +159,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   return {
     follow(desired) {
       wanted = desired;
+      wantedText = desired === undefined ? undefined : JSON.stringify(desired);
       if (desired !== undefined) {
         released = false;
         // Nobody waits long for one that hangs; the next poll tells it.
@@ -157,10 +172,14 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
         return false;
       });
     },
+    tellAgain() {
+      taken = undefined;
+      refused = undefined;
+    },
     status: () => last,
     refusal: () => refused?.reason,
     problem: () => problem,
-    inSync: () => wanted !== undefined && taken?.text === JSON.stringify(wanted),
+    inSync: () => wantedText !== undefined && taken?.text === wantedText,
     stop() {
       stopped = true;
       timer?.cancel();

@@ -77,6 +77,7 @@ function vipStatus(vip: Vip, draining: boolean): VipStatus {
     policy: vip.policy,
     enabled: vip.enabled,
     announced: verdict.code === 'announced',
+    addressAdvertised: verdict.code === 'announced',
     verdict,
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend) => ({

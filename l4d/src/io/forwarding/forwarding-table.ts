@@ -34,8 +34,15 @@ interface Entry {
   region: Region;
 }
 
-/** Adopts the maps' content. Throws SyscallError. */
-export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
+/**
+ * Adopts the maps' content. What contradicts itself (two writers have been at it) is removed from the
+ * kernel and told to `onContradiction`: applied again, it is programmed anew. Throws SyscallError.
+ */
+export function createForwardingTable(
+  maps: ForwardingMaps,
+  clock: Clock,
+  onContradiction: (what: string) => void = () => undefined,
+) {
   const vipIndices = createIndexAllocator(1, maps.capacity.vips);
   const backendIndices = createIndexAllocator(0, maps.capacity.backends);
   const regions = createRegionAllocator(maps.capacity.slots);
@@ -50,6 +57,11 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
 
     /** What the kernel holds of a VIP. */
     held: (identity: string): HeldVip | undefined => entries.get(identity)?.held,
+
+    /** Address and port of a VIP in the kernel. */
+    listenerOf(identity: string): { readonly address: IpAddress; readonly port: number } | undefined {
+      return entries.get(identity)?.key;
+    },
 
     /** Index of a backend, which marked checks name; undefined before it was applied. */
     backendIndex(identity: string, address: IpAddress): number | undefined {
@@ -162,6 +174,12 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
     for (const [index, record] of maps.readAllBackends()) {
       backendIndices.claim(index);
       const list = backendsOfVip.get(record.vipId) ?? [];
+      const text = formatIpAddress(record.address);
+      if (list.some(({ address }) => formatIpAddress(address) === text)) {
+        onContradiction(`backend ${text} of VIP number ${record.vipId} is there twice`);
+        freeIndex(index);
+        continue;
+      }
       list.push({ index, address: record.address, state: record.state, mac: record.mac });
       backendsOfVip.set(record.vipId, list);
     }
@@ -173,6 +191,18 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
       const protocol = key.protocol === ipProtocol.tcp ? 'tcp' : 'udp';
       const identity = vipKeyText({ address: key.address, port: key.port, protocol });
       const region = { offset: record.tableOffset, size: record.tableSize };
+      const contradiction = !vipIndices.isFree(record.id)
+        ? `number ${record.id} of ${identity} is taken or out of range`
+        : !regions.claim(region)
+          ? `the table of ${identity} overlaps another or the end of the map`
+          : undefined;
+      if (contradiction !== undefined) {
+        onContradiction(contradiction);
+        maps.deleteVip(key);
+        // Without a VIP it goes below.
+        addressSet(key.address);
+        continue;
+      }
       const held: HeldVip = {
         id: record.id,
         policy: record.policy,
@@ -182,8 +212,6 @@ export function createForwardingTable(maps: ForwardingMaps, clock: Clock) {
         backends: backendsOfVip.get(record.id) ?? [],
       };
       vipIndices.claim(record.id);
-      if (region.size > 0 && !regions.claim(region))
-        throw new InvariantError(`the table of ${identity} overlaps another`);
       entries.set(identity, { key, held, region });
       addressSet(key.address).add(identity);
       backendsOfVip.delete(record.id);

@@ -1,0 +1,236 @@
+import { InvariantError } from '@l4d/kit/errors.ts';
+import { formatIpAddress, type IpAddress, ipAddress } from '@l4d/kit/ip-address.ts';
+import { createManualClock } from '@l4d/kit/manual-clock.ts';
+import { pino } from 'pino';
+import { beforeEach, expect, test } from 'vitest';
+import type { BackendCondition } from '../core/backend-condition.ts';
+import { vipKeyText } from '../core/desired/vip.ts';
+import { type DesiredState, parseDesiredState } from '../core/desired-state.ts';
+import type { HeldVip, WantedVip } from '../core/forwarding/forwarding-plan.ts';
+import { createFabric, type Fabric, type FabricParts } from './fabric.ts';
+
+/** The order in which the reconciler moves the outside world, recorded by stand-ins for it. */
+
+const up: BackendCondition = { forwarding: 'up', shown: 'up', reason: 'connected', healthy: true };
+const down: BackendCondition = { forwarding: 'down', shown: 'down', reason: 'refused', healthy: false };
+
+let clock = createManualClock();
+let log: string[] = [];
+let world = { announcerTakes: true, attached: true, condition: up, programFails: '', passes: 0 };
+let held = new Map<string, HeldVip & { address: IpAddress; port: number }>();
+let invariants: InvariantError[] = [];
+let fabric: Fabric;
+
+beforeEach(() => {
+  clock = createManualClock();
+  log = [];
+  held = new Map();
+  invariants = [];
+  world = { announcerTakes: true, attached: true, condition: up, programFails: '', passes: 0 };
+  fabric = createFabric(standIns());
+});
+
+function standIns(): FabricParts {
+  const forwarding = {
+    identities: () => [...held.keys()],
+    held: (key: string) => held.get(key),
+    listenerOf: (key: string) => held.get(key),
+    apply(wanted: WantedVip) {
+      if (world.programFails === 'invariant') throw new InvariantError('broken');
+      if (world.programFails !== '') throw new Error(world.programFails);
+      const key = vipKeyText(wanted);
+      if (!held.has(key)) log.push(`program ${key}`);
+      const backends = wanted.backends.map((backend, index) => ({ ...backend, index }));
+      held.set(key, { ...wanted, id: 1, slots: new Uint32Array(0), backends });
+      return 1;
+    },
+    verify: () => undefined,
+    refresh() {},
+    remove(key: string) {
+      log.push(`end ${key}`);
+      return held.delete(key);
+    },
+  };
+  const parts = {
+    clock,
+    logger: pino({ level: 'silent' }),
+    forwarding,
+    handoff: {
+      async sync(proxied: { vip: { port: number } }[], ending: { port: number }[]) {
+        log.push(`listeners ${[...proxied.map(({ vip }) => vip.port), ...ending.map(({ port }) => port)]}`);
+        return 0;
+      },
+      problem: () => undefined,
+    },
+    checker: { setTargets() {} },
+    facts: {
+      condition: () => world.condition,
+      macOf: () => undefined,
+      healthTarget: () => undefined,
+      keepRuntime: () => undefined,
+      keepMacs() {},
+    },
+    announcer: {
+      async follow(desired: { prefixes: { prefix: string }[] } | undefined) {
+        world.passes += 1;
+        const line = `announce ${desired?.prefixes.map(({ prefix }) => prefix) ?? 'nothing'}`;
+        if (line !== log.findLast((other) => other.startsWith('announce'))) log.push(line);
+        return world.announcerTakes;
+      },
+      tellAgain() {},
+    },
+    attachmentProblem: () => (world.attached ? undefined : 'the XDP program is not attached'),
+    resolve() {},
+    wallClock: () => clock.now(),
+    nextHops: () => ({ ipv4: '10.0.0.11', ipv6: undefined }),
+    onFailure() {},
+    onInvariant: (error: InvariantError) => invariants.push(error),
+  };
+  return parts as unknown as FabricParts;
+}
+
+function state(...vips: object[]): DesiredState {
+  const parsed = parseDesiredState({
+    version: 1,
+    host: { bgp: { as: 65001, routerId: '10.0.0.11' } },
+    peers: [{ address: '10.0.0.254', as: 65000 }],
+    vips: vips.map((vip) => ({ address: '203.0.113.1', backends: [{ address: '10.0.0.1' }], ...vip })),
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  return parsed.value;
+}
+
+const none = { all: false, vips: [] };
+const web = { name: 'web', port: 80 };
+const webKey = '203.0.113.1-80-tcp';
+const proxied = { name: 'app', port: 8080, policy: 'l7', address: '203.0.113.2' };
+const proxiedKey = '203.0.113.2-8080-tcp';
+const seen = () => log.filter((line) => !line.startsWith('listeners') || line !== 'listeners ');
+
+/** Lets the passes that are asked for happen; they wait for setImmediate. */
+async function settle(milliseconds = 0): Promise<void> {
+  await clock.advance(milliseconds);
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('forwards before it announces, withdraws before forwarding ends', async () => {
+  await fabric.setDesired(state(web), none);
+  await fabric.setDesired(state(), none);
+  expect(seen()).toEqual([`program ${webKey}`, 'announce 203.0.113.1/32', 'announce ']);
+  await settle(990);
+  expect(held.has(webKey)).toBe(true);
+  await settle(20);
+  expect(seen().at(-1)).toBe(`end ${webKey}`);
+});
+
+test('forwarding goes on while the announcer has not taken the withdraw', async () => {
+  await fabric.setDesired(state(web), none);
+  world.announcerTakes = false;
+  await fabric.setDesired(state(), none);
+  await settle(5000);
+  await settle(5000);
+  expect(held.has(webKey)).toBe(true);
+  world.announcerTakes = true;
+  await settle(1001);
+  await settle(1010);
+  expect(held.has(webKey)).toBe(false);
+});
+
+test('announces nothing before the programs are attached', async () => {
+  world.attached = false;
+  await fabric.setDesired(state(web), none);
+  expect(seen()).toEqual([`program ${webKey}`, 'announce ']);
+  expect(fabric.views()[0]?.verdict).toMatchObject({ code: 'not-programmed' });
+  world.attached = true;
+  fabric.touch();
+  await settle();
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32');
+});
+
+test('a proxied VIP keeps its listener until its forwarding ends', async () => {
+  await fabric.setDesired(state(proxied), none);
+  expect(log.slice(0, 2)).toEqual(['listeners 8080', `program ${proxiedKey}`]);
+  log = [];
+  await fabric.setDesired(state(), none);
+  await settle(1010);
+  expect(log).toEqual(['listeners 8080', 'announce ', 'listeners 8080', `end ${proxiedKey}`, 'listeners ']);
+});
+
+test('a detached VIP ends like a removed one, and comes back', async () => {
+  const declared = state(web);
+  await fabric.setDesired(declared, none);
+  await fabric.setDesired(declared, { all: false, vips: [webKey] });
+  expect(seen().at(-1)).toBe('announce ');
+  await settle(1010);
+  expect(held.has(webKey)).toBe(false);
+  await fabric.setDesired(declared, none);
+  expect(seen().slice(-2)).toEqual([`program ${webKey}`, 'announce 203.0.113.1/32']);
+});
+
+test('detached as a whole it withdraws everything and keeps the kernel up to date', async () => {
+  await fabric.setDesired(state(web), none);
+  await fabric.setDesired(state(web), { all: true, vips: [] });
+  await settle(5000);
+  expect(seen().at(-1)).toBe('announce ');
+  expect(held.has(webKey)).toBe(true);
+});
+
+test('what an earlier run has left in the kernel ends after a withdraw', async () => {
+  const leftover = { policy: 'forward', onBackendDown: 'keep', idleTicks: 1, backends: [] } as const;
+  held.set(webKey, {
+    ...leftover,
+    id: 9,
+    slots: new Uint32Array(0),
+    address: ipAddress('203.0.113.1'),
+    port: 80,
+  });
+  await fabric.setDesired(state(), none);
+  expect(seen()).toEqual(['announce ']);
+  await settle(1010);
+  expect(seen()).toEqual(['announce ', `end ${webKey}`]);
+});
+
+test('too few healthy backends withdraw a VIP, and its forwarding stays', async () => {
+  await fabric.setDesired(state(web), none);
+  world.condition = down;
+  fabric.touch([webKey]);
+  await settle(5000);
+  expect(seen().at(-1)).toBe('announce ');
+  expect(held.has(webKey)).toBe(true);
+});
+
+test('what cannot be programmed is tried again once a second, however often it is looked at', async () => {
+  world.programFails = 'no room';
+  await fabric.setDesired(state(web), none);
+  expect(fabric.views()[0]?.verdict.reason).toMatch(/no room/);
+  for (let i = 0; i < 20; i++) {
+    fabric.touch();
+    await settle(10);
+  }
+  const before = world.passes;
+  for (let i = 0; i < 5; i++) await settle(1000);
+  expect(world.passes - before).toBeLessThanOrEqual(5);
+  world.programFails = '';
+  await settle(1001);
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32');
+});
+
+test('a broken invariant ends the work and is told', async () => {
+  world.programFails = 'invariant';
+  await fabric.setDesired(state(web), none);
+  expect(invariants).toHaveLength(1);
+  world.programFails = '';
+  fabric.touch();
+  await settle(5000);
+  expect(held.size).toBe(0);
+});
+
+test('tells what it did when it is asked to look at everything', async () => {
+  await fabric.setDesired(state(web), none);
+  world.condition = down;
+  expect(await fabric.reconcileAll()).toEqual([
+    'forwarding of web: 1 writes',
+    'verdict of web: too-few-healthy',
+    `withdraw ${formatIpAddress(ipAddress('203.0.113.1'))}/32`,
+  ]);
+});
