@@ -53,17 +53,14 @@ static __always_inline __u32 frame_bytes(struct xdp_md *context, __u32 network_o
 static __always_inline int serve(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
 				 const struct vip *vip, int is_quote)
 {
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
 	struct selection chosen;
 
 	if (vip->flags & VIP_L7)
 		return finish(PASS_L7, XDP_PASS);
-	if (data + sizeof(struct ethhdr) > end)
-		return finish(DROP_MALFORMED, XDP_DROP);
 	chosen = select_backend(tuple, vip, !is_quote);
 	if (chosen.kind == SELECT_FORWARD && chosen.backend)
-		return forward(data, vip, &chosen, frame_bytes(context, network_offset, tuple->is_ipv6),
+		return forward(context, network_offset, tuple->is_ipv6, vip, &chosen,
+			       frame_bytes(context, network_offset, tuple->is_ipv6),
 			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);
 	if (chosen.kind == SELECT_RESET && !is_quote)
 		return tuple->is_ipv6 ? reset_flow6(context, network_offset) :

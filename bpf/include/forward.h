@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Layer 2 direct return: only the Ethernet addresses change; the backend owns the VIP. */
+/* Layer 2 direct return: the Ethernet addresses change, and the TTL as by any router; the backend owns the VIP. */
 #ifndef L4D_FORWARD_H
 #define L4D_FORWARD_H
 
 #include "count.h"
+#include "parse.h"
 #include "rewrite.h"
 #include "select.h"
 
@@ -21,11 +22,44 @@ static __always_inline int is_resolved(const struct backend *backend)
 	return *(const __u32 *)backend->mac != 0 || *(const __u16 *)(backend->mac + 4) != 0;
 }
 
-static __always_inline int forward(struct ethhdr *ethernet, const struct vip *vip,
-				   const struct selection *chosen, __u32 bytes, enum reason reason)
+/*
+ * Takes one hop from the TTL or hop limit; false when none is left to go on with. Two balancers that
+ * are each other's backends would hand a packet to and fro for ever without it.
+ */
+static __always_inline int take_hop(void *network, void *end, int is_ipv6)
 {
+	struct ipv6hdr *ip6 = network;
+	struct iphdr *ip4 = network;
+	__u16 *ttl_and_protocol;
+	__u16 old_word;
+
+	if (is_ipv6) {
+		if ((void *)(ip6 + 1) > end || ip6->hop_limit <= 1)
+			return 0;
+		ip6->hop_limit -= 1;
+		return 1;
+	}
+	if ((void *)(ip4 + 1) > end || ip4->ttl <= 1)
+		return 0;
+	ttl_and_protocol = (__u16 *)&ip4->ttl;
+	old_word = *ttl_and_protocol;
+	ip4->ttl -= 1;
+	ip4->check = replace_in_checksum(ip4->check, old_word, *ttl_and_protocol);
+	return 1;
+}
+
+static __always_inline int forward(struct xdp_md *context, __u32 network_offset, int is_ipv6,
+				   const struct vip *vip, const struct selection *chosen, __u32 bytes,
+				   enum reason reason)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+
 	if (!is_resolved(chosen->backend))
 		return finish(DROP_UNRESOLVED, XDP_DROP);
+	if ((void *)(ethernet + 1) > end || !take_hop(data + network_offset, end, is_ipv6))
+		return finish(DROP_TTL_EXPIRED, XDP_DROP);
 	copy_mac(ethernet->h_source, ethernet->h_dest);
 	copy_mac(ethernet->h_dest, chosen->backend->mac);
 	count_traffic(&vip_counters, vip->id, bytes, chosen->begun);

@@ -125,6 +125,7 @@ enum reason {
 	DROP_FRAGMENT, /* a fragment of a VIP's packet: it cannot be placed */
 	DROP_NO_BACKEND, /* no backend is up */
 	DROP_UNRESOLVED, /* the backend's MAC address is not known */
+	DROP_TTL_EXPIRED, /* its TTL or hop limit does not allow one more hop */
 	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
 	TX_FORWARD, /* to a backend */
 	TX_ECHO, /* echo reply to the client */

@@ -1,5 +1,6 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { WantedBackend, WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
+import { internetChecksum } from './checksum.ts';
 import { ownMac } from './data-plane.ts';
 import {
   type Ends,
@@ -167,10 +168,21 @@ export function endsOf(family: Family, changes: { source?: string; destination?:
   return { source: changes.source ?? family.client, destination: changes.destination ?? family.vip };
 }
 
-/** The frame as the data plane sends it on: to the MAC address, from its own, else unchanged. */
+/** The frame as the data plane sends it on: to the MAC address, from its own, one hop further, else unchanged. */
 export function sentTo(destinationMac: string, packet: Uint8Array): Uint8Array {
   const out = Uint8Array.from(packet);
   out.set(mac(destinationMac), 0);
   out.set(mac(ownMac), 6);
+  const view = new DataView(out.buffer);
+  let at = 12;
+  while (view.getUint16(at) === etherType.vlan || view.getUint16(at) === etherType.qinq) at += 4;
+  const header = at + 2;
+  const ttlAt = header + (view.getUint16(at) === etherType.ipv6 ? 7 : 8);
+  view.setUint8(ttlAt, view.getUint8(ttlAt) - 1);
+  if (view.getUint16(at) === etherType.ipv4) {
+    const length = (view.getUint8(header) & 15) * 4;
+    view.setUint16(header + 10, 0);
+    view.setUint16(header + 10, internetChecksum(out.subarray(header, header + length)));
+  }
   return out;
 }
