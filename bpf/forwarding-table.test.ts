@@ -2,6 +2,7 @@ import { systemClock } from '@l4d/kit/clock.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
+import type { VipRecord } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
@@ -60,6 +61,46 @@ describe('a forwarding table', () => {
     // The index is free again, with a generation that flows of before do not have.
     adopted.apply(vipOf(four));
     expect(plane.maps.readBackend(0)).toMatchObject({ generation: 1, vipId: 1 });
+  });
+
+  it.each<[string, RegExp, (record: VipRecord, first: VipRecord) => Partial<VipRecord>]>([
+    ['the number', /number 1 of .* is taken/, (_, first) => ({ id: first.id })],
+    ['the slots', /table of .* overlaps/, (_, first) => ({ tableOffset: first.tableOffset + 1 })],
+    [
+      'a number that no VIP can have',
+      /number \d+ of .* out of range/,
+      () => ({ id: plane.maps.capacity.vips }),
+    ],
+    ['slots past the end', /the end of the map/, () => ({ tableOffset: plane.maps.capacity.slots })],
+  ])('drops a VIP that has %s of another, tells it, and programs it anew', (_, told, damage) => {
+    const vips = [vipOf(four), vipOf(four, { port: 81 })];
+    for (const vip of vips) plane.forwarding.apply(vip);
+    const [first, second] = vips.map((vip) => ({ address: vip.address, port: vip.port, protocol: 6 }));
+    const [firstRecord, record] = [first, second].map((key) => key && plane.maps.readVip(key));
+    if (!second || !firstRecord || !record) throw new Error('the VIPs are not there');
+    plane.maps.writeVip(second, { ...record, ...damage(record, firstRecord) });
+    const contradictions: string[] = [];
+    const adopted = createForwardingTable(plane.maps, systemClock, (what) => contradictions.push(what));
+    expect(contradictions).toEqual([expect.stringMatching(told)]);
+    expect(adopted.identities()).toHaveLength(1);
+    for (const vip of vips) {
+      adopted.apply(vip);
+      expect(adopted.verify(vip)).toBeUndefined();
+    }
+    const again = createForwardingTable(plane.maps, systemClock, (what) => contradictions.push(what));
+    expect(contradictions).toHaveLength(1);
+    for (const vip of vips) expect(again.apply(vip)).toBe(0);
+  });
+
+  it('frees a backend that a VIP has twice', () => {
+    plane.forwarding.apply(vipOf(four));
+    const free = plane.maps.readAllBackends().size;
+    plane.maps.writeBackend(free, plane.maps.readBackend(0));
+    const contradictions: string[] = [];
+    const adopted = createForwardingTable(plane.maps, systemClock, (what) => contradictions.push(what));
+    expect(contradictions).toEqual([expect.stringMatching(/is there twice/)]);
+    expect(plane.maps.readAllBackends().size).toBe(free);
+    expect(adopted.apply(vipOf(four))).toBe(0);
   });
 
   it('sees by reading back that the kernel holds something else', () => {

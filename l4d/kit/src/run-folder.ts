@@ -18,12 +18,7 @@ export async function takeRunFolder(runDir: string, name: string): Promise<strin
     new OperatorError(`another ${name} is already running on ${socketPath}`, exitCode.alreadyRunning);
   try {
     mkdirSync(runDir, { recursive: true, mode: 0o755 });
-    // Held open until the process ends: closing it would give the lock up.
-    const lock = openSync(join(runDir, `${name}.lock`), 'a', 0o600);
-    if (!tryLock(lock)) {
-      closeSync(lock);
-      throw inUse();
-    }
+    if (!holdLock(join(runDir, `${name}.lock`))) throw inUse();
   } catch (error) {
     throw error instanceof OperatorError ? error : describeFolderError(runDir, error);
   }
@@ -39,6 +34,19 @@ export async function takeRunFolder(runDir: string, name: string): Promise<strin
     throw describeFolderError(runDir, error);
   }
   return socketPath;
+}
+
+/**
+ * Locks a file, made when it is missing, or a folder, until the process ends, however it ends; false
+ * when somebody else holds it. Throws the file system's error or SyscallError.
+ */
+export function holdLock(path: string): boolean {
+  const isFolder = lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  // Held open until the process ends: closing it would give the lock up.
+  const lock = openSync(path, isFolder ? 'r' : 'a', 0o600);
+  if (tryLock(lock)) return true;
+  closeSync(lock);
+  return false;
 }
 
 /** Lets an HTTP server listen on a unix socket that only its owner may use. Rejects with the socket's error. */

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
@@ -7,6 +7,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
+import { holdLock } from '@l4d/kit/run-folder.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { parseEndpoint } from '../core/desired/endpoint.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
@@ -108,6 +109,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
   await sleep(withdrawGrace);
   if (!listPins(folders.bpfDir).includes('vips4')) say(`${vip.name} was not in the packet path`);
   else {
+    requireNoDaemon(folders);
     openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
     if (vip.policy === 'l7') await endHandoff(folders.bpfDir, others, nowDetached.vips);
     say(`${vip.name} detached`);
@@ -155,6 +157,17 @@ async function record(path: string, detached: Detached): Promise<OperatorError |
         'One that runs, or is started, takes it back: stop it, make room, and detach again',
     );
   }
+}
+
+/** Keeps daemons out of the maps until this process ends. Throws OperatorError when one holds them. */
+function requireNoDaemon({ runDir, bpfDir }: Folders): void {
+  mkdirSync(runDir, { recursive: true, mode: 0o755 });
+  if (holdLock(pathsIn({ runDir, bpfDir, stateDir: '' }).lock) && holdLock(bpfDir)) return;
+  throw new OperatorError(
+    'a daemon runs and does not answer: its maps are left alone, so the VIP is still in the packet path. ' +
+      'The daemon ends its forwarding when it answers again or is restarted; at once: kill it, then detach again',
+    exitCode.unavailable,
+  );
 }
 
 /** Leaves the proxy only the l7 VIPs that are not detached. */

@@ -25,6 +25,8 @@ export function pathsIn(folders: Folders) {
     apiSocket: join(folders.runDir, 'l4d.sock'),
     announcerSocket: join(folders.runDir, 'announcer.sock'),
     lock: join(folders.runDir, 'l4d.lock'),
+    /** Not the run folder's name: both folders may be one. */
+    stateLock: join(folders.stateDir, 'state.lock'),
     desired: join(folders.stateDir, 'desired'),
     runtime: join(folders.stateDir, 'runtime.json'),
     detached: join(folders.stateDir, 'detached.json'),

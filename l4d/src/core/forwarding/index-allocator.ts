@@ -4,6 +4,8 @@ import { InvariantError } from '@l4d/kit/errors.ts';
 export interface IndexAllocator {
   /** The lowest free index; throws an InvariantError when none is left. */
   take(): number;
+  /** Whether an index is one of the range and not used. */
+  isFree(index: number): boolean;
   /** Marks an index as used, as when adopting; throws an InvariantError when it already is. */
   claim(index: number): void;
   release(index: number): void;
@@ -31,6 +33,7 @@ export function createIndexAllocator(first: number, end: number): IndexAllocator
       used.add(next);
       return next++;
     },
+    isFree: (index) => index >= first && index < end && !used.has(index),
     claim(index) {
       if (index < first || index >= end)
         throw new InvariantError(`index ${index} is outside ${first} to ${end - 1}`);

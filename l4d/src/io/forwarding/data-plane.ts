@@ -48,7 +48,12 @@ export function openDataPlane(options: DataPlaneOptions) {
 
   return {
     maps,
-    forwarding: createForwardingTable(maps, options.clock),
+    forwarding: createForwardingTable(maps, options.clock, (contradiction) =>
+      logger.warn(
+        { contradiction },
+        'what is in the kernel contradicts itself: the later entry is made anew',
+      ),
+    ),
     listeners: createListenerTable(lookupFds.listeners),
 
     /** How the program is attached; undefined before attach. */
