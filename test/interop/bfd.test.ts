@@ -36,6 +36,9 @@ const bird = 'fd78:1::1';
 let announcer: ReturnType<typeof startAnnouncer>;
 let client: AnnouncerClient;
 
+/** The fast ones ask more of the machine than a test may: `npm run soak -- bfd-cut`. */
+const cutIntervals = process.env['L4D_TEST_LONG'] === undefined ? [100] : [50, 10];
+
 const at = (intervalMs: number): Bfd => ({ txIntervalMs: intervalMs, rxIntervalMs: intervalMs });
 
 function desired(frrBfd: Bfd | undefined, birdBfd: Bfd | undefined = undefined): DesiredInput {
@@ -141,7 +144,7 @@ describe('with FRR and BIRD', () => {
     expect(await peer(frr)).toMatchObject({ flaps, bfd: { transitions: bfd?.transitions } });
   });
 
-  it.each([50, 10])('a link cut in silence at 3 × %i ms', async (intervalMs) => {
+  it.each(cutIntervals)('a link cut in silence at 3 × %i ms', async (intervalMs) => {
     frrConfigure(...bfdProfile(intervalMs));
     await client.put(desired(at(intervalMs), at(100)));
     const detectionTimeMs = 3 * intervalMs;
@@ -161,9 +164,9 @@ describe('with FRR and BIRD', () => {
       const start = performance.now();
       cutLink();
       const cut = performance.now();
-      await until('the session is down', async () => (await peer(frr)).state !== 'Established', 2000);
+      await until('the session is down', async () => (await peer(frr)).state !== 'Established');
       const down = performance.now();
-      await until('the route is gone', () => gone.at() !== undefined, 2000);
+      await until('the route is gone', () => gone.at() !== undefined);
       const late = (await peer(frr)).bfd?.timerLatenessMs;
       console.log(
         `3 × ${intervalMs} ms: cut took ${Math.round(cut - start)} ms; from its start, BGP down here ` +
@@ -190,7 +193,8 @@ describe('with FRR and BIRD', () => {
     frrConfigure('bfd', 'profile lb', 'shutdown');
     try {
       await until('its AdminDown', async () => (await peer(frr)).bfd?.remoteState === 'AdminDown');
-      await sleep(1500);
+      // Longer than the detection time, by far.
+      await sleep(1000);
       expect(await peer(frr)).toMatchObject({
         state: 'Established',
         flaps,
@@ -250,7 +254,7 @@ describe('with FRR and BIRD', () => {
     try {
       await client.put({ ...desired(undefined), peers: [] });
       await client.put(desired({ ...at(100), strict: true }));
-      await sleep(3000);
+      await sleep(1500);
       expect(await peer(frr)).toMatchObject({ state: 'Idle', bfd: { state: 'Down' } });
     } finally {
       frrConfigure('router bgp 65000', 'neighbor 10.78.0.2 bfd', 'neighbor 10.78.0.2 bfd profile lb');
@@ -271,9 +275,10 @@ describe('with FRR and BIRD', () => {
     try {
       await client.put(desired(at(100), { ...at(100), auth }));
       await bfdIs(bird, 'Up');
-      await sleep(1500);
-      const before = (await peer(bird)).bfd;
-      expect(before?.state).toBe('Up');
+      const taken = async () => (await peer(bird)).bfd?.packetsReceived ?? 0;
+      const before = await taken();
+      await until('more packets are taken', async () => (await taken()) >= before + 5);
+      await bfdIs(bird, 'Up');
       await client.put(desired(at(100), { ...at(100), auth: { ...auth, key: 'other secret' } }));
       await bfdIs(bird, 'Down');
       const wrong = (await peer(bird)).bfd;

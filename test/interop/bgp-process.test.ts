@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import {
   decodeMessage,
@@ -57,7 +57,7 @@ interface Scripted {
   readonly port: number;
   /** The last connection that came in. */
   socket?: Socket;
-  readonly received: { readonly message: ReceivedMessage; readonly at: number }[];
+  readonly received: { readonly message: ReceivedMessage }[];
 }
 
 /** A router of AS 65000 on a loopback address: says OPEN and KEEPALIVE, records what it hears. */
@@ -91,7 +91,7 @@ function record(socket: Socket, received: Scripted['received']): void {
     for (const bytes of split.messages) {
       const decoded = decodeMessage(bytes, { fourOctetAs: true, internal: false });
       if (!decoded.ok) throw new Error('the announcer sent what its own decoder refuses');
-      received.push({ message: decoded.value, at: performance.now() });
+      received.push({ message: decoded.value });
     }
   });
 }
@@ -137,19 +137,17 @@ it('writes an announce at once: the request is answered after the octets are on 
   const peer = await scripted('127.0.0.9');
   await client.put(desired([at('127.0.0.9', peer)]));
   await established('127.0.0.9');
-  const delays: number[] = [];
+  let inOrder = 0;
   for (let i = 1; i <= 20; i++) {
     const before = peer.received.length;
-    const start = performance.now();
+    const updated = () => peer.received.slice(before).some(({ message }) => message.type === 'update');
     await client.put(desired([at('127.0.0.9', peer)], many(i)));
-    await until('the UPDATE arrives', () =>
-      peer.received.slice(before).some(({ message }) => message.type === 'update'),
-    );
-    const update = peer.received.slice(before).find(({ message }) => message.type === 'update');
-    delays.push((update?.at ?? Number.NaN) - start);
+    await setImmediate();
+    if (updated()) inOrder += 1;
+    await until('the UPDATE arrives', updated);
   }
-  // The median: other work on the machine may hold up single ones.
-  expect(delays.sort((a, b) => a - b)[10]).toBeLessThan(20);
+  // Most: other work on the machine may hold up the packets of single ones.
+  expect(inOrder).toBeGreaterThan(10);
 });
 
 it('keeps others alive, and its memory, while one peer stops reading and another floods', async () => {

@@ -1,3 +1,4 @@
+import { longTest } from './long-test.ts';
 import type { Soak } from './soak.ts';
 
 /** All soaks by name. */
@@ -11,5 +12,15 @@ export const soaks: readonly Soak[] = [
     name: 'restarts',
     summary: '60 times: kill a daemon or an announcer under load in the lab; no request may fail (root)',
     load: () => import('./restarts.ts'),
+  },
+  {
+    name: 'interrupts',
+    summary: 'Ctrl-C at many moments of the demo and of "lab up": nothing may be left (root)',
+    load: async () => longTest('test/integration/fabric-cleanup.test.ts'),
+  },
+  {
+    name: 'bfd-cut',
+    summary: 'BFD at 3 x 50 ms and 3 x 10 ms notices a cut link; prints how fast (root; a quiet machine)',
+    load: async () => longTest('test/interop/bfd.test.ts'),
   },
 ];

@@ -9,9 +9,14 @@ import type { Socket } from 'node:net';
 const [address = '', port = '', name = ''] = process.argv.slice(2);
 
 const used = new WeakSet<Socket>();
+let opened = 0;
+/** Connections that have had a request. */
+const known = new WeakSet<Socket>();
 
 const server = createServer((request, response) => {
   const path = (request.url ?? '/').split('?')[0];
+  const connection = { opened, isNew: !known.has(request.socket) };
+  known.add(request.socket);
   response.setHeader('X-Backend', name);
   if (path === '/silent') return;
   if (path === '/break') return void request.socket.destroy();
@@ -56,11 +61,15 @@ const server = createServer((request, response) => {
     response.setHeader('X-Private', 'for the proxy alone');
     response.setHeader('Server', 'backend/1');
     const { method, url, rawHeaders } = request;
-    response.end(JSON.stringify({ name, method, url, rawHeaders, length, sha256: hash.digest('hex') }));
+    const sha256 = hash.digest('hex');
+    response.end(JSON.stringify({ name, method, url, rawHeaders, length, sha256, connection }));
   });
 });
 
-server.on('connection', () => process.stdout.write('connection\n'));
+server.on('connection', () => {
+  opened += 1;
+  process.stdout.write('connection\n');
+});
 server.on('checkContinue', (request, response) => {
   if (request.url === '/early') return void response.writeHead(413).end('too much');
   response.writeContinue();

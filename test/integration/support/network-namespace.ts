@@ -38,7 +38,7 @@ function enter(fd: number): void {
 }
 
 /** Waits until the condition holds; throws naming it when it does not within the time. */
-export async function eventually(what: string, holds: () => boolean, withinMs = 5000): Promise<void> {
+export async function eventually(what: string, holds: () => boolean, withinMs = 20_000): Promise<void> {
   const startedAt = performance.now();
   while (!holds()) {
     if (performance.now() - startedAt > withinMs) throw new Error(`not within ${withinMs} ms: ${what}`);
