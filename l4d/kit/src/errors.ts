@@ -73,10 +73,28 @@ export class SyscallError extends Error {
   }
 }
 
+/** Names of errno(3), and of the kernel's own errno.h, that Node does not know and bpf(2) or netlink(7) can give. */
+const errnoNames: { readonly [errno: number]: string } = {
+  37: 'ENOLCK',
+  42: 'ENOMSG',
+  61: 'ENODATA',
+  62: 'ETIME',
+  67: 'ENOLINK',
+  77: 'EBADFD',
+  116: 'ESTALE',
+  129: 'EKEYREJECTED',
+  512: 'ERESTARTSYS',
+  524: 'ENOTSUPP',
+};
+
 /** Symbolic name of a positive errno value; `errno N` when it has none. */
 export function errnoName(errno: number): string {
+  const name = errnoNames[errno];
+  if (name !== undefined) return name;
   try {
-    return getSystemErrorName(-errno);
+    // Of what it does not know Node says `Unknown system error -N`, or throws.
+    const known = getSystemErrorName(-errno);
+    return known.startsWith('Unknown') ? `errno ${errno}` : known;
   } catch {
     return `errno ${errno}`;
   }

@@ -229,6 +229,12 @@ export function xdpLinkInfo(fd: number): { programId: number; interfaceIndex: nu
   return { programId: info.readUInt32LE(8), interfaceIndex: info.readUInt32LE(16) };
 }
 
+/** struct bpf_link_info of an sk_lookup link: inode of its network namespace, 0 when that is gone. Throws SyscallError. */
+export function namespaceLinkInfo(fd: number): { programId: number; namespaceInode: number } {
+  const info = objectInfo(fd);
+  return { programId: info.readUInt32LE(8), namespaceInode: info.readUInt32LE(16) };
+}
+
 function objectInfo(fd: number): Buffer {
   const info = Buffer.alloc(256);
   checkErrno('bpf_obj_get_info_by_fd', bpf().objInfo(fd, info, [info.length]));

@@ -88,7 +88,7 @@ export function openDataPlane(options: DataPlaneOptions) {
         libbpf.closeObject(object);
       }
       attachCheckSteering(mapFds.backends, on.index);
-      await attachLookup(bpfFolder, lookupFds);
+      await attachLookup(bpfFolder, lookupFds, logger);
     },
   };
 }

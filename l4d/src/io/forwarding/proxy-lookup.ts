@@ -1,9 +1,9 @@
-import { openSync } from 'node:fs';
+import { openSync, statSync } from 'node:fs';
 import { InvariantError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { pinName, pinPath } from './bpf-folder.ts';
+import { pinName, pinPath, unpin } from './bpf-folder.ts';
 import { objectPath } from './bpf-objects.ts';
 
 /** Descriptors of the maps of sk_lookup: which listeners are the proxy's, and its sockets. */
@@ -39,8 +39,12 @@ export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
   }
 }
 
-/** Attaches sk_lookup to this network namespace, or swaps the program of the pinned link. Throws SyscallError. */
-export async function attachLookup(bpfFolder: string, fds: LookupFds): Promise<void> {
+/**
+ * Attaches sk_lookup to this network namespace, or swaps the program of the pinned link. A link of
+ * another namespace, or of one that is gone (a container made anew, with the pins kept), is replaced.
+ * Throws SyscallError.
+ */
+export async function attachLookup(bpfFolder: string, fds: LookupFds, logger: Logger): Promise<void> {
   const object = libbpf.openObject(objectPath('l7_lookup'));
   const path = pinPath(bpfFolder, pinName.skLookupLink);
   try {
@@ -52,9 +56,13 @@ export async function attachLookup(bpfFolder: string, fds: LookupFds): Promise<v
     const program = libbpf.programFd(object, 'l7_lookup');
     const existing = libbpf.openPinned(path);
     if (existing !== undefined) {
-      await libbpf.updateLink(existing, program);
-      closeFd(existing);
-      return;
+      try {
+        if (isOfThisNamespace(existing)) return await libbpf.updateLink(existing, program);
+      } finally {
+        closeFd(existing);
+      }
+      logger.warn({ pin: path }, 'the pinned sk_lookup link is of another network namespace: it is replaced');
+      unpin(bpfFolder, pinName.skLookupLink);
     }
     const namespace = openSync('/proc/self/ns/net', 'r');
     const link = libbpf.attachSkLookup(program, namespace);
@@ -66,12 +74,19 @@ export async function attachLookup(bpfFolder: string, fds: LookupFds): Promise<v
   }
 }
 
-/** Whether the link of an attached program is pinned. Throws SyscallError. */
+function isOfThisNamespace(link: number): boolean {
+  return libbpf.namespaceLinkInfo(link).namespaceInode === statSync('/proc/self/ns/net').ino;
+}
+
+/** Whether the link of a program that is attached to this network namespace is pinned. Throws SyscallError. */
 export function lookupIsAttached(bpfFolder: string): boolean {
   const link = libbpf.openPinned(pinPath(bpfFolder, pinName.skLookupLink));
   if (link === undefined) return false;
-  closeFd(link);
-  return true;
+  try {
+    return isOfThisNamespace(link);
+  } finally {
+    closeFd(link);
+  }
 }
 
 /** The pinned table of the proxy's listeners; undefined when there is none. Throws SyscallError. */
