@@ -8,11 +8,13 @@
  * socket's own address and the true client from its peer address.
  *
  * Maps are pinned by name under the fabric's bpffs folder:
- *   l7_listeners     written by l4d: which {address, port, protocol} belong to the proxy
+ *   l7_listeners     written by l4d: which {address, port, protocol} belong to the proxy; the entry with
+ *                    port and protocol 0 stands for an address that has any such listener
  *   l7_sockets       written by the proxy: its listening sockets, 0 = IPv4, 1 = IPv6
  *   l7_lookup_stats  read by whoever counts, one slot a reason
  */
 #include <linux/bpf.h>
+#include <linux/stddef.h>
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -37,6 +39,7 @@ enum lookup_reason {
 	LOOKUP_ASSIGNED,        /* given to the proxy */
 	LOOKUP_NO_PROXY,        /* ours, but the proxy's socket is gone: refused */
 	LOOKUP_ASSIGN_REFUSED,  /* ours, but the kernel would not take the socket: refused */
+	LOOKUP_OTHER_PORT,      /* a VIP's address, but no listener of ours: refused */
 	LOOKUP_REASONS,
 };
 
@@ -98,6 +101,16 @@ static __always_inline int local_vip(const struct bpf_sk_lookup *ctx, struct vip
 	return 1;
 }
 
+/* Whether the address of the key has listeners of ours, on whatever port. */
+static __always_inline int is_vip_address(const struct vip_key *key)
+{
+	struct vip_key address = *key;
+
+	address.port = 0;
+	address.protocol = 0;
+	return bpf_map_lookup_elem(&l7_listeners, &address) != NULL;
+}
+
 SEC("sk_lookup")
 int l7_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -106,9 +119,22 @@ int l7_lookup(struct bpf_sk_lookup *ctx)
 	__u32 slot;
 	long refused;
 
-	if (!local_vip(ctx, &key) || !bpf_map_lookup_elem(&l7_listeners, &key)) {
+	if (!local_vip(ctx, &key)) {
 		count_lookup(LOOKUP_NOT_OURS);
 		return SK_PASS;
+	}
+	if (!bpf_map_lookup_elem(&l7_listeners, &key)) {
+		if (!is_vip_address(&key)) {
+			count_lookup(LOOKUP_NOT_OURS);
+			return SK_PASS;
+		}
+		/*
+		 * The VIP's address is local to this host, so all that listens on every address (sshd, a
+		 * metrics server, a resolver) would answer the VIP's clients too. They get what a closed
+		 * port gives: RST, or for UDP port unreachable.
+		 */
+		count_lookup(LOOKUP_OTHER_PORT);
+		return SK_DROP;
 	}
 
 	slot = ctx->family == AF_INET ? SOCKET_IPV4 : SOCKET_IPV6;

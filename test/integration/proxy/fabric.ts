@@ -10,11 +10,11 @@ import {
   openObject,
   pin,
   programFd,
-  updateElement,
 } from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
-import { ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createProxyClient, type ProxyClient } from '@l4d/kit/proxy-client.ts';
+import { createListenerTable, type ProxyListener } from '@l4d/l4d/io/forwarding/listener-table.ts';
 
 const root = new URL('../../..', import.meta.url).pathname;
 
@@ -54,7 +54,9 @@ export interface Fabric {
   lookupStats(): number[];
   /** In the balancer's namespace, as another service of the host. */
   startOnBalancer(port: number): Promise<Running>;
+  /** A fresh program and maps, without listeners. */
   loadLookup(): void;
+  /** One more listener of the proxy, written as the daemon does. */
   listen(address: string, port: number): void;
   stop(): Promise<void>;
 }
@@ -69,6 +71,7 @@ export function buildFabric(): Fabric {
   let link: number | undefined;
   let object: ReturnType<typeof openObject> | undefined;
   let listenersMap = -1;
+  let listeners: ProxyListener[] = [];
 
   const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' });
   const inside = (name: string) => ['nsenter', `--net=/run/netns/${name}`];
@@ -127,6 +130,7 @@ export function buildFabric(): Fabric {
     for (const map of ['l7_listeners', 'l7_sockets', 'l7_lookup_stats'])
       pin(mapFd(object, map), join(bpfDir, map));
     listenersMap = mapFd(object, 'l7_listeners');
+    listeners = [];
     const namespace = openSync(`/run/netns/${names.balancer}`, 'r');
     try {
       link = attachSkLookup(programFd(object, 'l7_lookup'), namespace);
@@ -186,11 +190,8 @@ export function buildFabric(): Fabric {
     },
     loadLookup,
     listen(address, port) {
-      const key = new Uint8Array(20);
-      key.set(toMappedBytes(ipAddress(address)));
-      new DataView(key.buffer).setUint16(16, port);
-      key[18] = 6;
-      updateElement(listenersMap, key, new Uint8Array(4));
+      listeners.push({ address: ipAddress(address), port });
+      createListenerTable(listenersMap).replace(listeners);
     },
     async stop() {
       for (const child of children) child.kill('SIGKILL');

@@ -13,7 +13,10 @@ export interface ProxyListener {
 
 /** The listeners that sk_lookup hands to the proxy. */
 export interface ListenerTable {
-  /** Makes the kernel's set equal to `listeners`; returns how many entries changed. Throws SyscallError. */
+  /**
+   * Makes the kernel's set equal to `listeners`, with one more entry for each address; returns how many
+   * entries changed. Throws SyscallError.
+   */
   replace(listeners: readonly ProxyListener[]): number;
 }
 
@@ -23,14 +26,13 @@ export function createListenerTable(fd: number): ListenerTable {
   return {
     replace(listeners) {
       const wanted = new Map<string, Uint8Array>();
-      for (const listener of listeners) {
-        const key = encodeStruct(layout, {
-          address: toMappedBytes(listener.address),
-          port: listener.port,
-          protocol: ipProtocol.tcp,
-        });
+      const want = (address: IpAddress, port: number, protocol: number) => {
+        const key = encodeStruct(layout, { address: toMappedBytes(address), port, protocol });
         wanted.set(Buffer.from(key).toString('hex'), key);
-      }
+      };
+      for (const { address, port } of listeners) want(address, port, ipProtocol.tcp);
+      // After the listeners: their address as a whole, whose other ports are refused.
+      for (const { address } of listeners) want(address, 0, 0);
       let changes = 0;
       for (const key of libbpf.mapKeys(fd, layout.size)) {
         if (wanted.delete(Buffer.from(key).toString('hex'))) continue;
