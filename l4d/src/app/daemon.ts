@@ -9,6 +9,7 @@ import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
+import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
@@ -202,6 +203,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async replace(next, replaceOptions) {
       const refused = await refuseOtherInterface(next, on);
       if (refused !== undefined) return err(refused);
+      const current = store.current();
+      const isStale =
+        replaceOptions.ifRevision !== undefined && replaceOptions.ifRevision !== current.revision;
+      if (!isStale && sameState(next, current.state)) return ok({ revision: current.revision });
       const stored = await store.replace(next, replaceOptions);
       if (!stored.ok) {
         if (stored.error.kind === 'stale') return { ok: false, error: stored.error };
@@ -250,11 +255,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   ];
   const { metrics } = desired().host;
   if (metrics !== undefined) listeners.push(await startMetricsServer(metrics, () => port.metrics()));
-  const stopLinks = followInterface(async () => {
+  const lookAtInterface = async () => {
     const now = await findHostInterface(desired().host.interface);
     const same = now.index === on.index && formatMacAddress(now.mac) === formatMacAddress(on.mac);
     const moved = now.index !== on.index;
+    const before = nextHopsOf(desired(), on);
     on = now;
+    const after = nextHopsOf(desired(), on);
+    if (before.ipv4 !== after.ipv4 || before.ipv6 !== after.ipv6) {
+      logger.warn({ before, after }, 'the addresses changed: other next hops are announced');
+      fabric.touch();
+    }
     // An interface that was down has lost the routes and neighbours that checks need.
     await ensureCheckRouting({ interfaceName: on.name });
     if (same) return;
@@ -267,7 +278,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     logger.warn({ interface: now.name, index: now.index }, 'the interface changed: attaching anew');
     await attach();
     fabric.touch();
-  }, logger);
+  };
+  const stopLinks = followInterface({ current: () => on, onChange: lookAtInterface, clock, logger });
   const stopWatching = watchAttachment({
     clock,
     logger,
@@ -321,4 +333,9 @@ function requireWritable(folder: string): void {
       exitCode.system,
     );
   }
+}
+
+/** A change that changes nothing is no revision: undo would do nothing with it. */
+function sameState(one: DesiredState, other: DesiredState): boolean {
+  return JSON.stringify(encodeDesiredState(one)) === JSON.stringify(encodeDesiredState(other));
 }

@@ -1,7 +1,11 @@
+import type { Clock, Timer } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { eventGroup } from '@l4d/kit/netlink/constants.ts';
+import { type NetlinkMessage, viewOf } from '@l4d/kit/netlink/codec.ts';
+import { decodeLink } from '@l4d/kit/netlink/codec-link.ts';
+import { eventGroup, messageType } from '@l4d/kit/netlink/constants.ts';
 import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
 import type { NextHops } from '../core/announcement.ts';
 import type { RefusedState } from '../core/control-port.ts';
@@ -42,23 +46,75 @@ export function nextHopsOf(state: DesiredState, on: HostInterface): NextHops {
   };
 }
 
-/** Calls back when links or addresses change, one call at a time; returns how to stop. */
-export function followInterface(onChange: () => Promise<void>, logger: Logger): () => void {
+/** How the interface is followed. */
+export interface FollowOptions {
+  /** The interface that is served now. */
+  readonly current: () => HostInterface;
+  /** Looks at the interface; not called again before it has ended. A rejection is logged. */
+  readonly onChange: () => Promise<void>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Changes come in bursts (an address is replaced by removing one and adding another): one look at the end. */
+const settleTime = Milliseconds(200);
+
+/** Calls back when the interface or its addresses change; returns how to stop. */
+export function followInterface({ current, onChange, clock, logger }: FollowOptions): () => void {
+  let timer: Timer | undefined;
   let looking = false;
   let again = false;
-  const look = async () => {
-    again = true;
-    if (looking) return;
+  let isUsable = true;
+  let stopped = false;
+
+  async function look(): Promise<void> {
+    timer = undefined;
     looking = true;
-    while (again) {
-      again = false;
-      await onChange().catch((error) => logger.error({ err: error }, 'the interface is not usable'));
+    again = false;
+    try {
+      await onChange();
+      isUsable = true;
+    } catch (error) {
+      isUsable = false;
+      logger.error({ err: error }, 'the interface is not usable');
     }
     looking = false;
-  };
-  return watchNetlinkEvents({
-    groups: [eventGroup.LINK],
-    onMessage: () => void look(),
-    onLost: () => void look(),
+    if (again && !stopped) schedule();
+  }
+
+  function schedule(): void {
+    if (looking) again = true;
+    else timer ??= clock.after(settleTime, () => void look());
+  }
+
+  const unwatch = watchNetlinkEvents({
+    groups: [eventGroup.LINK, eventGroup.IPV4_ADDRESS, eventGroup.IPV6_ADDRESS],
+    onMessage(message) {
+      // One that is gone may come back under any number.
+      if (!isUsable || concernsInterface(message, current())) schedule();
+    },
+    onLost: schedule,
   });
+  return () => {
+    unwatch();
+    timer?.cancel();
+    // A look that is under way is the last one.
+    stopped = true;
+  };
 }
+
+/** Whether an event of a link or an address is about that interface, or about one that takes its name. */
+export function concernsInterface(
+  message: NetlinkMessage,
+  on: Pick<HostInterface, 'index' | 'name'>,
+): boolean {
+  const { type, payload } = message;
+  if (payload.length < indexOffset + 4) return true;
+  if (viewOf(payload).getUint32(indexOffset, true) === on.index) return true;
+  if (type !== messageType.NEWLINK) return false;
+  const link = decodeLink(payload);
+  return !link.ok || link.value.name === on.name;
+}
+
+/** Of ifi_index in struct ifinfomsg, and of ifa_index in struct ifaddrmsg. */
+const indexOffset = 4;
