@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Fields, given, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
@@ -37,12 +37,14 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
     .description('give a backend no new flows; it keeps those that it has')
     .option('--timeout <time>', 'end the drain after so long: flows that are left are re-picked')
     .action((name: string, address: string, { timeout }: { readonly timeout?: string }) =>
-      change(name, address, given({ drain: true, drainTimeout: timeout }), 'drains'),
+      change(name, address, { drain: true, drainTimeout: timeout ?? null }, 'drains'),
     );
   backend
     .command('undrain <vip> <address>')
     .description('give a backend new flows again')
-    .action((name: string, address: string) => change(name, address, { drain: false }, 'takes new flows'));
+    .action((name: string, address: string) =>
+      change(name, address, { drain: false, drainTimeout: null }, 'takes new flows'),
+    );
   backend
     .command('weight')
     .argument('<vip>')

@@ -28,10 +28,16 @@ export function statusText(status: FabricStatus, nowMs: number): string {
   const trouble = [
     ...(host.warnings ?? []),
     ...vips
-      .filter((vip) => vip.enabled && !vip.announced)
+      .filter((vip) => vip.enabled && !vip.announced && vip.verdict.code !== 'detached')
       .map((vip) => `vip ${vip.name} is not announced: ${vip.verdict.reason}`),
     ...(status.detached?.all === true ? ['everything is detached from the packet path'] : []),
     ...(status.detached?.vips ?? []).map((name) => `vip ${name} is detached from the packet path`),
+    ...peers
+      .filter((peer) => peer.state !== 'Established')
+      .map(
+        (peer) =>
+          `peer ${peer.address} is in ${peer.state}${peer.lastError === undefined ? '' : `: ${peer.lastError.text}`}`,
+      ),
     ...(status.lastError === undefined ? [] : [`last failure: ${status.lastError.message}`]),
   ];
   const lines = [

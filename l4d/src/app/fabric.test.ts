@@ -11,8 +11,20 @@ import { createFabric, type Fabric, type FabricParts } from './fabric.ts';
 
 /** The order in which the reconciler moves the outside world, recorded by stand-ins for it. */
 
-const up: BackendCondition = { forwarding: 'up', shown: 'up', reason: 'connected', healthy: true };
-const down: BackendCondition = { forwarding: 'down', shown: 'down', reason: 'refused', healthy: false };
+const up: BackendCondition = {
+  forwarding: 'up',
+  shown: 'up',
+  reason: 'connected',
+  healthy: true,
+  settled: true,
+};
+const down: BackendCondition = {
+  forwarding: 'down',
+  shown: 'down',
+  reason: 'refused',
+  healthy: false,
+  settled: true,
+};
 
 let clock = createManualClock();
 let log: string[] = [];
@@ -134,6 +146,46 @@ test('forwarding goes on while the announcer has not taken the withdraw', async 
   await settle(1001);
   await settle(1010);
   expect(held.has(webKey)).toBe(false);
+});
+
+test('a VIP new in the kernel is announced once its backends have answered, or have had their time', async () => {
+  const unknown: BackendCondition = { ...down, shown: 'unknown', settled: false };
+  world.condition = unknown;
+  const settling = state({ ...web, check: { type: 'tcp', interval: '1s', timeout: '1s', fall: 3 } });
+  await fabric.setDesired(settling, none);
+  expect(fabric.views()[0]?.verdict.code).toBe('settling');
+  world.condition = up;
+  fabric.touch();
+  await settle();
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32');
+
+  // Once announced it does not wait again; a new one that never answers waits for five seconds.
+  world.condition = unknown;
+  fabric.touch();
+  await settle();
+  expect(fabric.views()[0]?.verdict.code).toBe('too-few-healthy');
+  await fabric.setDesired(
+    state({ ...web, port: 81, check: { type: 'tcp', interval: '1s', timeout: '1s', fall: 3 } }),
+    none,
+  );
+  await settle(4900);
+  expect(fabric.views()[0]?.verdict.code).toBe('settling');
+  await settle(200);
+  expect(fabric.views()[0]?.verdict.code).toBe('too-few-healthy');
+});
+
+test('a VIP that the kernel holds from before does not wait', async () => {
+  const kept = { policy: 'forward', onBackendDown: 'keep', idleTicks: 1, backends: [] } as const;
+  held.set(webKey, {
+    ...kept,
+    id: 9,
+    slots: new Uint32Array(0),
+    address: ipAddress('203.0.113.1'),
+    port: 80,
+  });
+  world.condition = { ...up, settled: false };
+  await fabric.setDesired(state(web), none);
+  expect(seen()).toEqual(['announce 203.0.113.1/32']);
 });
 
 test('announces nothing before the programs are attached', async () => {

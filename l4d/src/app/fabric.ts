@@ -18,7 +18,7 @@ import { describeOperation } from '../core/forwarding/describe-operation.ts';
 import { planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import type { VerdictView } from '../core/status.ts';
 import { stepEnding, type VipEnding } from '../core/vip-ending.ts';
-import { judgeVip } from '../core/vip-verdict.ts';
+import { judgeVip, settlingTime } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
@@ -86,6 +86,8 @@ interface VipRecord {
   verdict: VerdictView;
   /** Why its entries in the kernel are not what is wanted. */
   notProgrammed: string | undefined;
+  /** Until when a VIP that is new in the kernel waits for its backends' first answers, clock milliseconds. */
+  settleUntil: number | undefined;
   /** Set while its forwarding is no longer wanted. */
   ending: VipEnding | undefined;
 }
@@ -195,6 +197,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const record = records.get(key);
       const vip = record?.vip;
       if (record === undefined || vip?.policy !== policy || !isForwarded(key, record)) continue;
+      if (forwarding.held(key) === undefined) record.settleUntil = clock.now() + settlingTime(vip);
       const wanted = wantedVip(vip, record.conditions, (backend) => facts.macOf(vip, backend));
       const problem = programOne(key, vip, wanted);
       if (problem !== undefined) {
@@ -263,6 +266,7 @@ export function createFabric(parts: FabricParts): Fabric {
         detached: isDetached(key),
         notProgrammed: unattached ?? record.notProgrammed,
         proxyDown: vip.policy === 'l7' ? proxyDown : undefined,
+        awaited: awaitedBackends(record),
         healthy: record.conditions.map(({ healthy }) => healthy),
       });
       if (verdict.code !== record.verdict.code) {
@@ -271,6 +275,20 @@ export function createFabric(parts: FabricParts): Fabric {
       }
       record.verdict = verdict;
     }
+  }
+
+  /** Backends that a VIP new in the kernel still waits for. */
+  function awaitedBackends(record: VipRecord): number {
+    if (record.settleUntil === undefined) return 0;
+    const count = record.conditions.filter(({ settled }) => !settled).length;
+    const left = record.settleUntil - clock.now();
+    if (count > 0 && left > 0) {
+      retries.add(vipKeyText(record.vip as Vip));
+      waker.wakeAfter(Milliseconds(left + 5));
+      return count;
+    }
+    record.settleUntil = undefined;
+    return 0;
   }
 
   /** Tells the announcer; resolves with whether it has taken it (its UPDATEs are then written). */
@@ -416,6 +434,7 @@ function newRecord(vip: Vip | undefined): VipRecord {
     conditions: [],
     verdict: { code: 'withdrawn', reason: 'not looked at yet' },
     notProgrammed: undefined,
+    settleUntil: undefined,
     ending: undefined,
   };
 }

@@ -26,6 +26,8 @@ export interface BackendCondition {
   readonly reason: string;
   /** Counts towards the VIP's healthy backends. */
   readonly healthy: boolean;
+  /** Whether enough is known of it: a first verdict, and where packets need it its MAC address. */
+  readonly settled: boolean;
 }
 
 const noMac = 'its MAC address is not resolved: it does not answer ARP or neighbour discovery';
@@ -38,17 +40,24 @@ export function judgeBackend(facts: BackendFacts): BackendCondition {
     const finished = deadline !== undefined && facts.now >= deadline;
     const why = backend.drain ? 'drained by the operator' : 'weight 0';
     const forwarding = finished ? 'finished' : verdict === 'down' ? 'down' : 'draining';
-    const left = finished ? ', its time is over' : '';
-    return { forwarding, shown: 'drained', reason: `${why}${left}`, healthy: false };
+    const reason = `${why}${drainTimeLeft(deadline, facts.now)}`;
+    return { forwarding, shown: 'drained', reason, healthy: false, settled: true };
   }
-  if (verdict === 'down') return { forwarding: 'down', shown: 'down', reason: verdictReason, healthy: false };
+  if (verdict === 'down') {
+    return { forwarding: 'down', shown: 'down', reason: verdictReason, healthy: false, settled: true };
+  }
   const unresolved = facts.needsMac && facts.mac === undefined;
   if (verdict === 'unknown') {
     const reason = unresolved ? noMac : 'no check has answered yet';
-    return { forwarding: 'down', shown: 'unknown', reason, healthy: false };
+    return { forwarding: 'down', shown: 'unknown', reason, healthy: false, settled: false };
   }
-  if (unresolved) return { forwarding: 'up', shown: 'down', reason: noMac, healthy: false };
-  return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true };
+  if (unresolved) return { forwarding: 'up', shown: 'down', reason: noMac, healthy: false, settled: false };
+  return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true, settled: true };
+}
+
+function drainTimeLeft(deadline: number | undefined, now: number): string {
+  if (deadline === undefined) return '';
+  return now >= deadline ? ', its time is over' : `, ${Math.ceil((deadline - now) / 1000)} s left`;
 }
 
 /** When a drain ends, wall clock milliseconds; undefined when it has no end or has not begun. */

@@ -44,14 +44,14 @@ test('a pool without a healthy backend stays, empty: its routes still exist', ()
 });
 
 test('the data plane holds no backends of a VIP that goes to the proxy', () => {
-  const condition = { forwarding: 'up', shown: 'up', reason: '', healthy: true } as const;
+  const condition = { forwarding: 'up', shown: 'up', reason: '', healthy: true, settled: true } as const;
   const wanted = wantedVip(vip, [condition, condition, condition], () => Uint8Array.of(2, 0, 0, 0, 0, 1));
   expect(wanted).toMatchObject({ policy: 'l7', backends: [] });
 });
 
 test('a backend whose drain is over is held no more', () => {
   const forwarded = { ...vip, policy: 'forward' as const };
-  const up = { forwarding: 'up', shown: 'up', reason: '', healthy: true } as const;
+  const up = { forwarding: 'up', shown: 'up', reason: '', healthy: true, settled: true } as const;
   const finished = { ...up, forwarding: 'finished' } as const;
   const wanted = wantedVip(forwarded, [up, finished, up], () => undefined);
   expect(wanted.backends.map(({ address }) => address.bytes.at(-1))).toEqual([1, 3]);

@@ -44,6 +44,7 @@ export type VerdictCode =
   | 'disabled'
   | 'host-draining'
   | 'not-programmed'
+  | 'settling'
   | 'too-few-healthy'
   | 'no-bgp'
   | 'announcer-down'

@@ -29,6 +29,7 @@ const fine = (fields: object = {}, healthy = [true, true]): VipFacts => ({
   detached: false,
   notProgrammed: undefined,
   proxyDown: undefined,
+  awaited: 0,
   healthy,
 });
 
@@ -46,6 +47,7 @@ describe('a VIP is announced exactly while', () => {
     ['the host is not draining', { ...fine(), hostDraining: true }, 'host-draining'],
     ['its forwarding is programmed', { ...fine(), notProgrammed: 'the table differs' }, 'not-programmed'],
     ['its proxy can serve', { ...fine(), proxyDown: 'it does not answer' }, 'proxy-down'],
+    ['its backends have answered', { ...fine(), awaited: 2 }, 'settling'],
     ['enough backends are healthy', fine({}, [false, false]), 'too-few-healthy'],
     ['BGP is declared', { ...fine(), hasBgp: false }, 'no-bgp'],
   ])('%s', (_condition, facts, code) => {

@@ -1,3 +1,4 @@
+import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { isDrained } from './desired/backend.ts';
 import type { Vip } from './desired/vip.ts';
 import type { VerdictView } from './status.ts';
@@ -13,6 +14,8 @@ export interface VipFacts {
   readonly notProgrammed: string | undefined;
   /** Why the proxy cannot serve; undefined when it can, or when the VIP does not need it. */
   readonly proxyDown: string | undefined;
+  /** How many backends are waited for before the VIP is announced at all; 0 when it need not wait. */
+  readonly awaited: number;
   /** Healthy flags in the order of the VIP's backends. */
   readonly healthy: readonly boolean[];
 }
@@ -33,10 +36,24 @@ export function judgeVip(facts: VipFacts): VerdictView {
   if (facts.proxyDown !== undefined) {
     return { code: 'proxy-down', reason: `the proxy cannot serve: ${facts.proxyDown}` };
   }
+  if (facts.awaited > 0) {
+    return { code: 'settling', reason: `the first answers of ${facts.awaited} backends are awaited` };
+  }
   const health = judgeHealth(vip, facts.healthy);
   if (!health.enough) return { code: 'too-few-healthy', reason: health.reason };
   if (!facts.hasBgp) return { code: 'no-bgp', reason: `${health.reason}, but host.bgp is not declared` };
   return { code: 'announced', reason: health.reason };
+}
+
+/**
+ * How long a VIP that is new in the kernel waits for first answers of all its backends: announced with
+ * those alone that answered first, it would give flows of other hosts to the wrong ones. What has not
+ * answered by then is down or unreachable.
+ */
+export function settlingTime(vip: Vip): Duration {
+  if (vip.check.type === 'none') return Seconds(2);
+  const { interval, timeout, fall } = vip.check;
+  return Milliseconds(Math.min(30_000, interval * fall + Math.min(timeout, interval) + 1000));
 }
 
 /** Whether so many healthy backends are enough for the VIP, and how many that is, in words. */
