@@ -86,17 +86,19 @@ async function routeEvents(work: () => Promise<void>): Promise<string[]> {
   monitor.stdout?.on('data', (chunk: Buffer) => {
     text += chunk.toString();
   });
-  // A route that is nobody's marks that the monitor listens, and later that it has told all.
-  const mark = (verb: string) =>
-    runIn(namespaces.frr, 'ip', 'route', verb, 'blackhole', '192.0.2.99', 'metric', '7');
+  // Routes of nobody mark that the monitor listens, and later that it has told all.
+  const ipRoute = (...words: string[]) => runIn(namespaces.frr, 'ip', 'route', ...words);
   await until('the monitor listens', () => {
-    mark('replace');
-    return text.includes('192.0.2.99');
+    // The same again would be no event.
+    ipRoute('add', 'blackhole', '192.0.2.98');
+    ipRoute('del', 'blackhole', '192.0.2.98');
+    return text.includes('192.0.2.98');
   });
   try {
     await work();
-    mark('del');
-    await until('the monitor has told all', () => /Deleted.*192\.0\.2\.99/.test(text));
+    ipRoute('add', 'blackhole', '192.0.2.99');
+    await until('the monitor has told all', () => text.includes('192.0.2.99'));
+    ipRoute('del', 'blackhole', '192.0.2.99');
   } finally {
     monitor.kill();
   }

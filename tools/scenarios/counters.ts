@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OperatorError } from '@l4d/kit/errors.ts';
+import { repositoryRoot } from '../lab/io/build-lab.ts';
 import { runChecked } from '../lab/io/run-command.ts';
 import { l4dHosts } from './fabric.ts';
 import type { LabFabric } from './scenario.ts';
@@ -29,8 +31,15 @@ export async function countersOf(
   return Object.fromEntries(entries);
 }
 
-/** Index of TX_FORWARD in the map `reasons`: enum reason of bpf/include/l4d.h. */
-const forwardReason = 10;
+/** Index of TX_FORWARD in the map `reasons`. */
+function forwardReason(): number {
+  const header = readFileSync(join(repositoryRoot, 'bpf/include/l4d.h'), 'utf8');
+  const body = /enum reason \{([\s\S]*?)REASON_COUNT/.exec(header)?.[1] ?? '';
+  const names = [...body.matchAll(/^\s*([A-Z_0-9]+)\s*,/gm)].map(([, name]) => name);
+  const index = names.indexOf('TX_FORWARD');
+  if (index === -1) throw new OperatorError('bpf/include/l4d.h has no reason TX_FORWARD');
+  return index;
+}
 
 /** Packets that the l4d hosts (all, or those given) have forwarded to backends so far, by CPU; from the pinned map. */
 export async function forwardedByCpu(
@@ -40,7 +49,7 @@ export async function forwardedByCpu(
   const sums: number[] = [];
   for (const name of hosts) {
     const map = join(fabric.lab.env(name).L4D_BPF_DIR, 'reasons');
-    const key = ['key', String(forwardReason), '0', '0', '0'];
+    const key = ['key', String(forwardReason()), '0', '0', '0'];
     const text = await runChecked(['bpftool', '-j', 'map', 'lookup', 'pinned', map, ...key]);
     const { values } = JSON.parse(text) as {
       readonly values: readonly { readonly cpu: number; readonly value: readonly string[] }[];
