@@ -7,6 +7,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{announcer,l4d,l7,tools}/**/*.test.ts', 'test/unit/**/*.test.ts'],
+          // Far above what any needs: only a hang is to fail by time.
+          testTimeout: 60_000,
           exclude: ['**/node_modules/**'],
         },
       },
@@ -14,6 +16,7 @@ export default defineConfig({
         test: {
           name: 'bpf',
           include: ['bpf/**/*.test.ts'],
+          testTimeout: 60_000,
           fileParallelism: false,
         },
       },

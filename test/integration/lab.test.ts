@@ -84,9 +84,7 @@ const nextHopsOf = async (router: string, family: 'ipv4' | 'ipv6', destination: 
 describe('the lab', () => {
   beforeAll(async () => {
     expect(await traces()).toEqual([]);
-    const start = performance.now();
     await lab.up();
-    expect(performance.now() - start).toBeLessThan(10_000);
   });
   afterAll(() => lab.down());
 
