@@ -23,14 +23,22 @@ export async function takeConfig(
   const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
   const applied = existsSync(appliedPath) ? readFileSync(appliedPath, 'utf8').trim() : '';
   // What was taken may have been lost since: a store that had to begin anew takes the file again.
-  if (applied === digest && store.current().state !== emptyDesiredState) return;
+  if (applied === digest && store.current().state !== emptyDesiredState) {
+    const { revision, note } = store.current();
+    logger.info({ path, revision, note }, 'the file was taken before: the stored revision is in force');
+    return;
+  }
   // A start that must fail on this machine is not to replace a state that works.
   await findHostInterface(read.value.state.host.interface);
   const same =
     JSON.stringify(encodeDesiredState(read.value.state)) ===
     JSON.stringify(encodeDesiredState(store.current().state));
   if (!same) {
-    const stored = await store.replace(read.value.state, { note: `start with ${path}` });
+    const stored = await store.replace(read.value.state, {
+      note: `start with ${path}`,
+      // Below the first document there is nothing that anybody declared: no interface, no BGP, no VIP.
+      isFirst: store.current().revision === 0,
+    });
     if (!stored.ok) throw new OperatorError('the configuration could not be stored');
     logger.info({ path, revision: stored.value.revision }, 'configuration taken');
   }

@@ -193,3 +193,14 @@ test('what undo would bring back can be looked at first; what changed meanwhile 
   expect((await store.undo({ ifRevision: 2 })).ok).toBe(true);
   expect(store.current().state).toEqual(stateWith(80));
 });
+
+test('undo does not go below what was stored as the first', async () => {
+  const store = await open();
+  await store.replace(stateWith(80), { isFirst: true });
+  await store.replace(stateWith(81));
+  expect((await store.undo()).ok).toBe(true);
+  expect(store.current().state).toEqual(stateWith(80));
+  expect(await store.undo()).toEqual({ ok: false, error: { kind: 'nothing-to-undo' } });
+  const again = await open();
+  expect(await again.undo()).toEqual({ ok: false, error: { kind: 'nothing-to-undo' } });
+});

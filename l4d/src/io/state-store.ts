@@ -47,7 +47,12 @@ export interface StateStore {
   /** Stores a state as a new revision; `ifRevision` refuses it when another is in force by now. Throws the file system's error; the old one is then in force. */
   replace(
     state: DesiredState,
-    options?: { readonly ifRevision?: number; readonly note?: string },
+    options?: {
+      readonly ifRevision?: number;
+      readonly note?: string;
+      /** Undo does not go below this revision. */
+      readonly isFirst?: boolean;
+    },
   ): Promise<Result<StoredRevision, StoreRefusal>>;
   /** What `undo` would bring back; undefined when nothing is left. */
   undoTarget(): StoredRevision | undefined;
@@ -138,12 +143,12 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
     store: {
       current: () => current,
       history: () => [...kept.values()].sort((a, b) => b.revision - a.revision),
-      replace: (state, { ifRevision, note } = {}) =>
+      replace: (state, { ifRevision, note, isFirst } = {}) =>
         inTurn(async () => {
           if (ifRevision !== undefined && ifRevision !== current.revision) {
             return err({ kind: 'stale', revision: current.revision });
           }
-          return ok(await store(state, current.revision, note));
+          return ok(await store(state, isFirst === true ? undefined : current.revision, note));
         }),
       undoTarget: () => revisionOf(current.parent),
       undo: ({ ifRevision } = {}) =>
