@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OperatorError } from '@l4d/kit/errors.ts';
-import { repositoryRoot } from '../lab/io/build-lab.ts';
+import { enumConstant, objectTypes } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { runChecked } from '../lab/io/run-command.ts';
 import { l4dHosts } from './fabric.ts';
 import type { LabFabric } from './scenario.ts';
@@ -32,14 +31,7 @@ export async function countersOf(
 }
 
 /** Index of TX_FORWARD in the map `reasons`. */
-function forwardReason(): number {
-  const header = readFileSync(join(repositoryRoot, 'bpf/include/l4d.h'), 'utf8');
-  const body = /enum reason \{([\s\S]*?)REASON_COUNT/.exec(header)?.[1] ?? '';
-  const names = [...body.matchAll(/^\s*([A-Z_0-9]+)\s*,/gm)].map(([, name]) => name);
-  const index = names.indexOf('TX_FORWARD');
-  if (index === -1) throw new OperatorError('bpf/include/l4d.h has no reason TX_FORWARD');
-  return index;
-}
+const forwardReason = () => enumConstant(objectTypes('l4d_xdp'), 'reason', 'TX_FORWARD');
 
 /** Packets that the l4d hosts (all, or those given) have forwarded to backends so far, by CPU; from the pinned map. */
 export async function forwardedByCpu(
