@@ -29,7 +29,7 @@ const wrongDocuments = [
     text: goodConfig().replace('port: 80', 'port: 80\n    prot: 80'),
     says: [
       '7:5: vips[0].prot: is not a known key (allowed: name, address, port, protocol, policy, enabled, tableSize, ' +
-        'expectedBackends, onBackendDown, minHealthy, idleTimeout, check, backends, access, routes) ' +
+        'expectedBackends, onBackendDown, minHealthy, idleTimeout, check, backends, announce, access, routes) ' +
         '(did you mean "port"?)',
     ],
   },
