@@ -195,7 +195,8 @@ it('keeps others alive, and its memory, while one peer stops reading and another
     const resident = Number(
       spawnSync('ps', ['-o', 'rss=', '-p', String(announcer.pid)], { encoding: 'utf8' }).stdout,
     );
-    expect(resident).toBeLessThan(600 * 1024);
+    // A flood that is queued and not thrown away comes to gigabytes; garbage not collected yet does not.
+    expect(resident).toBeLessThan(1024 * 1024);
   } finally {
     clearInterval(alive);
   }

@@ -1,4 +1,5 @@
 /** TCP MD5, GTSM and TCP-AO against FRR and BIRD, in both directions. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { tcpAoMissing } from '@l4d/announcer/io/tcp-keys.ts';
@@ -147,12 +148,14 @@ it('GTSM: a router that sends with a low TTL stays outside', async () => {
   frrConnects(false);
   frrBgp('neighbor 10.77.0.2 ebgp-multihop 5');
   await put({ ...frr, mode: 'active', ttlSecurityHops: 1 });
-  await until(
-    'no session',
-    async () => /did not come up in time|TCP/.test((await status(frr.address))?.lastError?.text ?? ''),
-    30_000,
-  );
-  expect((await status(frr.address))?.state).not.toBe('Established');
+  // Without GTSM the session is there in a second.
+  const end = performance.now() + 6000;
+  while (performance.now() < end) {
+    const seen = await status(frr.address);
+    expect(seen).toBeDefined();
+    expect(seen?.state).not.toBe('Established');
+    await sleep(100);
+  }
 });
 
 it('TCP-AO is refused in one sentence where the kernel lacks it', async ({ skip }) => {
