@@ -47,6 +47,8 @@ enum vip_flag {
 /*
  * A VIP. Replaced in one step, so a packet sees the old table or the new one, whole:
  * slots [table_offset, table_offset + table_size) of maglev_slots; size 0 means no backend.
+ * The kernel may give a replaced element to the next update while a program on another CPU still
+ * reads it; what then belongs to another VIP is told by the backend's vip_id, and dropped.
  */
 struct vip {
 	__u32 id; /* index in vip_counters; never 0 */
