@@ -18,8 +18,10 @@ afterAll(() => host?.remove());
 const ip = (line: string) => ipIn(host.namespaces.host, line);
 const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-it('looks after changes of its interface, not at each, and never at those of others', async () => {
+it('looks once after a burst of changes of its interface, and never at those of others', async () => {
   ip('link add own0 type bridge');
+  // Without an address of its own making, whose duplicate detection ends with an event a second later.
+  ip('link set own0 addrgenmode none');
   ip('link set own0 up');
   await pause(500);
   const leave = enterNamespace(host.namespaces.host);
@@ -42,16 +44,20 @@ it('looks after changes of its interface, not at each, and never at those of oth
     }
     await pause(500);
     expect(looks).toBe(0);
-    ip('address add 10.97.1.77/24 dev own0');
-    ip('address delete 10.97.1.77/24 dev own0');
-    ip('address add 2001:db8::77/64 dev own0 nodad');
+    // In one process: between three the machine may pause for longer than a burst lasts.
+    const changes = [
+      'address add 10.97.1.77/24 dev own0',
+      'address delete 10.97.1.77/24 dev own0',
+      'address add 2001:db8::77/64 dev own0 nodad',
+    ];
+    const batch = host.write('burst', `${changes.join('\n')}\n`);
+    ip(`-batch ${batch}`);
     await eventually(
       async () => looks,
       (count) => count > 0,
     );
     await pause(500);
-    // Three changes and what the kernel adds to them; the pauses between them are the machine's.
-    expect(looks).toBeLessThanOrEqual(3);
+    expect(looks).toBe(1);
     let before = looks;
     // A link that takes the name is the interface come back.
     ip('link set own0 down');

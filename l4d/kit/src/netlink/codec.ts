@@ -144,11 +144,6 @@ export function decodeU32(value: Uint8Array | undefined): number | undefined {
   return value?.length === 4 ? viewOf(value).getUint32(0, true) : undefined;
 }
 
-/** A zero-terminated text. */
-export function encodeText(text: string): Uint8Array {
-  return new TextEncoder().encode(`${text}\0`);
-}
-
 /** A text up to its terminating zero, or to the end when it has none. */
 export function decodeText(value: Uint8Array): string {
   const end = value.indexOf(0);
