@@ -55,6 +55,8 @@ export interface PeerState {
   readonly idleHolding: boolean;
   /** Failed sessions that count for damping. */
   readonly damped: number;
+  /** The peer's last OPEN had the form of RFC 9072: it can read that, and ours goes in it as well. */
+  readonly extendedOpen: boolean;
 }
 
 /** Timers of a connection; `connect-retry` is the peer's own. */

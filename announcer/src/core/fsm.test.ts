@@ -70,6 +70,24 @@ function notified(effects: readonly PeerEffect[], connection?: number): [number,
 }
 
 describe('the way up (RFC 4271 8.2.2)', () => {
+  it('says OPEN in the form of RFC 9072 to a peer that did, from the next attempt on', () => {
+    const peer = harness();
+    const extended = () => sent(peer.all).flatMap((one) => (one.type === 'open' ? [one.extendedLength] : []));
+    peer.feed({ kind: 'start' });
+    peer.feed({ kind: 'tcp-connected', connection: 1 });
+    peer.receive(1, peerOpen({ extendedLength: true }));
+    // FRR 8.4 with extended-optional-parameters: malformed, for want of that form.
+    peer.receive(1, notification(2, 0));
+    peer.feed({ kind: 'connect-retry-expired' });
+    peer.feed({ kind: 'tcp-connected', connection: 2 });
+    expect(extended()).toEqual([false, true]);
+    peer.receive(2, peerOpen());
+    peer.feed({ kind: 'tcp-closed', connection: 2, reason: 'reset' });
+    peer.feed({ kind: 'connect-retry-expired' });
+    peer.feed({ kind: 'tcp-connected', connection: 3 });
+    expect(extended()).toEqual([false, true, false]);
+  });
+
   it('goes Idle, Connect, OpenSent, OpenConfirm, Established', () => {
     const peer = harness();
     expect(peer.phase()).toBe('Idle');

@@ -67,6 +67,7 @@ export function initialPeerState(settings: PeerSettings): PeerState {
     restarted: true,
     idleHolding: false,
     damped: 0,
+    extendedOpen: false,
   };
 }
 
@@ -207,7 +208,10 @@ function delayOpen(draft: Draft, connection: Connection): void {
 function sendOpen(draft: Draft, connection: Connection): void {
   const { delaying, ...rest } = connection;
   update(draft, { ...rest, phase: 'OpenSent' });
-  send(draft, connection, makeOpen(draft.state.settings, draft.state.restarted));
+  const { settings, restarted, extendedOpen } = draft.state;
+  const open = makeOpen(settings, restarted);
+  // FRR with extended-optional-parameters takes no other form, against RFC 9072 section 2.
+  send(draft, connection, extendedOpen ? { ...open, extendedLength: true } : open);
   setTimer(draft, connection, 'hold', openHoldTime);
 }
 
@@ -302,6 +306,7 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
 
 function onOpen(draft: Draft, connection: Connection, open: OpenMessage): void {
   const { settings } = draft.state;
+  draft.state = { ...draft.state, extendedOpen: open.extendedLength };
   const accepted = acceptOpen(settings, open);
   if (!accepted.ok) {
     reset(draft, connection, accepted.error.notification, accepted.error.text);

@@ -97,6 +97,21 @@ describe('OPEN', () => {
     expect(refusal(framed(1, body))).toEqual(expected);
   });
 
+  it('reads and writes the extended form of FRR 8.4, as it came off the wire (RFC 9072)', () => {
+    const open = bytes(
+      `${marker}007f0104fde800090a4d0001ffff005f020006010400010001020006010400020001020002800002000202000200
+       0246000200064104 0000fde8020002060002000a45080001010100020101020006490402766d000200044002c07802001047
+       0e0001018000000000020180000000`.replaceAll(/\s/g, ''),
+    );
+    const decoded = decodeMessage(open, external);
+    if (!decoded.ok || decoded.value.type !== 'open') throw new Error('no OPEN');
+    expect(decoded.value).toMatchObject({ myAs: 65000, holdTimeSeconds: 9, extendedLength: true });
+    expect(decoded.value.capabilityParameters.map((one) => one.map(({ code }) => code))).toEqual(
+      [1, 1, 128, 2, 70, 65, 6, 69, 73, 64, 71].map((code) => [code]),
+    );
+    expect(Buffer.from(encodeMessage(decoded.value)).equals(open)).toBe(true);
+  });
+
   it('takes the extended length by itself when capabilities need it (RFC 9072)', () => {
     const capabilities = [1, 2].map((code) => ({ code: 200 + code, value: new Uint8Array(200).fill(code) }));
     const open = {
