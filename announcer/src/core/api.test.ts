@@ -38,6 +38,11 @@ describe('desired state', () => {
       { peers: [{ address: '10.0.0.2', as: 1, holdTimeMs: 2000 }] },
       ['peers[0].holdTimeMs'],
     ],
+    [
+      'LLGR without continuity (RFC 9494)',
+      { peers: [{ address: '10.0.0.2', as: 1, longLivedGracefulRestartMs: 5000 }] },
+      ['peers[0].longLivedGracefulRestartMs'],
+    ],
     ['a prefix with host bits', { prefixes: [{ prefix: '10.0.0.1/24' }] }, ['prefixes[0].prefix']],
     [
       'a community beyond 16 bits',

@@ -13,7 +13,7 @@ import type { Phase } from './fsm-types.ts';
 import { prefixListSchema } from './prefix-list.ts';
 import { peerPolicySchema } from './route-policy.ts';
 import { securityConflicts, securityShape } from './security.ts';
-import { defaultRestartTimeSeconds, sessionShape } from './session-options.ts';
+import { defaultRestartTimeSeconds, sessionConflicts, sessionShape } from './session-options.ts';
 
 const addressText = z.string().superRefine((text, context) => {
   const parsed = parseIpAddress(text);
@@ -109,7 +109,7 @@ export const desiredSchema = z
       desired.peers.map(({ address }) => canonicalAddress(address)),
     );
     for (const [index, peer] of desired.peers.entries()) {
-      for (const { field, message } of securityConflicts(peer)) {
+      for (const { field, message } of [...securityConflicts(peer), ...sessionConflicts(peer)]) {
         context.addIssue({ code: 'custom', path: ['peers', index, field], message });
       }
       const { address, localAddress } = peer;

@@ -19,6 +19,8 @@ import {
   gracefulRestartCapability,
   gracefulRestartOf,
   hasCapability,
+  longLivedCapability,
+  longLivedOf,
   type RoleName,
   roleCapability,
   roleCounterpart,
@@ -45,6 +47,8 @@ export interface SessionSettings {
   readonly families: readonly FamilyName[];
   /** Routers shall keep our routes for so long when we are away (RFC 4724); 1 to 4095. */
   readonly restartTimeSeconds?: number;
+  /** And for so long after that, as routes of last resort (RFC 9494); 1 to 16777215. */
+  readonly longLivedSeconds?: number;
   /** RFC 8654. */
   readonly extendedMessages?: boolean;
   /** RFC 7313. */
@@ -77,6 +81,8 @@ export interface Negotiated {
     readonly notification: boolean;
     readonly peerRestartTimeSeconds: number;
     readonly peerRestarted: boolean;
+    /** RFC 9494: on both sides. */
+    readonly longLived?: true;
   };
   readonly extendedMessages?: boolean;
   readonly enhancedRouteRefresh?: boolean;
@@ -117,6 +123,12 @@ export function makeOpen(settings: SessionSettings, restarted = false): OpenMess
         families: families.map((family) => ({ ...family, forwarding: true })),
       }),
     );
+  }
+  const { longLivedSeconds: staleTimeSeconds } = settings;
+  // RFC 9494 section 4.1: of no effect without Graceful Restart.
+  if (settings.restartTimeSeconds !== undefined && staleTimeSeconds !== undefined) {
+    const longLived = families.map((family) => ({ ...family, forwarding: true, staleTimeSeconds }));
+    optional.push(longLivedCapability(longLived));
   }
   if (settings.extendedMessages) optional.push(extendedMessageCapability);
   if (settings.enhancedRouteRefresh) optional.push(enhancedRouteRefreshCapability);
@@ -219,6 +231,9 @@ function negotiateOptions(
             notification: restart.notification,
             peerRestartTimeSeconds: restart.restartTimeSeconds,
             peerRestarted: restart.restarted,
+            ...(settings.longLivedSeconds === undefined || longLivedOf(capabilities) === undefined
+              ? {}
+              : { longLived: true as const }),
           },
         }),
     ...(both(settings.extendedMessages, extendedMessageCapability) ? { extendedMessages: true } : {}),
@@ -244,6 +259,7 @@ export function describeNegotiated(negotiated: Negotiated): string[] {
     ...(negotiated.fourOctetAs ? ['fourOctetAs'] : []),
     ...(gracefulRestart === undefined ? [] : ['gracefulRestart']),
     ...(gracefulRestart?.notification ? ['gracefulRestartNotification'] : []),
+    ...(gracefulRestart?.longLived ? ['longLivedGracefulRestart'] : []),
     ...(extendedMessages ? ['extendedMessages'] : []),
     ...(enhancedRouteRefresh ? ['enhancedRouteRefresh'] : []),
     ...(extendedNextHop ? ['extendedNextHop'] : []),

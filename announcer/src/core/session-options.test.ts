@@ -61,6 +61,26 @@ describe('negotiation', () => {
     expect(agree({}, { restartTimeSeconds: 90 })).toHaveProperty('endOfRib');
   });
 
+  it('long-lived graceful restart (RFC 9494): with graceful restart alone, and on both sides', () => {
+    const both = { restartTimeSeconds: 1, longLivedSeconds: 3600 };
+    expect(agree(both, both)).toMatchObject({ gracefulRestart: { longLived: true } });
+    for (const [own, peer] of [
+      [{ restartTimeSeconds: 1 }, both],
+      [both, { restartTimeSeconds: 1 }],
+      [both, { longLivedSeconds: 3600 }],
+      [{ longLivedSeconds: 3600 }, both],
+    ] as const) {
+      expect(JSON.stringify(agree(own, peer))).not.toContain('longLived');
+    }
+    const codes = (own: Partial<SessionSettings>) =>
+      makeOpen({ ...ours, ...own })
+        .capabilityParameters.flat()
+        .map(({ code }) => code);
+    expect(codes(both)).toContain(71);
+    expect(codes({ restartTimeSeconds: 1 })).not.toContain(71);
+    expect(codes({ longLivedSeconds: 3600 })).not.toContain(71);
+  });
+
   it('roles: every pair (RFC 9234 4.2), strict or not, not inside an AS', () => {
     const good = ['provider customer', 'customer provider', 'rs rs-client', 'rs-client rs', 'peer peer'];
     const names = Object.keys(roleNumbers) as (keyof typeof roleNumbers)[];

@@ -15,6 +15,11 @@ export const sessionShape = {
   promise: z.enum(['fast', 'continuity']).optional(),
   /** With `continuity`; whole seconds on the wire, at most 4095 (RFC 4724 section 3). */
   restartTimeMs: z.number().int().min(1000).max(4_095_000).optional(),
+  /**
+   * With `continuity`: after restartTimeMs routers with RFC 9494 keep the routes so long, behind all others; whole
+   * seconds on the wire.
+   */
+  longLivedGracefulRestartMs: z.number().int().min(1000).max(16_777_215_000).optional(),
   /** Planned stop: how long GRACEFUL_SHUTDOWN (RFC 8326) stands before the session is closed; default 0. */
   gracefulShutdownMs: milliseconds(600_000).optional(),
   /** Messages up to 65535 octets (RFC 8654). */
@@ -38,3 +43,13 @@ export const sessionShape = {
   /** More prefixes from the peer end the session with Cease 1 (RFC 4486). */
   maxPrefixesReceived: z.number().int().min(1).max(1_000_000).optional(),
 };
+
+/** Options that need another one: the field at fault, and why. */
+export function sessionConflicts(peer: {
+  readonly promise?: 'fast' | 'continuity' | undefined;
+  readonly longLivedGracefulRestartMs?: number | undefined;
+}): { readonly field: 'longLivedGracefulRestartMs'; readonly message: string }[] {
+  if (peer.longLivedGracefulRestartMs === undefined || peer.promise === 'continuity') return [];
+  // RFC 9494 section 4.1: the capability is ignored without Graceful Restart.
+  return [{ field: 'longLivedGracefulRestartMs', message: 'needs promise "continuity"' }];
+}

@@ -36,6 +36,9 @@ function sessionOptions(peer: DesiredPeer): Partial<PeerSettings> {
   const restartTime = restartTimeSeconds(peer);
   return {
     ...(restartTime === undefined ? {} : { restartTimeSeconds: restartTime }),
+    ...(restartTime === undefined || peer.longLivedGracefulRestartMs === undefined
+      ? {}
+      : { longLivedSeconds: Math.ceil(peer.longLivedGracefulRestartMs / 1000) }),
     ...(peer.extendedMessages ? { extendedMessages: true } : {}),
     ...(peer.enhancedRouteRefresh ? { enhancedRouteRefresh: true } : {}),
     ...(peer.extendedOptionalParameters ? { extendedOptionalParameters: true } : {}),

@@ -6,6 +6,8 @@ import {
   extendedNextHopCapability,
   gracefulRestartCapability,
   gracefulRestartOf,
+  longLivedCapability,
+  longLivedOf,
   roleCapability,
   roleOf,
   takesExtendedNextHop,
@@ -45,6 +47,27 @@ describe('graceful restart (RFC 4724 3, RFC 8538 2)', () => {
     });
     expect(gracefulRestartOf([capability(64, '007800')])).toBeUndefined();
     expect(gracefulRestartOf([])).toBeUndefined();
+  });
+});
+
+describe('long-lived graceful restart (RFC 9494 4.1)', () => {
+  const families = [
+    { ...ipv4, forwarding: true, staleTimeSeconds: 0xff_ffff },
+    { ...ipv6, forwarding: false, staleTimeSeconds: 3600 },
+  ];
+
+  it('is families with F and 24 bits of seconds', () => {
+    expect(hex(longLivedCapability(families))).toEqual([71, '00010180ffffff00020100000e10']);
+    const restart = capability(64, '0078');
+    expect(longLivedOf([restart, capability(71, '00010180ffffff00020100000e10')])).toEqual(families);
+    // A helper that never restarts itself, as BIRD with "aware".
+    expect(longLivedOf([restart, capability(71, '')])).toEqual([]);
+  });
+
+  it('is nothing without graceful restart, or malformed', () => {
+    expect(longLivedOf([capability(71, '00010180ffffff')])).toBeUndefined();
+    expect(longLivedOf([capability(64, '0078'), capability(71, '00010180ffff')])).toBeUndefined();
+    expect(longLivedOf([capability(64, '0078')])).toBeUndefined();
   });
 });
 

@@ -58,6 +58,47 @@ export function gracefulRestartOf(capabilities: readonly Capability[]): Graceful
   };
 }
 
+/** Long-lived stale time of a family (RFC 9494 section 4.1). */
+export type LongLivedFamily = AddressFamily & {
+  /** F: forwarding went on during the restart. */
+  readonly forwarding: boolean;
+  /** Seconds that stale routes may be kept after the restart time, 0 to 16777215. */
+  readonly staleTimeSeconds: number;
+};
+
+/** Long-Lived Graceful Restart (RFC 9494 section 4.1); without families: only a helper. */
+export function longLivedCapability(families: readonly LongLivedFamily[]): Capability {
+  const writer = new ByteWriter(families.length * 7);
+  for (const { afi, safi, forwarding, staleTimeSeconds } of families) {
+    writer
+      .u16(afi)
+      .u8(safi)
+      .u8(forwarding ? forwardingBit : 0);
+    writer.u8(staleTimeSeconds >> 16).u16(staleTimeSeconds & 0xffff);
+  }
+  return { code: capabilityCode.longLivedGracefulRestart, value: writer.finish() };
+}
+
+/**
+ * Long-lived stale times of a peer; undefined when it says none, or none that is well-formed. RFC 9494 section 4.1:
+ * "If the Long-Lived Graceful Restart Capability is received without an accompanying Graceful Restart Capability,
+ * the Long-Lived Graceful Restart Capability MUST be ignored".
+ */
+export function longLivedOf(capabilities: readonly Capability[]): LongLivedFamily[] | undefined {
+  if (gracefulRestartOf(capabilities) === undefined) return undefined;
+  const value = capabilities.findLast(({ code }) => code === capabilityCode.longLivedGracefulRestart)?.value;
+  if (value === undefined || value.length % 7 !== 0) return undefined;
+  const reader = new ByteReader(value);
+  const families: LongLivedFamily[] = [];
+  while (reader.remaining > 0) {
+    const family = { afi: reader.u16() ?? 0, safi: reader.u8() ?? 0 };
+    const forwarding = ((reader.u8() ?? 0) & forwardingBit) !== 0;
+    const staleTimeSeconds = (reader.u8() ?? 0) * 0x10000 + (reader.u16() ?? 0);
+    families.push({ ...family, forwarding, staleTimeSeconds });
+  }
+  return families;
+}
+
 /** Bits of Send/Receive in ADD-PATH (RFC 7911 section 4). */
 const addPathBit = { receive: 1, send: 2 } as const;
 

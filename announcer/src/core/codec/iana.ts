@@ -203,6 +203,7 @@ export const capabilityCode = {
   fourOctetAs: 65,
   addPath: 69,
   enhancedRouteRefresh: 70,
+  longLivedGracefulRestart: 71,
 } as const;
 
 /** Optional parameter types of OPEN (RFC 5492, RFC 9072). */
