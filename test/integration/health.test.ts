@@ -1,17 +1,17 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemClock } from '@l4d/kit/clock.ts';
-import { ipAddress } from '@l4d/kit/ip-address.ts';
-import { createLogger } from '@l4d/kit/logger.ts';
-import { checkSchema } from '@l4d/l4d/core/desired/check.ts';
-import type { HealthTarget } from '@l4d/l4d/core/health/target.ts';
-import { ensureCheckRouting, markOfBackend, removeCheckRouting } from '@l4d/l4d/io/check-routing.ts';
+import { checkSchema } from '@l4d/health/core/check.ts';
+import type { HealthTarget } from '@l4d/health/core/target.ts';
 import {
   createHealthChecker,
   type HealthChecker,
   type HealthStatus,
   type VerdictEvent,
-} from '@l4d/l4d/io/health/health-checker.ts';
+} from '@l4d/health/io/health-checker.ts';
+import { systemClock } from '@l4d/kit/clock.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { createLogger } from '@l4d/kit/logger.ts';
+import { ensureCheckRouting, markOfBackend, removeCheckRouting } from '@l4d/l4d/io/check-routing.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   createHealthLab,

@@ -1,7 +1,7 @@
 /**
  * Dependencies point one way, and what is called pure is pure:
  *
- *   kit ← announcer ← l4d ← tools        l7 imports the kit alone
+ *   kit ← health ← announcer ← l4d ← tools        l7 imports the kit alone
  *   bpf/ holds C, which includes nothing of ours from elsewhere, and tests
  *   core/ imports no io/, no app/, no Node module, and reads neither clock nor chance
  */
@@ -20,12 +20,13 @@ import {
 /** Areas by the beginning of their paths, the most specific first, and the areas that each may import. */
 const areas: readonly (readonly [folder: string, mayImport: readonly string[]])[] = [
   ['l4d/kit/', ['l4d/kit/']],
-  ['announcer/', ['announcer/', 'l4d/kit/']],
+  ['l4d/health/', ['l4d/health/', 'l4d/kit/']],
+  ['announcer/', ['announcer/', 'l4d/health/', 'l4d/kit/']],
   ['l7/', ['l7/', 'l4d/kit/']],
-  ['l4d/', ['l4d/', 'announcer/', 'l4d/kit/']],
-  ['tools/', ['tools/', 'l4d/', 'announcer/', 'l7/', 'l4d/kit/', 'bpf/']],
+  ['l4d/', ['l4d/', 'announcer/', 'l4d/health/', 'l4d/kit/']],
+  ['tools/', ['tools/', 'l4d/', 'announcer/', 'l7/', 'l4d/health/', 'l4d/kit/', 'bpf/']],
   ['bpf/', ['bpf/', 'l4d/', 'l4d/kit/']],
-  ['test/', ['test/', 'tools/', 'bpf/', 'l4d/', 'announcer/', 'l7/', 'l4d/kit/']],
+  ['test/', ['test/', 'tools/', 'bpf/', 'l4d/', 'announcer/', 'l7/', 'l4d/health/', 'l4d/kit/']],
 ];
 
 const areaOf = (path: string) => areas.find(([folder]) => path.startsWith(folder))?.[0] ?? path;

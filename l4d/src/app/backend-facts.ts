@@ -1,14 +1,14 @@
+import type { HealthTarget } from '@l4d/health/core/target.ts';
+import type { Verdict } from '@l4d/health/core/verdict.ts';
+import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
 import { type Backend, isDrained } from '../core/desired/backend.ts';
 import { backendPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
-import type { HealthTarget } from '../core/health/target.ts';
-import type { Verdict } from '../core/health/verdict.ts';
 import { backendKey } from '../core/runtime-state.ts';
 import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
-import type { HealthChecker } from '../io/health/health-checker.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
 
 /** What the facts about backends are gathered from. */

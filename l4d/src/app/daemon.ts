@@ -1,4 +1,5 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
+import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
@@ -16,7 +17,6 @@ import { followAnnouncer, followProxy } from '../io/companions.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
 import { ensureBpfFolder } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
-import { createHealthChecker } from '../io/health/health-checker.ts';
 import { findHostInterface } from '../io/host-interface.ts';
 import { watchNeighbours } from '../io/neighbours.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';

@@ -1,3 +1,4 @@
+import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
@@ -7,7 +8,6 @@ import type { BackendStatus, BgpStatus, FabricStatus, VerdictView, VipStatus } f
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
-import type { HealthChecker } from '../io/health/health-checker.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { Fabric, VipView } from './fabric.ts';
 

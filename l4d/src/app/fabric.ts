@@ -5,6 +5,8 @@
  * dirty and asks for a pass. A pass programs and reads back the kernel first, then announces; what
  * is no longer wanted is withdrawn first, and its forwarding ends after that (core/vip-ending.ts).
  */
+
+import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
@@ -23,7 +25,6 @@ import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
-import type { HealthChecker } from '../io/health/health-checker.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
 import { createWaker } from './waker.ts';

@@ -1,7 +1,7 @@
+import type { Verdict } from '@l4d/health/core/verdict.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type Backend, isDrained } from './desired/backend.ts';
 import type { ForwardingState } from './forwarding/forwarding-plan.ts';
-import type { Verdict } from './health/verdict.ts';
 import type { BackendState } from './status.ts';
 
 /** What is known of one backend of one VIP. */

@@ -6,20 +6,20 @@
  * The fields are under desired/, one file a noun; desired/rules.ts holds what spans fields.
  */
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { decodeWith } from '@l4d/kit/schema/decode.ts';
+import type { JsonObject } from '@l4d/kit/schema/json.ts';
+import { type PathProblem, showValue } from '@l4d/kit/schema/problem.ts';
+import { list } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { decodeWith } from './desired/decode.ts';
 import { hostSchema } from './desired/host.ts';
-import type { JsonObject } from './desired/json.ts';
 import { peerSchema } from './desired/peer.ts';
-import { type PathProblem, showValue } from './desired/problem.ts';
 import { checkRules } from './desired/rules.ts';
-import { list } from './desired/scalars.ts';
 import { completeVip, encodeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
 
+export type { Check, StatusRange } from '@l4d/health/core/check.ts';
+export type { JsonObject } from '@l4d/kit/schema/json.ts';
 export type { Backend } from './desired/backend.ts';
-export type { Check, StatusRange } from './desired/check.ts';
 export type { Host } from './desired/host.ts';
-export type { JsonObject } from './desired/json.ts';
 export type { Peer } from './desired/peer.ts';
 export type { Access, MinHealthy, Route, Vip } from './desired/vip.ts';
 

@@ -5,13 +5,19 @@
  */
 import { formatIpAddress, parseIpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { decodeWith } from '@l4d/kit/schema/decode.ts';
+import { parseEndpoint } from '@l4d/kit/schema/endpoint.ts';
+import {
+  didYouMean,
+  formatPath,
+  type PathProblem,
+  type PathSegment,
+  problemAt,
+} from '@l4d/kit/schema/problem.ts';
 import { z } from 'zod';
 import { type Backend, backendSchema } from './desired/backend.ts';
-import { decodeWith } from './desired/decode.ts';
-import { parseEndpoint } from './desired/endpoint.ts';
 import { hostSchema } from './desired/host.ts';
 import { type Peer, peerSchema } from './desired/peer.ts';
-import { didYouMean, formatPath, type PathProblem, type PathSegment, problemAt } from './desired/problem.ts';
 import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
 import { checkDesiredState, type DesiredState, type JsonObject } from './desired-state.ts';
 

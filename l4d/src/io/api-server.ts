@@ -6,7 +6,7 @@ import { createAdaptorServer } from '@hono/node-server';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { listenOnSocket } from '@l4d/kit/run-folder.ts';
-import type { Endpoint } from '../core/desired/endpoint.ts';
+import type { Endpoint } from '@l4d/kit/schema/endpoint.ts';
 import { type ApiOptions, createApi } from './api/app.ts';
 
 /** A running listener. */

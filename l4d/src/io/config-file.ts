@@ -5,6 +5,7 @@
 import { open } from 'node:fs/promises';
 import { ConfigError, type ConfigProblem } from '@l4d/kit/errors.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import type { PathProblem } from '@l4d/kit/schema/problem.ts';
 import {
   type Document,
   isAlias,
@@ -15,7 +16,6 @@ import {
   parseDocument,
   type YAMLError,
 } from 'yaml';
-import type { PathProblem } from '../core/desired/problem.ts';
 import { type DesiredState, parseDesiredState } from '../core/desired-state.ts';
 
 /** Largest file read: 10,000 VIPs with ten backends each take about 10 MiB. */

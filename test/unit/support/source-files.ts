@@ -45,6 +45,7 @@ export interface SourceImport {
 /** Folder of each workspace's sources, by the name that others import it by. */
 const workspaceFolders: Readonly<Record<string, string>> = {
   '@l4d/kit': 'l4d/kit/src',
+  '@l4d/health': 'l4d/health/src',
   '@l4d/announcer': 'announcer/src',
   '@l4d/l4d': 'l4d/src',
   '@l4d/l7': 'l7/src',

@@ -1,6 +1,6 @@
 import { Seconds } from '@l4d/kit/duration.ts';
+import { durationText, flag, integer, ipAddressText, portNumber, text } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { durationText, flag, integer, ipAddressText, portNumber, text } from './scalars.ts';
 
 /** Name of a pool of backends of an l7 VIP. */
 export const poolName = text(

@@ -1,5 +1,4 @@
 import { asTrans } from '@l4d/announcer/core/codec/iana.ts';
-import { z } from 'zod';
 import {
   choice,
   endpointText,
@@ -10,7 +9,8 @@ import {
   notA,
   portNumber,
   text,
-} from './scalars.ts';
+} from '@l4d/kit/schema/scalars.ts';
+import { z } from 'zod';
 
 /**
  * An autonomous system number (RFC 6793) that a network may have, as the announcer takes it: RFC 7607 keeps 0,

@@ -1,6 +1,6 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { choice, durationText, flag, integer, text } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { choice, durationText, flag, integer, text } from './scalars.ts';
 
 const interval = durationText(Milliseconds(10), Seconds(60));
 

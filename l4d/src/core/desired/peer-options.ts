@@ -1,8 +1,16 @@
 import { maxKeyBytes } from '@l4d/announcer/core/security.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import {
+  choice,
+  durationText,
+  flag,
+  integer,
+  ipv4AddressText,
+  ipv6AddressText,
+  text,
+} from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { policySchema } from './route-attributes.ts';
-import { choice, durationText, flag, integer, ipv4AddressText, ipv6AddressText, text } from './scalars.ts';
 
 const passwordAllowed = `1 to ${maxKeyBytes} octets of UTF-8, on one line`;
 const passwordText = text('a password', /^.+$/u, passwordAllowed).refine(
@@ -21,6 +29,8 @@ export const peerOptionsShape = {
   promise: choice('a promise', ['fast', 'continuity']).exactOptional(),
   /** With continuity: how long routes are kept; 2m by default. */
   restartTime: durationText(Seconds(1), Seconds(4095)).exactOptional(),
+  /** With continuity: how long routers with RFC 9494 keep the routes after that; not at all by default. */
+  longLivedGracefulRestart: durationText(Seconds(1), Seconds(16_777_215)).exactOptional(),
   /** How long GRACEFUL_SHUTDOWN (RFC 8326) stands before a planned stop; not at all by default. */
   gracefulShutdown: durationText(Milliseconds(0), Seconds(600)).exactOptional(),
   /** RFC 8654. */

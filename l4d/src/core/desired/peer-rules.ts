@@ -1,9 +1,9 @@
 import { type Duration, formatDuration } from '@l4d/kit/duration.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { duplicates } from './duplicates.ts';
+import { duplicates } from '@l4d/kit/schema/duplicates.ts';
+import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import type { Host } from './host.ts';
 import type { Peer } from './peer.ts';
-import { type PathProblem, type PathSegment, problemAt } from './problem.ts';
 
 /** Most neighbours that the announcer takes. */
 const maxPeers = 1000;
@@ -77,14 +77,10 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
 /** Options that say nothing without another, or contradict it. */
 function checkOptions(peer: Peer, as: number | undefined, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
-  if (peer.restartTime !== undefined && peer.promise !== 'continuity') {
-    problems.push(
-      problemAt(
-        [...at, 'restartTime'],
-        'says nothing without promise: continuity',
-        'set promise: continuity',
-      ),
-    );
+  for (const field of ['restartTime', 'longLivedGracefulRestart'] as const) {
+    if (peer[field] === undefined || peer.promise === 'continuity') continue;
+    const problem = 'says nothing without promise: continuity';
+    problems.push(problemAt([...at, field], problem, 'set promise: continuity'));
   }
   if (peer.roleStrict !== undefined && peer.role === undefined) {
     problems.push(problemAt([...at, 'roleStrict'], 'says nothing without a role', 'set role'));

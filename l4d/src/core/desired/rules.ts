@@ -1,11 +1,11 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { duplicates } from '@l4d/kit/schema/duplicates.ts';
+import { didYouMean, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import { tableSizeFor } from '../table-size.ts';
 import { defaultPool } from './backend.ts';
-import { duplicates } from './duplicates.ts';
 import type { Host } from './host.ts';
 import type { Peer } from './peer.ts';
 import { checkPeers } from './peer-rules.ts';
-import { didYouMean, type PathProblem, type PathSegment, problemAt } from './problem.ts';
 import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 

@@ -1,11 +1,7 @@
+import { type Check, checkSchema } from '@l4d/health/core/check.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
-import { z } from 'zod';
-import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
-import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
-import { type Check, checkSchema } from './check.ts';
-import type { JsonObject } from './json.ts';
-import { announceSchema } from './route-attributes.ts';
+import type { JsonObject } from '@l4d/kit/schema/json.ts';
 import {
   choice,
   durationText,
@@ -18,7 +14,11 @@ import {
   portNumber,
   text,
   typed,
-} from './scalars.ts';
+} from '@l4d/kit/schema/scalars.ts';
+import { z } from 'zod';
+import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
+import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { announceSchema } from './route-attributes.ts';
 
 /** How many backends must be healthy for the VIP to be announced. */
 export type MinHealthy =

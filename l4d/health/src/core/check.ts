@@ -1,6 +1,6 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { choice, durationText, integer, notA, portNumber, text, typed } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { choice, durationText, integer, notA, portNumber, text, typed } from './scalars.ts';
 
 /** A range of HTTP status codes, both ends included. */
 export interface StatusRange {

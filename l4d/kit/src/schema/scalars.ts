@@ -1,8 +1,8 @@
-import { type Duration, formatDuration, parseDuration } from '@l4d/kit/duration.ts';
-import { formatIpAddress, type IpAddress, type IpFamily, parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
-import type { Result } from '@l4d/kit/result.ts';
 import { z } from 'zod';
+import { type Duration, formatDuration, parseDuration } from '../duration.ts';
+import { formatIpAddress, type IpAddress, type IpFamily, parseIpAddress } from '../ip-address.ts';
+import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '../ip-prefix.ts';
+import type { Result } from '../result.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from './endpoint.ts';
 import { showValue } from './problem.ts';
 

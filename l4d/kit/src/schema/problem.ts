@@ -1,5 +1,5 @@
-import type { ConfigProblem } from '@l4d/kit/errors.ts';
-import { nearestWord } from '../edit-distance.ts';
+import type { ConfigProblem } from '../errors.ts';
+import { nearestWord } from './edit-distance.ts';
 
 /** One step into a document: a key or an index. */
 export type PathSegment = string | number;

@@ -1,5 +1,5 @@
 import { type Duration, formatDuration, Milliseconds } from '@l4d/kit/duration.ts';
-import type { StatusRange } from '../desired/check.ts';
+import type { StatusRange } from './check.ts';
 
 /** What the errors that a check can meet mean, in plain words. */
 const words: Readonly<Record<string, string>> = {

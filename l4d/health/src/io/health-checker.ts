@@ -10,16 +10,10 @@ import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { appendRecord, type CheckRecord } from '../../core/health/history.ts';
-import { boundedTimeout, firstDelay, nextDelay } from '../../core/health/schedule.ts';
-import { checkPort, compareTargets, type HealthTarget, limitsOf } from '../../core/health/target.ts';
-import {
-  type CheckOutcome,
-  type HealthState,
-  initialHealth,
-  step,
-  type Verdict,
-} from '../../core/health/verdict.ts';
+import { appendRecord, type CheckRecord } from '../core/history.ts';
+import { boundedTimeout, firstDelay, nextDelay } from '../core/schedule.ts';
+import { checkPort, compareTargets, type HealthTarget, limitsOf } from '../core/target.ts';
+import { type CheckOutcome, type HealthState, initialHealth, step, type Verdict } from '../core/verdict.ts';
 import { checkHttp } from './check-http.ts';
 import type { CancelCheck, CheckRun, OutcomeHandler } from './check-run.ts';
 import { checkTcp } from './check-tcp.ts';

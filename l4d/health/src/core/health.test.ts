@@ -1,7 +1,7 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { expect, it } from 'vitest';
-import { checkSchema } from '../desired/check.ts';
+import { checkSchema } from './check.ts';
 import { appendRecord, type CheckRecord } from './history.ts';
 import { answerReason, errorReason, isOwnFault, statusReason, timeoutReason } from './reason.ts';
 import { boundedTimeout, firstDelay, nextDelay } from './schedule.ts';

@@ -1,5 +1,5 @@
-import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { formatIpAddress, type IpAddress, parseIpAddress } from '../ip-address.ts';
+import { err, ok, type Result } from '../result.ts';
 
 /** An address and a port. */
 export interface Endpoint {

@@ -1,5 +1,5 @@
-import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { z } from 'zod';
+import { err, ok, type Result } from '../result.ts';
 import {
   didYouMean,
   formatPath,

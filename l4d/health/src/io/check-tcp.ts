@@ -2,7 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { closeFd, constant, receive, setSocketOption, shutdown } from '@l4d/kit/ffi/libc.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
-import { timeoutReason } from '../../core/health/reason.ts';
+import { timeoutReason } from '../core/reason.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { openCheckSocket, whenConnected } from './check-socket.ts';
 

@@ -11,7 +11,7 @@ import {
 } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
-import { checkPort, type HealthTarget } from '../../core/health/target.ts';
+import { checkPort, type HealthTarget } from '../core/target.ts';
 
 /**
  * A non-blocking socket, marked and bound as the target wants, on which connect has been called:

@@ -1,7 +1,7 @@
 import { closeFd, constant, receive, send } from '@l4d/kit/ffi/libc.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
-import { type Check, checkPayload } from '../../core/desired/check.ts';
-import { answerReason, timeoutReason } from '../../core/health/reason.ts';
+import { type Check, checkPayload } from '../core/check.ts';
+import { answerReason, timeoutReason } from '../core/reason.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { openCheckSocket } from './check-socket.ts';
 

@@ -5,9 +5,9 @@ import { connect as connectTls } from 'node:tls';
 import { type Duration, Milliseconds } from '@l4d/kit/duration.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { type Check, statusIsGood } from '../../core/desired/check.ts';
-import { statusReason, timeoutReason } from '../../core/health/reason.ts';
-import { checkPort, type HealthTarget } from '../../core/health/target.ts';
+import { type Check, statusIsGood } from '../core/check.ts';
+import { statusReason, timeoutReason } from '../core/reason.ts';
+import { checkPort, type HealthTarget } from '../core/target.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { connectWithin } from './check-tcp.ts';
 

@@ -1,5 +1,5 @@
 import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
-import type { Check } from '../desired/check.ts';
+import type { Check } from './check.ts';
 import type { HealthLimits, Verdict } from './verdict.ts';
 
 /** Something whose health is asked. */

@@ -1,9 +1,9 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Duration } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { errorReason, isOwnFault } from '../../core/health/reason.ts';
-import type { HealthTarget } from '../../core/health/target.ts';
-import type { CheckOutcome } from '../../core/health/verdict.ts';
+import { errorReason, isOwnFault } from '../core/reason.ts';
+import type { HealthTarget } from '../core/target.ts';
+import type { CheckOutcome } from '../core/verdict.ts';
 
 /** One check to be made. */
 export interface CheckRun {
