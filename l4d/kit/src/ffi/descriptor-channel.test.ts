@@ -33,6 +33,7 @@ it('carries messages and descriptors in order, and tells the end after all of th
   expect(statSync(path).mode & 0o777).toBe(0o600);
   const client = record();
   const channel = connectChannel(path, client.handlers);
+  await expect.poll(() => client.messages).toEqual([{ text: 'welcome', descriptors: [] }]);
   writeFileSync(join(folder, 'file'), 'contents');
   const fd = openSync(join(folder, 'file'), 'r');
   const many = Array.from({ length: maxDescriptors }, () => fd);

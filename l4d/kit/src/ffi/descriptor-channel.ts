@@ -28,6 +28,15 @@ export const maxChannelMessageBytes = 16 * 1024;
 const layout = { iovec: 56, control: 72, payload: 72 + 16 + 4 * maxDescriptors } as const;
 const size = layout.payload + maxChannelMessageBytes;
 
+/** All calls are over when they return: one buffer does for all channels, as long as the process lives. */
+let buffer: ReturnType<typeof allocate> | undefined;
+
+function allocate() {
+  const address = koffi.alloc('uint8_t', size) as bigint;
+  const memory = new Uint8Array(koffi.view(address, size));
+  return { address, memory, view: new DataView(memory.buffer) };
+}
+
 /** What a channel tells. */
 export interface ChannelHandlers {
   /** The receiver owns the descriptors. */
@@ -88,9 +97,8 @@ export function listenForChannels(
 }
 
 function createChannel(fd: number, handlers: ChannelHandlers): DescriptorChannel {
-  const address = koffi.alloc('uint8_t', size) as bigint;
-  const memory = new Uint8Array(koffi.view(address, size));
-  const view = new DataView(memory.buffer);
+  buffer ??= allocate();
+  const { address, memory, view } = buffer;
   let open = true;
 
   function prepare(payloadBytes: number, controlBytes: number): void {
@@ -162,7 +170,6 @@ function createChannel(fd: number, handlers: ChannelHandlers): DescriptorChannel
       open = false;
       unwatch();
       closeFd(fd);
-      koffi.free(address);
     },
   };
   return channel;
