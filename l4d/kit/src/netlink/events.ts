@@ -1,13 +1,18 @@
 import { InvariantError, SyscallError } from '../errors.ts';
 import { bind, closeFd, constant, receive, setSocketOptionInt, socket } from '../ffi/libc.ts';
+import { attachSocketFilter, type FilterInstruction } from '../ffi/socket-filter.ts';
 import { watchSocket } from '../ffi/watch-socket.ts';
 import { decodeMessages, type NetlinkMessage } from './codec.ts';
 import { kernelAddress } from './socket.ts';
 
 /** What to listen for. */
 export interface NetlinkEventOptions {
-  /** Groups of `eventGroup`. */
+  /** Groups of `eventGroup`, or of the family given by `protocol`. */
   readonly groups: readonly number[];
+  /** NETLINK_* family; rtnetlink by default. */
+  readonly protocol?: number;
+  /** What the kernel sifts the messages by before they are queued; all by default. */
+  readonly filter?: readonly FilterInstruction[];
   /** Called for each message, in the kernel's order. */
   readonly onMessage: (message: NetlinkMessage) => void;
   /**
@@ -62,14 +67,10 @@ export function watchNetlinkEvents(options: NetlinkEventOptions): () => void {
 
 function openEventSocket(options: NetlinkEventOptions): number {
   const type = constant.SOCK_RAW | constant.SOCK_CLOEXEC | constant.SOCK_NONBLOCK;
-  const fd = socket(constant.AF_NETLINK, type, constant.NETLINK_ROUTE);
+  const fd = socket(constant.AF_NETLINK, type, options.protocol ?? constant.NETLINK_ROUTE);
   try {
-    setSocketOptionInt(
-      fd,
-      constant.SOL_SOCKET,
-      constant.SO_RCVBUFFORCE,
-      options.receiveBufferBytes ?? 1 << 20,
-    );
+    enlargeReceiveBuffer(fd, options.receiveBufferBytes ?? 1 << 20);
+    if (options.filter !== undefined) attachSocketFilter(fd, options.filter);
     bind(fd, kernelAddress);
     for (const group of options.groups) {
       setSocketOptionInt(fd, constant.SOL_NETLINK, constant.NETLINK_ADD_MEMBERSHIP, group);
@@ -79,4 +80,14 @@ function openEventSocket(options: NetlinkEventOptions): number {
     throw error;
   }
   return fd;
+}
+
+/** Beyond the system's bound where this process may go there. */
+function enlargeReceiveBuffer(fd: number, bytes: number): void {
+  try {
+    setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_RCVBUFFORCE, bytes);
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.errno !== constant.EPERM) throw error;
+    setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_RCVBUF, bytes);
+  }
 }

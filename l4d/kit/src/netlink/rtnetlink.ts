@@ -8,7 +8,13 @@ import type { IpAddress, IpFamily } from '../ip-address.ts';
 import type { MacAddress } from '../mac-address.ts';
 import type { Result } from '../result.ts';
 import type { NetlinkMessage } from './codec.ts';
-import { decodeAddress, encodeAddressRequest, type InterfaceAddress } from './codec-address.ts';
+import {
+  decodeAddress,
+  encodeAddress,
+  encodeAddressRequest,
+  type InterfaceAddress,
+  type InterfaceAddressSpec,
+} from './codec-address.ts';
 import { decodeLink, encodeLinkRequest, type Link } from './codec-link.ts';
 import {
   decodeNeighbour,
@@ -29,6 +35,10 @@ export interface Rtnetlink {
   link(index: number): Promise<Link | undefined>;
   /** Addresses of both families, of one interface or of all. */
   addresses(interfaceIndex?: number): Promise<InterfaceAddress[]>;
+  /** Puts an address on an interface; false when it was there. */
+  addAddress(spec: InterfaceAddressSpec): Promise<boolean>;
+  /** Takes an address off an interface; false when it was not there. */
+  removeAddress(spec: InterfaceAddressSpec): Promise<boolean>;
   /** Neighbours, of one interface and family or of all. */
   neighbours(filter?: { interfaceIndex?: number; family?: IpFamily }): Promise<Neighbour[]>;
   /**
@@ -96,6 +106,15 @@ export function openRtnetlink(options: NetlinkSocketOptions = {}): Rtnetlink {
       const all = decodeAll(answers ?? [], messageType.NEWADDR, decodeAddress);
       return interfaceIndex === 0 ? all : all.filter((address) => address.interfaceIndex === interfaceIndex);
     },
+    addAddress: async (spec) => {
+      const adding = change('RTM_NEWADDR', messageType.NEWADDR, CREATE | EXCLUSIVE, encodeAddress(spec));
+      const added = await orUndefined(
+        adding.then(() => true),
+        constant.EEXIST,
+      );
+      return added ?? false;
+    },
+    removeAddress: (spec) => wasThere(change('RTM_DELADDR', messageType.DELADDR, 0, encodeAddress(spec))),
     async neighbours(filter = {}) {
       const payload = encodeNeighbourRequest(filter.family);
       const answers = await socket.dump({ call: 'RTM_GETNEIGH', type: messageType.GETNEIGH, payload });
@@ -174,10 +193,11 @@ function sameRule(rule: Rule, spec: RuleSpec): boolean {
   );
 }
 
-/** Deleting what is not there: the kernel says ENOENT, ESRCH or ENODEV by the kind of thing. */
+/** Deleting what is not there: the kernel says ENOENT, ESRCH, ENODEV or EADDRNOTAVAIL by the kind of thing. */
 async function wasThere(deletion: Promise<void>): Promise<boolean> {
   const done = deletion.then(() => true);
-  return (await orUndefined(done, constant.ENOENT, constant.ESRCH, constant.ENODEV)) ?? false;
+  const { ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL } = constant;
+  return (await orUndefined(done, ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL)) ?? false;
 }
 
 /** The value, or undefined when it failed with one of these errno values. */

@@ -28,6 +28,8 @@ export interface NetlinkSocket {
 export interface NetlinkSocketOptions {
   /** How long the kernel may take for an answer, in milliseconds. 5,000 by default. */
   readonly timeoutMs?: number;
+  /** NETLINK_* family of the kernel that is asked; rtnetlink by default. */
+  readonly protocol?: number;
 }
 
 /** AF_NETLINK's sockaddr_nl with port and groups 0: the kernel chooses the port. */
@@ -46,7 +48,8 @@ const datagramsPerTurn = 16;
  */
 export function openNetlinkSocket(options: NetlinkSocketOptions = {}): NetlinkSocket {
   const timeoutMs = options.timeoutMs ?? 5000;
-  let fd = openRequestSocket();
+  const protocol = options.protocol ?? constant.NETLINK_ROUTE;
+  let fd = openRequestSocket(protocol);
   let sequence = 0;
   let closed = false;
   let last: Promise<unknown> = Promise.resolve();
@@ -109,7 +112,7 @@ export function openNetlinkSocket(options: NetlinkSocketOptions = {}): NetlinkSo
   function reopen(): void {
     if (closed) return;
     closeFd(fd);
-    fd = openRequestSocket();
+    fd = openRequestSocket(protocol);
   }
 
   return {
@@ -135,9 +138,9 @@ export function openNetlinkSocket(options: NetlinkSocketOptions = {}): NetlinkSo
   };
 }
 
-function openRequestSocket(): number {
+function openRequestSocket(protocol: number): number {
   const type = constant.SOCK_RAW | constant.SOCK_CLOEXEC | constant.SOCK_NONBLOCK;
-  const fd = socket(constant.AF_NETLINK, type, constant.NETLINK_ROUTE);
+  const fd = socket(constant.AF_NETLINK, type, protocol);
   try {
     bind(fd, kernelAddress);
     setSocketOptionInt(fd, constant.SOL_NETLINK, constant.NETLINK_EXT_ACK, 1);
