@@ -9,7 +9,15 @@ import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import { bfdSchema } from './bfd/bfd-option.ts';
 import type { BfdStatus } from './bfd/session-config.ts';
+import type { RecordedEnds } from './flight-recorder.ts';
 import type { Phase } from './fsm-types.ts';
+import type { MessageCounters } from './message-counts.ts';
+import {
+  formatScopedAddress,
+  interfaceNamePattern,
+  parseScopedAddress,
+  withoutZone,
+} from './peer-address.ts';
 import { prefixListSchema } from './prefix-list.ts';
 import { peerPolicySchema } from './route-policy.ts';
 import { securityConflicts, securityShape } from './security.ts';
@@ -235,6 +243,13 @@ export interface AnnouncerStatus {
   /** Why nobody can connect to us, when listening failed. */
   readonly listenError?: string;
   readonly peers: readonly PeerStatus[];
+  /** The same by type, since the peer was declared. */
+  readonly messages: MessageCounters;
+  /** The connection of the session, while Established. */
+  readonly session?: Partial<RecordedEnds> & {
+    /** Octets written that the kernel has not taken yet. */
+    readonly queuedBytes: number;
+  };
   readonly prefixes: readonly PrefixStatus[];
 }
 

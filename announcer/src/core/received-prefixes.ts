@@ -2,6 +2,7 @@
  * How many prefixes a peer has announced and not withdrawn. They are not imported, only counted; a withdrawal has to
  * be told from one of a prefix that was never there, so their keys are kept, up to a bound.
  */
+import { formatIpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
 import type { NlriPrefix } from './codec/nlri.ts';
 import type { ReceivedUpdate } from './codec/update.ts';
 
@@ -48,4 +49,16 @@ function keyOf({ address, length }: NlriPrefix): number | string {
     return number * 64 + length;
   }
   return String.fromCharCode(length, ...bytes.subarray(0, (length + 7) >> 3));
+}
+
+/** Text of a prefix that is kept track of. */
+export function formatReceived(key: number | string): string {
+  if (typeof key === 'number') {
+    const address = Math.floor(key / 64);
+    const octets = [address >>> 24, (address >>> 16) & 255, (address >>> 8) & 255, address & 255];
+    return `${octets.join('.')}/${key % 64}`;
+  }
+  const bytes = new Uint8Array(16);
+  for (let i = 1; i < key.length; i++) bytes[i - 1] = key.charCodeAt(i);
+  return `${formatIpAddress(ipAddressFromBytes(bytes))}/${key.charCodeAt(0)}`;
 }

@@ -13,7 +13,9 @@ import {
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
 import type { DesiredPrefix } from '../core/out-routes.ts';
+import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { createDynamicPeers } from './dynamic-peers.ts';
+import { createRecorders } from '../core/recorders.ts';
 import { createListener, type ListenerProtection } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
 
@@ -33,6 +35,12 @@ export interface Announcer {
   revision(): number;
   /** Changes some prefixes and leaves the rest; a conflict changes nothing. */
   patch(patch: Patch): { readonly revision: number } | { readonly conflict: string };
+  /** Unix time of the clock's, both in milliseconds. */
+  wallTimeOf(at: number): number;
+  /** The peer of an address, as it is written anywhere. */
+  peer(address: string): Peer | undefined;
+  /** Its flight recorder, also when it is gone. */
+  record(address: string): FlightRecorder | undefined;
   /**
    * GRACEFUL_SHUTDOWN where it is configured, then Cease to all peers; settles when the sockets are gone.
    * `keepRoutes`: peers with graceful restart are left without a word instead.
@@ -62,8 +70,22 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     peers.delete(address);
     void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
   });
+    recorders.release(address);
   let desired: Desired | undefined;
   let prefixes = new Map<string, DesiredPrefix>();
+  const recorders = createRecorders();
+  const interfaces = createInterfacePeers({
+    clock,
+    wallClock: environment.wallClock,
+    random: environment.random,
+    logger,
+    isEstablished: (address) => peers.get(address)?.status().state === 'Established',
+    onChange() {
+      if (desired === undefined) return;
+      protectListener(desired);
+      for (const peer of replacePeers(desired, desired)) peer.announce(deadMan ? nothing : prefixes);
+    },
+  });
   let currentFingerprint: string | undefined;
   let revision = 0;
   let lastHeard: number | undefined;
@@ -106,7 +128,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     const config = desired === undefined ? undefined : dynamic.admit(address);
     if (desired === undefined || config === undefined) return undefined;
     logger.info({ peer: address, as: config.as }, 'a peer of a range has connected');
-    const peer = createPeer(desired.local, config, environment);
+    const peer = createPeer(desired.local, config, environment, recorders.take(address));
     peers.set(address, peer);
     peer.start();
     peer.announce(deadMan ? nothing : prefixes);
@@ -135,7 +157,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     }
     for (const [address, config] of wanted) {
       if (peers.has(address)) continue;
-      const peer = createPeer(next.local, config, environment);
+      recorders.release(address);
+      const peer = createPeer(next.local, config, environment, recorders.take(address));
       peers.set(address, peer);
       peer.start();
     }
@@ -237,6 +260,9 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         Array.from(peers.values(), async (peer) => {
           if (!keepRoutes) await peer.drain();
           await peer.stop(message, keepRoutes);
+    wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
+    peer: (address) => peers.get(canonicalAddress(address)),
+    record: (address) => recorders.find(canonicalAddress(address)),
         }),
       );
       await environment.bfd?.shutdown(keepRoutes);

@@ -16,6 +16,7 @@ import {
 } from '../core/api.ts';
 import type { Announcer } from './announcer.ts';
 import { tcpAoMissing } from './tcp-keys.ts';
+import { addViewRoutes } from './view-routes.ts';
 
 /** Longest request: a million prefixes with room to spare. */
 const maxBodyBytes = 256 * 1024 * 1024;
@@ -61,6 +62,7 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
     return context.json({ revision: announcer.revision() });
   });
   app.get('/v1/status', (context) => context.json(announcer.status()));
+  addViewRoutes(app, announcer);
   app.post('/v1/shutdown', async (context) => {
     const text = await context.req.text();
     const body = parse(shutdownSchema, text === '' ? '{}' : text);

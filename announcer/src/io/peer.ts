@@ -29,8 +29,10 @@ import { type BgpMessage, maxExtendedMessageBytes, maxMessageBytes } from '../co
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
+import type { FlightRecorder } from '../core/flight-recorder.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
 import {
+import { totalMessages } from '../core/message-counts.ts';
   describeNegotiated,
   type FamilyName,
   formatRouterId,
@@ -38,10 +40,24 @@ import {
   refreshMarker,
 } from '../core/negotiation.ts';
 import { type DesiredPrefix, routeMaker, routesFor, type SessionView } from '../core/out-routes.ts';
-import { countUpdate, emptyReceivedPrefixes, type ReceivedPrefixes } from '../core/received-prefixes.ts';
+import { withoutZone } from '../core/peer-address.ts';
+import {
+  countUpdate,
+  emptyReceivedPrefixes,
+  formatReceived,
+  type ReceivedPrefixes,
+} from '../core/received-prefixes.ts';
+import {
+  type AdvertisedRoute,
+  advertisedRoute,
+  pageOf,
+  type ReceivedRoute,
+  type RoutePage,
+} from '../core/route-views.ts';
 import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
+import { createPeerRecording } from './peer-recording.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
 import { createWire, type Wire } from './wire.ts';
 
@@ -79,6 +95,12 @@ export interface Peer {
   refusal(prefix: string): string | undefined;
   status(): PeerStatus;
 }
+  /** Routes that the peer was told of on this session; a page of them. */
+  advertised(offset: number, limit: number): RoutePage<AdvertisedRoute>;
+  /** Prefixes that the peer announces; a page of them. */
+  received(offset: number, limit: number): RoutePage<ReceivedRoute>;
+  /** Ends the session with Cease / Administrative Reset and begins anew; `soft`: sends all routes again instead. */
+  clear(soft: boolean): void;
 
 interface Session {
   readonly connection: number;
@@ -105,6 +127,7 @@ export function createPeer(
   initial: DesiredPeer,
   environment: PeerEnvironment,
 ): Peer {
+  recorder: FlightRecorder,
   const { clock } = environment;
   const logger = environment.logger.child({ peer: initial.address });
   const tcp = tcpOptions(local, initial);
@@ -122,8 +145,7 @@ export function createPeer(
   let shuttingDown = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
-  let messagesReceived = 0;
-  let messagesSent = 0;
+  const recording = createPeerRecording(clock, recorder);
   let lastError: StatusError | undefined;
   let bfd: BfdWatch | undefined;
 
@@ -150,6 +172,7 @@ export function createPeer(
       logger.debug({ from: phase, to: reached }, 'session state changed');
     }
     phase = reached;
+    recording.state(phase, reached);
     md5.setConnected(reached === 'Established' || reached === 'Idle');
     phaseSince = clock.now();
   }
@@ -168,7 +191,9 @@ export function createPeer(
         }
         return;
       case 'adopt':
-        if (socket !== undefined) addWire(effect.connection, socket);
+        if (socket === undefined) return;
+        addWire(effect.connection, socket);
+        recording.connected(effect.connection, wires.get(effect.connection), true);
         return;
       case 'refuse':
         socket?.destroy();
@@ -229,20 +254,23 @@ export function createPeer(
     if (lastError?.text === told.text) logger.debug(told, 'session error again');
     else logger.warn(told, 'session error');
     lastError = { atMs: environment.wallClock(), ...told };
+    recording.error(told.text);
   }
 
   function addWire(connection: number, socket: Socket): void {
     const wire = createWire(
       socket,
       {
-        onConnected: () => dispatch({ kind: 'tcp-connected', connection }),
-        onMessage(message) {
-          messagesReceived += 1;
-          dispatch({ kind: 'message', connection, message });
+        onConnected() {
+          recording.connected(connection, wires.get(connection), false);
+          dispatch({ kind: 'tcp-connected', connection });
         },
         onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
+        onBytes: (direction, bytes) => recording.message(connection, direction, bytes),
+        onMessage: (message) => dispatch({ kind: 'message', connection, message }),
         onClosed(reason) {
           dispatch({ kind: 'tcp-closed', connection, reason });
+          recording.closed(connection, reason);
           forget(connection);
         },
         onBlocked: () => dispatch({ kind: 'send-blocked', connection }),
@@ -269,7 +297,6 @@ export function createPeer(
     if (wire === undefined) return;
     // A keepalive behind a full queue says nothing that the queue does not say.
     if (!wire.hasRoom() && messages[0]?.type === 'keepalive') return;
-    messagesSent += messages.length;
     wire.send(messages);
   }
 
@@ -463,6 +490,25 @@ export function createPeer(
       watchPath();
     },
     isAdvertised: (prefix) => session?.rib.advertised.has(prefix) ?? false,
+    advertised: (offset, limit) =>
+      pageOf(config.address, session?.rib.advertised ?? new Map(), offset, limit, advertisedRoute),
+    received: (offset, limit) =>
+      pageOf(config.address, session?.received.keys ?? new Set<number>(), offset, limit, (key) => ({
+        prefix: formatReceived(key),
+      })),
+    clear(soft) {
+      if (soft) {
+        for (const family of session?.negotiated.families ?? [])
+          if (session !== undefined) refresh(session, family);
+        return;
+      }
+      // RFC 4486 section 3: Administrative Reset.
+      dispatch({
+        kind: 'stop',
+        notification: notification(errorCode.cease, ceaseSubcode.administrativeReset),
+      });
+      dispatch({ kind: 'start' });
+    },
     refusal: (prefix) => session?.refused.get(prefix),
     status: () => ({
       address: config.address,
@@ -471,8 +517,10 @@ export function createPeer(
       sinceMs: Math.round(clock.now() - phaseSince),
       ...(session === undefined ? {} : { remoteRouterId: formatRouterId(session.negotiated.remoteRouterId) }),
       holdTimeMs: session === undefined ? config.holdTimeMs : session.negotiated.holdTimeSeconds * 1000,
-      messagesReceived,
-      messagesSent,
+      messagesReceived: totalMessages(recording.counters.received),
+      messagesSent: totalMessages(recording.counters.sent),
+      messages: recording.counters,
+      ...describeEnds(session?.wire),
       prefixesReceived: session?.received.keys.size ?? 0,
       ...(session?.received.overflowed ? { prefixesReceivedTruncated: true as const } : {}),
       ...(session === undefined ? {} : { negotiated: describeNegotiated(session.negotiated) }),
@@ -486,6 +534,12 @@ export function createPeer(
 
 function describeBfd(status: BfdStatus | undefined): { readonly bfd?: BfdStatus } {
   return status === undefined ? {} : { bfd: status };
+/** Where the session is, and what waits there. */
+function describeEnds(wire: Wire | undefined): Partial<PeerStatus> {
+  if (wire === undefined) return {};
+  return { session: { ...wire.ends(), queuedBytes: wire.queuedBytes() } };
+}
+
 }
 
 type PeerEventWithoutJitter = PeerEvent extends infer Event

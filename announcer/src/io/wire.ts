@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
+import { canonicalAddress } from '../core/api.ts';
 import type { UpdateContext } from '../core/codec/attribute-decode.ts';
 import {
   type BgpMessage,
@@ -10,6 +11,8 @@ import {
   splitMessages,
 } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
+import type { RecordedEnds } from '../core/flight-recorder.ts';
+import { detachSocket, trackOutgoing } from './detach.ts';
 
 /** Octets that may wait for a peer that does not read. */
 export const maxQueuedBytes = 256 * 1024;
@@ -31,6 +34,8 @@ export interface WireContext extends UpdateContext {
 /** What a connection tells its peer's runner. */
 export interface WireHandlers {
   onConnected(): void;
+  /** Each message as it goes out or came in, before it is decoded; octets that cannot be framed too. */
+  onBytes(direction: 'sent' | 'received', bytes: Uint8Array): void;
   onMessage(message: ReceivedMessage): void;
   onMalformed(notification: NotificationMessage): void;
   onClosed(reason: string): void;
@@ -44,6 +49,10 @@ export interface Wire {
   /** Set once negotiated. */
   context: WireContext;
   readonly localAddress: string | undefined;
+  /** Addresses and ports, while the socket is there. */
+  ends(): RecordedEnds | undefined;
+  /** Octets that wait here for the kernel to take them. */
+  readonly queuedBytes: () => number;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
   send(messages: readonly BgpMessage[]): void;
@@ -80,6 +89,18 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
           size = 0;
         }
       }
+    ends() {
+      const { localAddress, localPort, remoteAddress, remotePort } = socket;
+      if (localAddress === undefined || localPort === undefined) return undefined;
+      if (remoteAddress === undefined || remotePort === undefined) return undefined;
+      return {
+        local: canonicalAddress(localAddress),
+        localPort,
+        remote: canonicalAddress(remoteAddress),
+        remotePort,
+      };
+    },
+    queuedBytes: () => socket.writableLength,
       if (size > 0) write(chunk);
     },
     close() {
@@ -88,6 +109,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       // Reading on until the peer has closed: unread octets would turn our FIN into a RST, which makes the
       // peer's kernel throw the NOTIFICATION away.
       socket.removeAllListeners('data');
+        handlers.onBytes('sent', bytes);
       socket.resume();
       if (socket.connecting) {
         socket.destroy();
@@ -127,7 +149,6 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
         else handlers.onMalformed(decoded.error);
         if (!open) return;
       }
-      left = split.rest;
       if (split.error !== undefined) {
         handlers.onMalformed(split.error);
         return;
@@ -150,7 +171,11 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   socket.on('close', () => {
     if (!open) return;
     open = false;
+        handlers.onBytes('received', message);
     handlers.onClosed(lastError);
   });
   return wire;
 }
+        const framed = split.messages.reduce((sum, { length }) => sum + length, 0);
+        handlers.onBytes('received', left.subarray(framed));
+      left = split.rest;
