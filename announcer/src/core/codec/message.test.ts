@@ -112,6 +112,28 @@ describe('OPEN', () => {
     expect(Buffer.from(encodeMessage(decoded.value)).equals(open)).toBe(true);
   });
 
+  it('takes the one-octet length that FRR 8.4 gives the Role capability in the extended form', () => {
+    const open = bytes(
+      `${marker}00840104fde800090a4d0001ffff00640200060104000100010200060104000200010200028000020002020002000246
+       0002000641040000fde802000206000203090100
+       02000a45080001010100020101020006490402766d000200044002c078020010470e0001018000000000020180000000`.replaceAll(
+        /\s/g,
+        '',
+      ),
+    );
+    const decoded = decodeMessage(open, external);
+    if (!decoded.ok || decoded.value.type !== 'open') throw new Error('no OPEN');
+    const capabilities = openCapabilities(decoded.value);
+    expect(capabilities.map(({ code }) => code)).toEqual([1, 1, 128, 2, 70, 65, 6, 9, 69, 73, 64, 71]);
+    expect(capabilities.find(({ code }) => code === 9)?.value).toEqual(Uint8Array.of(0));
+    // What we send is right: one octet more.
+    expect(encodeMessage(decoded.value).length).toBe(open.length + 1);
+    // A length that fits neither way is malformed as before.
+    const cut = Uint8Array.from(open);
+    cut[19 + 13 + 1] = 0xff;
+    expect(refusal(cut)).toEqual([2, 0, '']);
+  });
+
   it('takes the extended length by itself when capabilities need it (RFC 9072)', () => {
     const capabilities = [1, 2].map((code) => ({ code: 200 + code, value: new Uint8Array(200).fill(code) }));
     const open = {

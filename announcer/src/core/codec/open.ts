@@ -70,8 +70,7 @@ export function decodeOpenBody(body: Uint8Array): Result<OpenMessage, Notificati
   const capabilityParameters: Capability[][] = [];
   while (reader.remaining > 0) {
     const type = reader.u8() ?? 0;
-    const size = extendedLength ? reader.u16() : reader.u8();
-    const value = size === undefined ? undefined : reader.sub(size);
+    const value = extendedLength ? extendedValue(reader, body) : shortValue(reader);
     if (value === undefined) return err(openError(openSubcode.unspecific));
     // RFC 4271 section 6.2: "If one of the Optional Parameters in the OPEN message is not recognized,
     // then the Error Subcode MUST be set to Unsupported Optional Parameters."
@@ -83,6 +82,24 @@ export function decodeOpenBody(body: Uint8Array): Result<OpenMessage, Notificati
     capabilityParameters.push(capabilities);
   }
   return ok({ type: 'open', myAs, holdTimeSeconds, routerId, capabilityParameters, extendedLength });
+}
+
+function shortValue(reader: ByteReader): ByteReader | undefined {
+  const size = reader.u8();
+  return size === undefined ? undefined : reader.sub(size);
+}
+
+/**
+ * The value of a parameter with a length of two octets (RFC 9072 section 2). FRR 8.4 with local-role and
+ * extended-optional-parameters writes that of the Role capability in one octet all the same. As two octets it reaches
+ * past the end of the message, so reading it as one octet takes nothing that would be read otherwise.
+ */
+function extendedValue(reader: ByteReader, body: Uint8Array): ByteReader | undefined {
+  const high = body[reader.position] ?? 0;
+  const low = body[reader.position + 1] ?? 0;
+  if (reader.remaining >= 2 && high * 256 + low > reader.remaining - 2) return shortValue(reader);
+  const size = reader.u16();
+  return size === undefined ? undefined : reader.sub(size);
 }
 
 /** The body (after the header) of an OPEN. */
