@@ -14,6 +14,23 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.bgp.routerId': 'Own BGP identifier; unique among the speakers, as a rule an address of the host.',
   'host.bgp.listen': 'Whether routers may open the session towards this host.',
   'host.bgp.listenPort': 'Port listened on when `listen` is true.',
+  'host.bgp.aggregates':
+    'Prefixes that cover VIPs, each announced while any VIP within it is to be: see [covering prefixes](bgp.md#covering-prefixes). By default none: each VIP is a /32 or /128.',
+  'host.bgp.aggregates[].prefix': 'The prefix: IPv4 /16 to /31, IPv6 /32 to /127, over VIPs alone.',
+  'host.bgp.aggregates[].summaryOnly': 'VIPs within it are not announced by themselves.',
+  'host.bgp.aggregates[].announce': 'How the prefix is announced; what VIPs say is not taken over.',
+  'host.bgp.aggregates[].announce.med':
+    'MULTI_EXIT_DISC: lower is better to a router of one neighbouring AS.',
+  'host.bgp.aggregates[].announce.localPref': 'LOCAL_PREF, to routers of the same AS alone.',
+  'host.bgp.aggregates[].announce.prepend': 'How often our AS is said beyond once: longer paths are worse.',
+  'host.bgp.aggregates[].announce.communities': 'Communities such as `65000:1`.',
+  'host.bgp.aggregates[].announce.largeCommunities': 'Large communities such as `65000:1:2` (RFC 8092).',
+  'host.bgp.aggregates[].announce.extendedCommunities':
+    'Extended communities: `rt:AS:NUMBER`, `soo:AS:NUMBER`, or `0x` and 16 digits (RFC 4360).',
+  'host.bgp.aggregates[].announce.linkBandwidth': 'Share of this host among equal paths, as link bandwidth.',
+  'host.bgp.aggregates[].announce.linkBandwidth.mbps': 'Mbit/s; only the ratio between hosts matters.',
+  'host.bgp.aggregates[].announce.linkBandwidth.transitive':
+    'Type 0x00, which FRR takes from external peers; `false`: 0x40 of the draft. By default `true`.',
   'host.nextHops': "Next hops announced. By default the interface's first global addresses.",
   'host.nextHops.ipv4': 'For IPv4 prefixes.',
   'host.nextHops.ipv6': 'For IPv6 prefixes.',
@@ -27,6 +44,17 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'Slots of all Maglev tables together, with room for one more copy of the largest.',
   'host.capacity.flows': 'Flows remembered, for each address family. The least recently used one makes room.',
   'host.draining': 'A draining host withdraws all its VIPs and goes on forwarding what still arrives.',
+  'host.withdraw': 'How VIPs leave that are removed, disabled, drained or stopped: see [drain](drain.md).',
+  'host.withdraw.gracefulShutdown':
+    'GRACEFUL_SHUTDOWN (RFC 8326) stands so long before a VIP is withdrawn by intent. `0s`: not at all.',
+  'host.withdraw.quiet': 'A VIP whose packet counter has rested so long is quiet: its forwarding may end.',
+  'host.withdraw.atMost': 'Forwarding goes on no longer than this after the withdraw, quiet or not.',
+  'host.guard': 'What one change may not do unless it is forced: see [the guard](drain.md#the-guard).',
+  'host.guard.maxWithdrawShare':
+    'Largest share of the VIPs that are to be announced which one change may take away.',
+  'host.guard.minVips': 'The share counts from so many VIPs on.',
+  'host.guard.lastAnnouncer':
+    "A draining host to which no router has shown another host's path: `warn` says so and goes on, `hold` leaves the VIP announced with GRACEFUL_SHUTDOWN until one does or it is forced.",
   peers: 'BGP neighbours: the routers that are told of the VIPs.',
   'peers[].address': 'Address of the neighbour; each once.',
   'peers[].as': 'Its autonomous system.',
@@ -56,6 +84,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'peers[].promise':
     'What a dead announcer means: `fast`, its routes go at once; `continuity`, the router keeps them (RFC 4724). By default `fast`.',
   'peers[].restartTime': 'With `continuity`: how long the router keeps routes. By default `2m`.',
+  'peers[].longLivedGracefulRestart':
+    'With `promise: continuity`: after `restartTime` routers with RFC 9494 keep the routes so long, behind all others. By default not at all.',
   'peers[].gracefulShutdown':
     'How long GRACEFUL_SHUTDOWN (RFC 8326) stands before a planned stop. By default not at all.',
   'peers[].extendedMessages': 'Messages up to 65535 octets (RFC 8654).',
@@ -134,9 +164,11 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].check.fall': 'Bad answers in a row that take it down.',
   'vips[].check.port': "Port asked. By default the backend's.",
   'vips[].check.path': 'Path and query asked for.',
-  'vips[].check.host': 'Host header, and TLS server name. By default the address asked.',
+  'vips[].check.host': 'Host header (gRPC: authority), and TLS server name. By default the address asked.',
   'vips[].check.method': 'Method of the request.',
   'vips[].check.expectStatus': 'Good status codes: `200`, `"200-399"`, `"200-299,404"`.',
+  'vips[].check.service': 'Service asked for by `grpc.health.v1.Health/Check`. By default the server as a whole.',
+  'vips[].check.tls': 'gRPC over TLS; the certificate is not verified.',
   'vips[].check.send': 'Datagram sent: text, or `0x` and hexadecimal digits. By default empty.',
   'vips[].check.expect':
     'What the answer must begin with. Without it silence is good and only an ICMP error is bad.',

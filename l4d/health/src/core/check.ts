@@ -1,5 +1,14 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { choice, durationText, integer, notA, portNumber, text, typed } from '@l4d/kit/schema/scalars.ts';
+import {
+  choice,
+  durationText,
+  flag,
+  integer,
+  notA,
+  portNumber,
+  text,
+  typed,
+} from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 
 /** A range of HTTP status codes, both ends included. */
@@ -13,14 +22,19 @@ const interval = durationText(Milliseconds(100), Seconds(50));
 const timeout = durationText(Milliseconds(10), Seconds(300));
 const inARow = integer('a count', 1, 100);
 
-/** What is common to the checks over TCP. */
-const streamTiming = {
+/** When a check is made, and how many answers change the verdict. */
+export const checkTiming = {
   interval: interval.prefault('2s'),
   timeout: timeout.prefault('5s'),
   /** Good answers in a row that bring a backend up. */
   rise: inARow.prefault(2),
   /** Bad answers in a row that take a backend down. */
   fall: inARow.prefault(3),
+};
+
+/** What is common to the checks over TCP. */
+const streamFields = {
+  ...checkTiming,
   /** Port asked; by default the backend's. */
   port: portNumber.exactOptional(),
 };
@@ -46,12 +60,14 @@ export const statusRanges = z.codec(
 /** Methods that a check may use. */
 export const checkMethods = ['GET', 'HEAD'] as const;
 
+const hostName = text('a host name', /^[A-Za-z0-9.:[\]-]{1,255}$/, 'such as www.example.com');
+
 const httpFields = {
-  ...streamTiming,
+  ...streamFields,
   /** Path and query asked for. */
   path: text('a path', /^\/[\x21-\x7e]*$/, 'starts with /, no spaces').prefault('/'),
   /** Host header (and TLS server name); by default the address asked. */
-  host: text('a host name', /^[A-Za-z0-9.:[\]-]{1,255}$/, 'such as www.example.com').exactOptional(),
+  host: hostName.exactOptional(),
   method: choice('a method', checkMethods).prefault('GET'),
   expectStatus: statusRanges.prefault('200-399'),
 };
@@ -63,11 +79,23 @@ const payload = z
     error: notA('a payload', 'text, or 0x and an even number of hexadecimal digits'),
   });
 
-/** How a backend is asked whether it can serve. */
-export const checkSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('tcp'), ...streamTiming }),
+const serviceAllowed = 'at most 127 of A-Z a-z 0-9 . _ - /';
+
+/** Kinds of checks that ask over the network. */
+export const remoteChecks = [
+  z.strictObject({ type: z.literal('tcp'), ...streamFields }),
   z.strictObject({ type: z.literal('http'), ...httpFields }),
   z.strictObject({ type: z.literal('https'), ...httpFields }),
+  /** grpc.health.v1.Health/Check. */
+  z.strictObject({
+    type: z.literal('grpc'),
+    ...streamFields,
+    /** Service asked for; by default the server as a whole. */
+    service: text('a gRPC service', /^[A-Za-z0-9._/-]{0,127}$/, serviceAllowed).prefault(''),
+    /** :authority, and TLS server name; by default the address asked. */
+    host: hostName.exactOptional(),
+    tls: flag().prefault(false),
+  }),
   z.strictObject({
     type: z.literal('udp'),
     interval: interval.prefault('5s'),
@@ -82,7 +110,10 @@ export const checkSchema = z.discriminatedUnion('type', [
   }),
   /** Always up. */
   z.strictObject({ type: z.literal('none') }),
-]);
+] as const;
+
+/** How a backend is asked whether it can serve. */
+export const checkSchema = z.discriminatedUnion('type', remoteChecks);
 
 /** How a backend is asked whether it can serve. */
 export type Check = z.output<typeof checkSchema>;

@@ -1,5 +1,5 @@
 import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
-import type { Check } from './check.ts';
+import type { LocalCheck } from './local-check.ts';
 import type { HealthLimits, Verdict } from './verdict.ts';
 
 /** Something whose health is asked. */
@@ -10,7 +10,7 @@ export interface HealthTarget {
   readonly address: IpAddress;
   /** Port of the service; the check's own port, when it has one, goes before it. */
   readonly port: number;
-  readonly check: Check;
+  readonly check: LocalCheck;
   /** SO_MARK of the check's packets. */
   readonly mark?: number;
   /** Interface that the check's socket is bound to; needed for link-local addresses. */
@@ -23,11 +23,17 @@ export interface HealthTarget {
 
 /** Port that is asked. */
 export function checkPort(target: HealthTarget): number {
-  return (target.check.type === 'none' ? undefined : target.check.port) ?? target.port;
+  return ('port' in target.check ? target.check.port : undefined) ?? target.port;
+}
+
+/** Host and port as HTTP writes them: `192.0.2.1:80`, `[2001:db8::1]:80`. */
+export function authorityOf(target: HealthTarget): string {
+  const address = formatIpAddress(target.address);
+  return `${target.address.family === 6 ? `[${address}]` : address}:${checkPort(target)}`;
 }
 
 /** Limits of the target's check. */
-export function limitsOf(check: Check): HealthLimits {
+export function limitsOf(check: LocalCheck): HealthLimits {
   return check.type === 'none' ? { rise: 1, fall: 1 } : { rise: check.rise, fall: check.fall };
 }
 

@@ -14,7 +14,10 @@ import { appendRecord, type CheckRecord } from '../core/history.ts';
 import { boundedTimeout, firstDelay, nextDelay } from '../core/schedule.ts';
 import { checkPort, compareTargets, type HealthTarget, limitsOf } from '../core/target.ts';
 import { type CheckOutcome, type HealthState, initialHealth, step, type Verdict } from '../core/verdict.ts';
+import { checkExec } from './check-exec.ts';
+import { checkGrpc } from './check-grpc.ts';
 import { checkHttp } from './check-http.ts';
+import { checkListening } from './check-listening.ts';
 import type { CancelCheck, CheckRun, OutcomeHandler } from './check-run.ts';
 import { checkTcp } from './check-tcp.ts';
 import { checkUdp } from './check-udp.ts';
@@ -172,8 +175,14 @@ function runCheck(run: CheckRun, onOutcome: OutcomeHandler): CancelCheck {
     case 'http':
     case 'https':
       return checkHttp(run, check, onOutcome);
+    case 'grpc':
+      return checkGrpc(run, check, onOutcome);
     case 'udp':
       return checkUdp(run, check, onOutcome);
+    case 'exec':
+      return checkExec(run, check, onOutcome);
+    case 'listening':
+      return checkListening(run, check, onOutcome);
     case 'none':
       queueMicrotask(() => onOutcome({ kind: 'good', reason: 'not checked' }));
       return () => {};

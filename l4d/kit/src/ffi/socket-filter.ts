@@ -1,43 +1,41 @@
 import koffi from 'koffi';
+import { SyscallError } from '../errors.ts';
 import { constant, setSocketOption } from './libc.ts';
 
-/** One instruction of classic BPF (struct sock_filter of <linux/filter.h>): opcode, jumps if true and if false, operand. */
-export type FilterInstruction = readonly [code: number, jumpTrue: number, jumpFalse: number, operand: number];
+const libc = koffi.load(null);
+const getsockopt = libc.func('int getsockopt(int fd, int level, int name, void *value, uint32_t *length)');
 
-/** Opcodes of classic BPF (<linux/bpf_common.h>), those that the filters here are made of. */
-export const filterOp = {
-  /** A = the byte at the operand. */
-  LOAD_BYTE: 0x30,
-  /** A = the two bytes at the operand, in network order. */
-  LOAD_HALF: 0x28,
-  JUMP_EQUAL: 0x15,
-  /** Keep so many bytes of the packet; 0 drops it. */
-  RETURN: 0x06,
-} as const;
+const SO_ATTACH_FILTER = 26;
+const SO_DETACH_FILTER = 27;
+const SO_MEMINFO = 55;
 
-/** The operand of RETURN that keeps a packet whole. */
-export const keepWhole = 0xffff_ffff;
+/** SK_MEMINFO_DROPS: what the socket's filter or a full queue has dropped. */
+const memoryDrops = 8;
 
-/** Most instructions of a filter (BPF_MAXINSNS). */
-export const maxFilterLength = 4096;
-
-const instructionBytes = 8;
-
-/** Has the kernel sift what a socket receives. Throws SyscallError: EINVAL of a filter that it does not take. */
-export function attachSocketFilter(fd: number, instructions: readonly FilterInstruction[]): void {
-  const program = new Uint8Array(instructions.length * instructionBytes);
-  const view = new DataView(program.buffer);
-  for (const [index, [code, jumpTrue, jumpFalse, operand]] of instructions.entries()) {
-    const at = index * instructionBytes;
-    view.setUint16(at, code, true);
-    view.setUint8(at + 2, jumpTrue);
-    view.setUint8(at + 3, jumpFalse);
-    view.setUint32(at + 4, operand, true);
+/** Puts a program of classic BPF (an array of struct sock_filter) before a socket, in place of the one there. Throws SyscallError. */
+export function attachFilter(fd: number, program: Uint8Array): void {
+  const memory = koffi.alloc('uint8_t', program.length) as bigint;
+  try {
+    new Uint8Array(koffi.view(memory, program.length)).set(program);
+    const described = new Uint8Array(16);
+    const view = new DataView(described.buffer);
+    view.setUint16(0, program.length / 8, true);
+    view.setBigUint64(8, memory, true);
+    setSocketOption(fd, constant.SOL_SOCKET, SO_ATTACH_FILTER, described);
+  } finally {
+    koffi.free(memory);
   }
-  // struct sock_fprog: count, padding, pointer. The kernel copies the program during the call.
-  const head = new Uint8Array(16);
-  const headView = new DataView(head.buffer);
-  headView.setUint16(0, instructions.length, true);
-  headView.setBigUint64(8, koffi.address(program) as bigint, true);
-  setSocketOption(fd, constant.SOL_SOCKET, constant.SO_ATTACH_FILTER, head);
+}
+
+/** Takes the program off. Throws SyscallError when there is none. */
+export function detachFilter(fd: number): void {
+  setSocketOption(fd, constant.SOL_SOCKET, SO_DETACH_FILTER, new Uint8Array(4));
+}
+
+/** How many packets the kernel has dropped at a socket: its filter, or a full queue. Unsigned 32 bits. Throws SyscallError. */
+export function socketDrops(fd: number): number {
+  const values = new Uint32Array(9);
+  if (getsockopt(fd, constant.SOL_SOCKET, SO_MEMINFO, values, Uint32Array.of(values.byteLength)) < 0)
+    throw new SyscallError('getsockopt', koffi.errno());
+  return values[memoryDrops] ?? 0;
 }

@@ -1,6 +1,6 @@
 import { InvariantError, SyscallError } from '../errors.ts';
 import { bind, closeFd, constant, receive, setSocketOptionInt, socket } from '../ffi/libc.ts';
-import { attachSocketFilter, type FilterInstruction } from '../ffi/socket-filter.ts';
+import { attachFilter } from '../ffi/socket-filter.ts';
 import { watchSocket } from '../ffi/watch-socket.ts';
 import { decodeMessages, type NetlinkMessage } from './codec.ts';
 import { kernelAddress } from './socket.ts';
@@ -11,8 +11,8 @@ export interface NetlinkEventOptions {
   readonly groups: readonly number[];
   /** NETLINK_* family; rtnetlink by default. */
   readonly protocol?: number;
-  /** What the kernel sifts the messages by before they are queued; all by default. */
-  readonly filter?: readonly FilterInstruction[];
+  /** A program of classic BPF (encodeFilter) that sifts the messages before they are queued; all are kept by default. */
+  readonly filter?: Uint8Array;
   /** Called for each message, in the kernel's order. */
   readonly onMessage: (message: NetlinkMessage) => void;
   /**
@@ -70,7 +70,7 @@ function openEventSocket(options: NetlinkEventOptions): number {
   const fd = socket(constant.AF_NETLINK, type, options.protocol ?? constant.NETLINK_ROUTE);
   try {
     enlargeReceiveBuffer(fd, options.receiveBufferBytes ?? 1 << 20);
-    if (options.filter !== undefined) attachSocketFilter(fd, options.filter);
+    if (options.filter !== undefined) attachFilter(fd, options.filter);
     bind(fd, kernelAddress);
     for (const group of options.groups) {
       setSocketOptionInt(fd, constant.SOL_NETLINK, constant.NETLINK_ADD_MEMBERSHIP, group);

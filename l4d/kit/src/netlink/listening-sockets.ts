@@ -1,6 +1,7 @@
+import { encodeFilter, type FilterInstruction, filterOp, keepWhole } from '../classic-bpf.ts';
 import { InvariantError } from '../errors.ts';
 import { constant } from '../ffi/libc.ts';
-import { type FilterInstruction, filterOp, keepWhole } from '../ffi/socket-filter.ts';
+
 import {
   decodeListeningSocket,
   encodeListeningRequest,
@@ -54,7 +55,7 @@ export function watchListeningSockets(
   return watchNetlinkEvents({
     protocol: constant.NETLINK_SOCK_DIAG,
     groups,
-    filter: portFilter(ports),
+    filter: encodeFilter(portFilter(ports)),
     onMessage(message) {
       const ended = decodeListeningSocket(message.payload);
       if (!ended.ok) throw new InvariantError(`sock_diag event: ${ended.error}`);
