@@ -15,10 +15,7 @@ export interface MetricSource {
     readonly prefixesAdvertised: number;
     readonly flaps: number;
     readonly messages?: MessageCounters;
-    readonly bfd?: Pick<BfdStatus, 'state' | 'packetsSent' | 'packetsReceived' | 'dropped'> & {
-      readonly ups?: number;
-      readonly downs?: number;
-    };
+    readonly bfd?: Pick<BfdStatus, 'state' | 'packetsSent' | 'packetsReceived' | 'dropped' | 'flaps'>;
   }[];
 }
 
@@ -134,7 +131,10 @@ export function announcerMetrics({ peers }: MetricSource): MetricFamily[] {
     family('l4d_bfd_control_packet_dropped', 'counter', 'BFD control packets not taken', ({ bfd }) =>
       bfd === undefined ? undefined : Object.values(bfd.dropped).reduce((sum, count) => sum + count, 0),
     ),
-    family('l4d_bfd_session_up_events', 'counter', 'Times that BFD came up', ({ bfd }) => bfd?.ups),
-    family('l4d_bfd_session_down_events', 'counter', 'Times that BFD was lost', ({ bfd }) => bfd?.downs),
+    family('l4d_bfd_session_up_events', 'counter', 'Times that BFD came up', ({ bfd }) =>
+      // Each time that it was lost it had come up, and once more when it is up now.
+      bfd === undefined ? undefined : bfd.flaps + (bfd.state === 'Up' ? 1 : 0),
+    ),
+    family('l4d_bfd_session_down_events', 'counter', 'Times that BFD was lost', ({ bfd }) => bfd?.flaps),
   ];
 }

@@ -116,7 +116,8 @@ export function commentOf(entry: RecordEntry): string {
 }
 
 function parseEnds({ local, localPort, remote, remotePort }: RecordedEnds): Ends | undefined {
-  const [own, other] = [parseIpAddress(local), parseIpAddress(remote)];
+  const [own, other] = [local, remote].map((text) => parseIpAddress(text.split('%')[0] ?? ''));
+  if (own === undefined || other === undefined) return undefined;
   if (!own.ok || !other.ok || own.value.family !== other.value.family) return undefined;
   return { local: own.value, localPort, remote: other.value, remotePort };
 }
@@ -127,7 +128,7 @@ function firstEnds(peer: string, entries: readonly RecordEntry[]): Ends {
     const ends = entry.kind === 'connected' ? parseEnds(entry) : undefined;
     if (ends !== undefined) return ends;
   }
-  const parsed = parseIpAddress(peer);
+  const parsed = parseIpAddress(peer.split('%')[0] ?? '');
   const remote = parsed.ok ? parsed.value : { family: 4 as const, bytes: new Uint8Array(4) };
   const local: IpAddress = { family: remote.family, bytes: new Uint8Array(remote.bytes.length) };
   return { local, localPort: 49152, remote, remotePort: bgpPort };

@@ -1,4 +1,6 @@
 import type { Clock } from '@l4d/kit/clock.ts';
+import type { BfdTrailEntry } from '../core/bfd/trail.ts';
+import { fromHex } from '../core/codec/attribute-json.ts';
 import type { FlightRecorder, RecordDirection } from '../core/flight-recorder.ts';
 import { countMessage, type MessageCounters, noMessages } from '../core/message-counts.ts';
 import type { Wire } from './wire.ts';
@@ -11,10 +13,16 @@ export interface PeerRecording {
   closed(connection: number, reason: string): void;
   state(from: string, to: string): void;
   error(text: string): void;
+  /** What the BFD process tells, in Unix time. */
+  bfd(entries: readonly BfdTrailEntry[]): void;
 }
 
 /** A recording that begins now. */
-export function createPeerRecording(clock: Clock, recorder: FlightRecorder): PeerRecording {
+export function createPeerRecording(
+  clock: Clock,
+  wallClock: () => number,
+  recorder: FlightRecorder,
+): PeerRecording {
   const counters = noMessages();
   return {
     counters,
@@ -29,6 +37,13 @@ export function createPeerRecording(clock: Clock, recorder: FlightRecorder): Pee
     },
     closed: (connection, reason) => recorder.event(clock.now(), { kind: 'closed', connection, reason }),
     state: (from, to) => recorder.event(clock.now(), { kind: 'state', from, to }),
+    bfd(entries) {
+      const offset = clock.now() - wallClock();
+      for (const { atMs, ...entry } of entries) {
+        if (entry.kind === 'bfd-state') recorder.event(atMs + offset, entry);
+        else recorder.bfdPacket(atMs + offset, entry.direction, fromHex(entry.hex));
+      }
+    },
     error: (text) => recorder.event(clock.now(), { kind: 'error', text }),
   };
 }

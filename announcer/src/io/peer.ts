@@ -61,6 +61,7 @@ import { createPeerRecording } from './peer-recording.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
 import { createWire, type Wire } from './wire.ts';
 
+import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 /** What a peer's runner needs from its surroundings. */
 export interface PeerEnvironment {
   readonly clock: Clock;
@@ -145,7 +146,7 @@ export function createPeer(
   let shuttingDown = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
-  const recording = createPeerRecording(clock, recorder);
+  const recording = createPeerRecording(clock, environment.wallClock, recorder);
   let lastError: StatusError | undefined;
   let bfd: BfdWatch | undefined;
 
@@ -417,7 +418,11 @@ export function createPeer(
     const outliveMs = 1000 * (restartTimeSeconds(config) ?? 0);
     const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd, outliveMs);
     if (bfd !== undefined) bfd.reconfigure(wanted);
-    else bfd = environment.bfd?.watch(wanted, (verdict, why) => dispatch({ kind: 'bfd', verdict, why }));
+    else bfd = environment.bfd?.watch(
+        wanted,
+        (verdict, why) => dispatch({ kind: 'bfd', verdict, why }),
+        recording.bfd,
+      );
   }
 
   function clearTimer(key: string): void {

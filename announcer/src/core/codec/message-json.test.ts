@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { toHex } from './attribute-json.ts';
-import { decodeMessage, encodeMessage } from './message.ts';
+import { type BgpMessage, decodeMessage, encodeMessage } from './message.ts';
 import { decodeStream, messageSchema, messageToJson } from './message-json.ts';
 
 const vectors = ['tcpdump-bgp', 'exabgp-qa'].flatMap((file) =>
@@ -25,7 +25,7 @@ describe('JSON of messages', () => {
         if (!decoded.ok) continue;
         const text = JSON.stringify(messageToJson(decoded.value));
         const back = messageSchema.parse(JSON.parse(text));
-        const encode = (message: typeof back) => toHex(encodeMessage(message, context.fourOctetAs, 65_535));
+        const encode = (message: BgpMessage) => toHex(encodeMessage(message, context.fourOctetAs, 65_535));
         expect(encode(back), text).toBe(encode(decoded.value));
         compared += 1;
       }

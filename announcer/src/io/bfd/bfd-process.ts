@@ -35,6 +35,7 @@ const engine = createBfdEngine({
     tell({ kind: 'verdict', peer, verdict, why });
     tell({ kind: 'status', sessions: engine.status() });
   },
+  onTrail: (peer, entries) => tell({ kind: 'trail', peer, entries }),
 });
 
 function configure(wanted: readonly BfdSessionConfig[]): void {

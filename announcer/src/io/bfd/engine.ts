@@ -13,6 +13,10 @@ import { decodePacket } from '../../core/bfd/packet.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
 import { type BfdRunner, createBfdRunner } from './runner.ts';
 import { type BfdReceiver, bfdPort, openReceiver } from './sockets.ts';
+import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
+import { isLinkLocal } from '../../core/peer-address.ts';
+import { type EchoReflector, openEchoReflector } from './echo-reflector.ts';
+import type { Expected } from './flood-guard.ts';
 
 /** What the engine needs and whom it tells. */
 export interface BfdEnvironment {
@@ -24,6 +28,7 @@ export interface BfdEnvironment {
   readonly onVerdict: (peer: string, verdict: BfdVerdict, why: string) => void;
 }
 
+  readonly onTrail?: (peer: string, entries: readonly BfdTrailEntry[]) => void;
 /** All BFD sessions of a process. */
 export interface BfdEngine {
   /** Replaces the list of wanted sessions; those that are no longer wanted say AdminDown and go. */
@@ -58,6 +63,8 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     drain: () => {
       for (const { receiver } of receivers.values()) receiver?.drain();
     },
+    onTrail: environment.onTrail ?? (() => {}),
+    onChange: refreshGuards,
   };
 
   function receive(datagram: Datagram, multihop: boolean): void {

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
+import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 
 /** From the announcer to the engine's process: a line of JSON each. */
 export type BfdRequest =
@@ -11,6 +12,8 @@ export type BfdRequest =
 export type BfdReport =
   | { readonly kind: 'verdict'; readonly peer: string; readonly verdict: BfdVerdict; readonly why: string }
   | { readonly kind: 'status'; readonly sessions: Readonly<Record<string, BfdStatus>> }
+  /** For the flight record. */
+  | { readonly kind: 'trail'; readonly peer: string; readonly entries: readonly BfdTrailEntry[] }
   | { readonly kind: 'stopped' };
 
 /** How often the status is reported, in milliseconds. */

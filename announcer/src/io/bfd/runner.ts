@@ -15,6 +15,8 @@ import {
 } from '../../core/bfd/session-config.ts';
 import type { BfdEffect, BfdEvent, BfdState, BfdTimer } from '../../core/bfd/session-types.ts';
 import { detectionTime, transmitInterval } from '../../core/bfd/timing.ts';
+import { type BfdTrailEntry, createBfdTrail } from '../../core/bfd/trail.ts';
+import { parseScopedAddress, type ScopedAddress } from '../../core/peer-address.ts';
 import { type BfdSender, bfdPort, openSender } from './sockets.ts';
 
 /** What a session's runner needs from its surroundings. */
@@ -30,6 +32,8 @@ export interface RunnerEnvironment {
   readonly onVerdict: (peer: string, verdict: BfdVerdict, why: string) => void;
 }
 
+  /** Told what goes into the flight record. */
+  readonly onTrail: (peer: string, entries: readonly BfdTrailEntry[]) => void;
 /** One running session: performs the machine's effects and feeds it events. */
 export interface BfdRunner {
   readonly config: BfdSessionConfig;
@@ -77,6 +81,8 @@ export function createBfdRunner(
   let upSince: number | undefined;
   let transitions = 0;
   let packetsSent = 0;
+  const address = scopedAddress(initial.peer);
+  const trail = createBfdTrail(environment.wallClock, (entries) => environment.onTrail(config.peer, entries));
   let packetsReceived = 0;
   let lateness = { worst: 0, previous: 0, since: clock.now() };
 
@@ -100,8 +106,10 @@ export function createBfdRunner(
       case 'send': {
         const error = sender?.send(effect.bytes);
         if (sender === undefined) return;
-        if (error === undefined) packetsSent += 1;
-        else count(sendErrors, error);
+        if (error === undefined) {
+          packetsSent += 1;
+          trail.packet('sent', effect.bytes);
+        } else count(sendErrors, error);
         return;
       }
       case 'set-timer':
@@ -113,7 +121,11 @@ export function createBfdRunner(
         return;
       case 'changed':
         transitions += 1;
-        upSince = effect.to === 'Up' ? environment.wallClock() : undefined;
+        trail.changed(effect.from, effect.to, diagnosticName(state.diagnostic));
+        changedAt = environment.wallClock();
+        if (effect.from === 'Up') flaps += 1;
+        upSince = effect.to === 'Up' ? changedAt : undefined;
+        environment.onChange();
         return;
       case 'drop':
         packetsReceived -= 1;
@@ -213,6 +225,7 @@ export function createBfdRunner(
       dropped: { ...dropped },
       sendErrors: { ...sendErrors },
       timerLatenessMs: Math.round(Math.max(lateness.worst, lateness.previous) * 10) / 10,
+      trail.packet('received', bytes);
       ...(problem === undefined ? {} : { problem }),
     }),
   };

@@ -5,12 +5,17 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
+import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
 
 /** The announcer's hand on BFD. */
 export interface BfdService {
   /** Wants a session; one that runs to the same peer is taken over. `onVerdict` is told of changes alone. */
-  watch(config: BfdSessionConfig, onVerdict: (verdict: BfdVerdict, why: string) => void): BfdWatch;
+  watch(
+    config: BfdSessionConfig,
+    onVerdict: (verdict: BfdVerdict, why: string) => void,
+    onTrail?: (entries: readonly BfdTrailEntry[]) => void,
+  ): BfdWatch;
   /**
    * AdminDown to all that is left, settles when it has been sent; with `keep`, sessions that outlive the announcer
    * go on instead.
@@ -30,6 +35,7 @@ export interface BfdWatch {
 interface Watched {
   readonly config: BfdSessionConfig;
   readonly onVerdict: (verdict: BfdVerdict, why: string) => void;
+  readonly onTrail: ((entries: readonly BfdTrailEntry[]) => void) | undefined;
 }
 
 const entry = fileURLToPath(new URL('./bfd-process.ts', import.meta.url));
@@ -116,6 +122,9 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
         watched.get(peer)?.current.onVerdict(verdict, why);
         return;
       }
+      case 'trail':
+        watched.get(report.peer)?.current.onTrail?.(report.entries);
+        return;
       case 'stopped':
         onStopped?.();
         return;
@@ -123,9 +132,9 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   }
 
   return {
-    watch(config, onVerdict) {
+    watch(config, onVerdict, onTrail) {
       const { peer } = config;
-      const held = { current: { config, onVerdict } };
+      const held = { current: { config, onVerdict, onTrail } };
       watched.set(peer, held);
       configure();
       const known = verdicts.get(peer);
@@ -134,7 +143,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
         reconfigure(changed) {
           if (watched.get(peer) !== held) return;
           if (JSON.stringify(held.current.config) === JSON.stringify(changed)) return;
-          held.current = { config: changed, onVerdict };
+          held.current = { config: changed, onVerdict, onTrail };
           configure();
         },
         status: () => (watched.get(peer) === held ? statuses[peer] : undefined),
