@@ -32,6 +32,8 @@ export const bfdSchema = z
     multihop: z.boolean().default(false),
     /** With multihop: least TTL of what is taken; 255 less the number of routers in between. */
     minTtl: z.number().int().min(1).max(255).optional(),
+    /** Loops back the peer's echo packets, as fast as `rxIntervalMs` (RFC 5881 section 4). */
+    echo: z.boolean().default(false),
     /** The BGP session waits until BFD is Up. */
     strict: z.boolean().default(false),
     auth: z
@@ -48,7 +50,14 @@ export const bfdSchema = z
       })
       .optional(),
   })
-  .superRefine(({ multihop, minTtl }, context) => {
+  .superRefine(({ multihop, minTtl, echo }, context) => {
+    // RFC 5883 section 3: "the Echo function MUST NOT be used over multiple hops".
+    if (multihop && echo)
+      context.addIssue({
+        code: 'custom',
+        path: ['echo'],
+        message: 'goes with a single hop alone (RFC 5883)',
+      });
     if (multihop || minTtl === undefined) return;
     context.addIssue({ code: 'custom', path: ['minTtl'], message: 'goes with multihop alone' });
   });
@@ -63,7 +72,7 @@ export function bfdSession(
   option: BfdOption,
   outliveMs: number,
 ): BfdSessionConfig {
-  const { txIntervalMs, rxIntervalMs, multiplier, multihop, auth } = option;
+  const { txIntervalMs, rxIntervalMs, multiplier, multihop, echo, auth } = option;
   return {
     peer,
     multihop,
@@ -71,6 +80,7 @@ export function bfdSession(
     txIntervalMs,
     rxIntervalMs,
     multiplier,
+    echo,
     outliveMs,
     ...(localAddress === undefined ? {} : { localAddress }),
     ...(auth === undefined ? {} : { auth }),

@@ -2,9 +2,10 @@
  * BFD control packets (RFC 5880 section 4): bytes to values and back.
  *
  * Files of this folder: packet (wire), authentication (section 4.2 to 4.4 and 6.7), session-types,
- * session (section 6.8: one machine a session), timing (section 6.8.2 to 6.8.7).
+ * session (section 6.8: one machine a session), timing (section 6.8.2 to 6.8.7), echo (section 6.4),
+ * packet-filter (what the kernel keeps away).
  * Standards: RFC 5880, 5881, 5882, 5883; RFC 9384 is in the BGP machine. Demand mode is honoured when the
- * other side asks for it, never asked for; the echo function is declined (Required Min Echo RX Interval 0).
+ * other side asks for it, never asked for; echo packets of the other side are looped back where wanted, none are sent.
  */
 import { ByteReader, ByteWriter } from '@l4d/kit/bytes.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';

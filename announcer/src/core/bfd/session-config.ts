@@ -6,7 +6,7 @@ import { detectionTime, periodicInterval } from './timing.ts';
 
 /** A wanted session. */
 export interface BfdSessionConfig {
-  /** Canonical text of the other side's address: its key. */
+  /** Canonical text of the other side's address: its key. With its interface when it is link-local: `fe80::1%eth0`. */
   readonly peer: string;
   readonly localAddress?: string;
   readonly multihop: boolean;
@@ -15,6 +15,8 @@ export interface BfdSessionConfig {
   readonly txIntervalMs: number;
   readonly rxIntervalMs: number;
   readonly multiplier: number;
+  /** Loops back the other side's echo packets, as fast as `rxIntervalMs`. */
+  readonly echo: boolean;
   /** How long it goes on without the announcer; 0: not at all. Above, it does not share fate: the C bit is set. */
   readonly outliveMs: number;
   readonly auth?: { readonly type: AuthType; readonly keyId: number; readonly key: string };
@@ -45,12 +47,31 @@ export interface BfdStatus {
   readonly remoteMultiplier: number;
   /** C bit of the other side. */
   readonly remoteControlPlaneIndependent: boolean;
+  /** What the other side said last: its wanted and its least interval, and that of echo packets (0: takes none). */
+  readonly remoteTxIntervalMs: number;
+  readonly remoteRxIntervalMs: number;
+  readonly remoteEchoRxIntervalMs: number;
+  /** The other side wants no periodic packets (D bit). */
+  readonly remoteDemand: boolean;
+  readonly multihop: boolean;
+  /** Least TTL or hop limit of what is taken. */
+  readonly minTtl: number;
+  /** Type of authentication; there where it is used. */
+  readonly auth?: AuthType;
   /** Unix time in milliseconds; there while Up. */
   readonly upSince?: number;
+  /** Unix time in milliseconds of the last change of state; there after the first. */
+  readonly changedAt?: number;
+  /** How often it has been lost: from Up to anything else. */
+  readonly flaps: number;
   /** Changes of state since the session was made. */
   readonly transitions: number;
   readonly packetsSent: number;
   readonly packetsReceived: number;
+  /** Echo packets of the other side that were looped back. */
+  readonly echoesReturned: number;
+  /** UDP port that our packets come from; 0 while there is no socket. */
+  readonly sourcePort: number;
   /** Datagrams that were not taken, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
   /** Packets that the kernel did not take, by the error's name. */
@@ -67,6 +88,7 @@ export function bfdSettings(config: BfdSessionConfig): BfdSettings {
   return {
     desiredMinTx: config.txIntervalMs * 1000,
     requiredMinRx: config.rxIntervalMs * 1000,
+    requiredMinEchoRx: config.echo ? config.rxIntervalMs * 1000 : 0,
     multiplier: config.multiplier,
     controlPlaneIndependent: config.outliveMs > 0,
     ...(auth === undefined ? {} : { auth: { ...auth, key: new TextEncoder().encode(auth.key) } }),
@@ -88,7 +110,19 @@ export function describeState(
   state: BfdState,
 ): Omit<
   BfdStatus,
-  'upSince' | 'transitions' | 'packetsSent' | 'packetsReceived' | 'dropped' | 'sendErrors' | 'timerLatenessMs'
+  | 'upSince'
+  | 'changedAt'
+  | 'flaps'
+  | 'transitions'
+  | 'packetsSent'
+  | 'packetsReceived'
+  | 'echoesReturned'
+  | 'sourcePort'
+  | 'multihop'
+  | 'minTtl'
+  | 'dropped'
+  | 'sendErrors'
+  | 'timerLatenessMs'
 > {
   const { remote } = state;
   const heard = remote.multiplier !== 0;
@@ -104,5 +138,10 @@ export function describeState(
     detectionTimeMs: (detectionTime(state) ?? 0) / 1000,
     remoteMultiplier: remote.multiplier,
     remoteControlPlaneIndependent: remote.controlPlaneIndependent,
+    remoteTxIntervalMs: remote.desiredMinTx / 1000,
+    remoteRxIntervalMs: heard ? remote.requiredMinRx / 1000 : 0,
+    remoteEchoRxIntervalMs: remote.requiredMinEchoRx / 1000,
+    remoteDemand: remote.demand,
+    ...(state.settings.auth === undefined ? {} : { auth: state.settings.auth.type }),
   };
 }

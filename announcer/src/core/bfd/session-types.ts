@@ -7,6 +7,8 @@ export interface BfdSettings {
   readonly desiredMinTx: number;
   /** The fastest that we take; never 0 here. */
   readonly requiredMinRx: number;
+  /** The fastest echo packets that we loop back; 0: none. */
+  readonly requiredMinEchoRx: number;
   /** Detect Mult that we send, 1 to 255. */
   readonly multiplier: number;
   /** C bit of what we send. */
@@ -52,6 +54,7 @@ export interface RemoteView {
   readonly desiredMinTx: number;
   /** bfd.RemoteMinRxInterval, 1 at the start. */
   readonly requiredMinRx: number;
+  readonly requiredMinEchoRx: number;
   /** 0 before the first packet. */
   readonly multiplier: number;
   readonly demand: boolean;

@@ -81,6 +81,7 @@ const settingsOf = (tx: number, rx: number, multiplier: number, auth?: AuthType)
   desiredMinTx: tx * 1000,
   requiredMinRx: rx * 1000,
   multiplier,
+  requiredMinEchoRx: 0,
   controlPlaneIndependent: false,
   ...(auth === undefined ? {} : { auth: { type: auth, keyId: 1, key: new TextEncoder().encode('lab') } }),
 });

@@ -13,6 +13,7 @@ const settings: BfdSettings = {
   desiredMinTx: 50_000,
   requiredMinRx: 60_000,
   multiplier: 3,
+  requiredMinEchoRx: 0,
   controlPlaneIndependent: false,
 };
 

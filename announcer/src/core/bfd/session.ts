@@ -1,6 +1,7 @@
 /**
  * One BFD session (RFC 5880 section 6.8) as a pure function of state and event, to be held against the
- * procedures of sections 6.8.3 to 6.8.7 and 6.8.16. The active role; Demand mode and Echo are not asked for.
+ * procedures of sections 6.8.3 to 6.8.7 and 6.8.16. The active role; Demand mode is not asked for, echo packets are not sent
+ * (those of the other side are looped back elsewhere: echo.ts).
  */
 import { type Digest, isMeticulous, signPacket, unsignedSection, verifySection } from './authentication.ts';
 import { type BfdPacket, type BfdSessionState, diagnostic, encodePacket } from './packet.ts';
@@ -24,6 +25,7 @@ const unknownRemote: RemoteView = {
   diagnostic: diagnostic.none,
   desiredMinTx: 0,
   requiredMinRx: 1,
+  requiredMinEchoRx: 0,
   multiplier: 0,
   demand: false,
   controlPlaneIndependent: false,
@@ -115,6 +117,7 @@ function receive(draft: Draft, packet: BfdPacket, bytes: Uint8Array): void {
       diagnostic: packet.diagnostic,
       desiredMinTx: packet.desiredMinTx,
       requiredMinRx: packet.requiredMinRx,
+      requiredMinEchoRx: packet.requiredMinEchoRx,
       multiplier: packet.multiplier,
       demand: packet.demand,
       controlPlaneIndependent: packet.controlPlaneIndependent,
@@ -274,7 +277,7 @@ function transmit(draft: Draft, final = false): void {
     yourDiscriminator: state.remote.discriminator,
     desiredMinTx: state.desiredMinTx,
     requiredMinRx: state.requiredMinRx,
-    requiredMinEchoRx: 0,
+    requiredMinEchoRx: settings.requiredMinEchoRx,
     ...(auth === undefined ? {} : { auth: unsignedSection(auth, sendSequence) }),
   });
   if (auth !== undefined) signPacket(bytes, auth, draft.digest);
@@ -294,6 +297,7 @@ function contentOf(state: BfdState): string {
     state.remote.discriminator,
     state.desiredMinTx,
     state.requiredMinRx,
+    settings.requiredMinEchoRx,
     settings.multiplier,
     settings.controlPlaneIndependent,
   ].join(' ');

@@ -7,16 +7,18 @@ import { type Clock, systemClock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import type { Datagram } from '@l4d/kit/ffi/datagram.ts';
-import { formatIpAddress, type IpFamily, ipAddress } from '@l4d/kit/ip-address.ts';
+import { interfaceName } from '@l4d/kit/ffi/libc.ts';
+import { formatIpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
 import type { Digest } from '../../core/bfd/authentication.ts';
 import { decodePacket } from '../../core/bfd/packet.ts';
+import { controlFilter } from '../../core/bfd/packet-filter.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
-import { type BfdRunner, createBfdRunner } from './runner.ts';
-import { type BfdReceiver, bfdPort, openReceiver } from './sockets.ts';
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 import { isLinkLocal } from '../../core/peer-address.ts';
 import { type EchoReflector, openEchoReflector } from './echo-reflector.ts';
 import type { Expected } from './flood-guard.ts';
+import { type BfdRunner, createBfdRunner } from './runner.ts';
+import { type BfdReceiver, bfdPort, openReceiver } from './sockets.ts';
 
 /** What the engine needs and whom it tells. */
 export interface BfdEnvironment {
@@ -26,9 +28,9 @@ export interface BfdEnvironment {
   readonly random: () => number;
   readonly clock?: Clock;
   readonly onVerdict: (peer: string, verdict: BfdVerdict, why: string) => void;
+  readonly onTrail?: (peer: string, entries: readonly BfdTrailEntry[]) => void;
 }
 
-  readonly onTrail?: (peer: string, entries: readonly BfdTrailEntry[]) => void;
 /** All BFD sessions of a process. */
 export interface BfdEngine {
   /** Replaces the list of wanted sessions; those that are no longer wanted say AdminDown and go. */
@@ -53,6 +55,7 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
   const byDiscriminator = new Map<number, BfdRunner>();
   const receivers = new Map<string, { receiver?: BfdReceiver; problem?: string }>();
   const unassigned: Record<string, number> = {};
+  const reflectors = new Map<IpFamily, { reflector?: EchoReflector; problem?: string }>();
 
   const runnerEnvironment = {
     clock,
@@ -60,16 +63,16 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     random: environment.random,
     wallClock: environment.wallClock,
     onVerdict: environment.onVerdict,
+    onTrail: environment.onTrail ?? (() => {}),
+    onChange: refreshGuards,
     drain: () => {
       for (const { receiver } of receivers.values()) receiver?.drain();
     },
-    onTrail: environment.onTrail ?? (() => {}),
-    onChange: refreshGuards,
   };
 
   function receive(datagram: Datagram, multihop: boolean): void {
     const decoded = decodePacket(datagram.bytes);
-    const source = formatIpAddress(datagram.source);
+    const source = sourceText(datagram);
     const own = runners.get(source);
     const fromPeer = own?.config.multihop === multihop ? own : undefined;
     if (!decoded.ok) {
@@ -86,7 +89,7 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     // RFC 5881 section 5: "MUST be discarded if the received TTL or Hop Limit is not equal to 255"; RFC 5883
     // leaves the bound to us. It is asked of authenticated packets too.
     if ((datagram.ttl ?? 0) < runner.config.minTtl) {
-      drop(runner, 'wrong-ttl');
+      runner.dropTtl(datagram.ttl ?? 0);
       return;
     }
     runner.receive(packet, datagram.bytes.slice(0, datagram.bytes[3]));
@@ -116,7 +119,15 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     const multihop = key.endsWith('multihop');
     const port = multihop ? bfdPort.multihop : bfdPort.singleHop;
     try {
-      receivers.set(key, { receiver: openReceiver(family, port, (datagram) => receive(datagram, multihop)) });
+      receivers.set(key, {
+        receiver: openReceiver(
+          family,
+          port,
+          clock,
+          (datagram) => receive(datagram, multihop),
+          () => expected(family, multihop),
+        ),
+      });
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       const taken = error.code === 'EADDRINUSE' ? ': another BFD daemon has it' : '';
@@ -125,6 +136,57 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
         if (receivers.has(key) && receivers.get(key)?.receiver === undefined) open(key);
       });
     }
+  }
+
+  /** What passes a receiver in a flood, and how much of it there is without one. */
+  function expected(family: IpFamily, multihop: boolean): Expected {
+    const own = [...runners.values()].filter(
+      ({ config }) => familyOf(config) === family && config.multihop === multihop,
+    );
+    const going = [...leaving].filter(
+      ({ config }) => familyOf(config) === family && config.multihop === multihop,
+    );
+    return {
+      filter: controlFilter({
+        family,
+        minTtl: Math.min(255, ...own.map(({ config }) => config.minTtl)),
+        discriminators: [...own, ...going].map(({ discriminator }) => discriminator),
+        // A neighbour that has lost its session and says so goes unheard in a flood while ours is Up: its silence
+        // ends the session, and then it is heard. Else anybody on the link could keep us at it by its address.
+        sources: own.filter((runner) => !runner.isUp()).map(({ address }) => address.address),
+      }),
+      packetsPerSecond: own.reduce((sum, { config }) => sum + 1000 / config.rxIntervalMs, 0),
+    };
+  }
+
+  function refreshGuards(): void {
+    for (const { receiver } of receivers.values()) receiver?.guard.refresh();
+  }
+
+  function openReflectors(): void {
+    for (const family of [4, 6] as const) {
+      const echoing = [...runners.values()].filter(
+        ({ config }) => config.echo && familyOf(config) === family,
+      );
+      let found = reflectors.get(family);
+      if (echoing.length === 0) {
+        found?.reflector?.close();
+        reflectors.delete(family);
+        continue;
+      }
+      try {
+        found = { reflector: found?.reflector ?? openEchoReflector(family, clock, onEcho) };
+        found.reflector?.setPeers(echoing.map(({ address }) => address.address));
+      } catch (error) {
+        if (!(error instanceof SyscallError)) throw error;
+        found = { problem: `cannot loop back echo packets (${error.code}; it needs CAP_NET_RAW)` };
+      }
+      reflectors.set(family, found);
+    }
+  }
+
+  function onEcho(peer: string): void {
+    runners.get(peer)?.countEcho();
   }
 
   function remove(runner: BfdRunner): void {
@@ -161,13 +223,17 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
       }
       for (const config of wanted.values()) if (!runners.has(config.peer)) add(config);
       openReceivers();
+      openReflectors();
+      refreshGuards();
     },
     status() {
       return Object.fromEntries(
         [...runners].map(([peer, runner]) => {
           const { multihop } = runner.config;
           const key = `${familyOf(runner.config)} ${multihop ? 'multihop' : 'singleHop'}`;
-          const problem = receivers.get(key)?.problem;
+          const problem =
+            receivers.get(key)?.problem ??
+            (runner.config.echo ? reflectors.get(familyOf(runner.config))?.problem : undefined);
           return [peer, { ...runner.status(), ...(problem === undefined ? {} : { problem }) }];
         }),
       );
@@ -179,12 +245,20 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
       runners.clear();
       leaving.clear();
       receivers.clear();
+      for (const { reflector } of reflectors.values()) reflector?.close();
+      reflectors.clear();
     },
   };
 }
 
+/** The key of the session of a source. */
+function sourceText({ source, scopeId }: Datagram): string {
+  const text = formatIpAddress(source);
+  return isLinkLocal(source) ? `${text}%${interfaceName(scopeId)}` : text;
+}
+
 function familyOf(config: BfdSessionConfig): IpFamily {
-  return ipAddress(config.peer).family;
+  return config.peer.includes(':') ? 6 : 4;
 }
 
 /** What of a session cannot change while it runs. */

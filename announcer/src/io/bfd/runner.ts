@@ -1,7 +1,6 @@
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { Digest } from '../../core/bfd/authentication.ts';
 import { type BfdPacket, diagnosticName } from '../../core/bfd/packet.ts';
 import { initialBfdState, stepBfd } from '../../core/bfd/session.ts';
@@ -29,18 +28,27 @@ export interface RunnerEnvironment {
   readonly wallClock: () => number;
   /** Takes in all that has arrived, before silence is believed. */
   readonly drain: () => void;
+  /** Some session has changed its state. */
+  readonly onChange: () => void;
   readonly onVerdict: (peer: string, verdict: BfdVerdict, why: string) => void;
-}
-
   /** Told what goes into the flight record. */
   readonly onTrail: (peer: string, entries: readonly BfdTrailEntry[]) => void;
+}
+
 /** One running session: performs the machine's effects and feeds it events. */
 export interface BfdRunner {
   readonly config: BfdSessionConfig;
   readonly discriminator: number;
+  readonly address: ScopedAddress;
+  /** Whether it is Up. */
+  isUp(): boolean;
+  /** An echo packet of the other side went back. */
+  countEcho(): void;
   start(): void;
   receive(packet: BfdPacket, bytes: Uint8Array): void;
   countDrop(reason: string): void;
+  /** A packet whose TTL or hop limit is below the least. */
+  dropTtl(ttl: number): void;
   /** Changes what can be changed while it runs. */
   reconfigure(config: BfdSessionConfig): void;
   /** AdminDown; returns how long it should be said, in milliseconds. */
@@ -72,6 +80,8 @@ export function createBfdRunner(
   const timers = new Map<BfdTimer, { timer: Timer; dueAt: number; deadline: number }>();
   const dropped: Record<string, number> = {};
   const sendErrors: Record<string, number> = {};
+  const address = scopedAddress(initial.peer);
+  const trail = createBfdTrail(environment.wallClock, (entries) => environment.onTrail(config.peer, entries));
   let config = initial;
   let state: BfdState = initialBfdState(bfdSettings(initial), discriminator, sequence);
   let sender: BfdSender | undefined;
@@ -79,10 +89,12 @@ export function createBfdRunner(
   let closed = false;
   let verdict: BfdVerdict = 'down';
   let upSince: number | undefined;
+  let changedAt: number | undefined;
+  let flaps = 0;
   let transitions = 0;
+  let echoesReturned = 0;
+  let wrongTtl: number | undefined;
   let packetsSent = 0;
-  const address = scopedAddress(initial.peer);
-  const trail = createBfdTrail(environment.wallClock, (entries) => environment.onTrail(config.peer, entries));
   let packetsReceived = 0;
   let lateness = { worst: 0, previous: 0, since: clock.now() };
 
@@ -173,12 +185,21 @@ export function createBfdRunner(
     lateness.worst = Math.max(lateness.worst, late);
   }
 
+  /** Why there is no session; that packets of the other side come from too far is told until one is taken. */
+  function describeProblem(): { readonly problem?: string } {
+    if (problem !== undefined) return { problem };
+    if (wrongTtl === undefined || state.session === 'Up') return {};
+    return {
+      problem: `its packets arrive with a TTL of ${wrongTtl}, and ${config.minTtl} is the least (minTtl)`,
+    };
+  }
+
   function openPath(): void {
     if (closed) return;
-    const local = config.localAddress === undefined ? undefined : ipAddress(config.localAddress);
+    const local = config.localAddress === undefined ? undefined : scopedAddress(config.localAddress).address;
     const port = config.multihop ? bfdPort.multihop : bfdPort.singleHop;
     try {
-      sender = openSender(ipAddress(config.peer), port, local, environment.random);
+      sender = openSender(address, port, local, environment.random);
       problem = undefined;
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
@@ -194,12 +215,23 @@ export function createBfdRunner(
       return config;
     },
     discriminator,
+    address,
+    isUp: () => state.session === 'Up',
+    countEcho() {
+      echoesReturned += 1;
+    },
     start: openPath,
     receive(packet, bytes) {
+      wrongTtl = undefined;
       packetsReceived += 1;
+      trail.packet('received', bytes);
       dispatch({ kind: 'packet', packet, bytes });
     },
     countDrop: (reason) => count(dropped, reason),
+    dropTtl(ttl) {
+      wrongTtl = ttl;
+      count(dropped, 'wrong-ttl');
+    },
     reconfigure(changed) {
       config = changed;
       dispatch({ kind: 'reconfigure', settings: bfdSettings(changed) });
@@ -219,16 +251,27 @@ export function createBfdRunner(
     status: () => ({
       ...describeState(state),
       ...(upSince === undefined ? {} : { upSince }),
+      ...(changedAt === undefined ? {} : { changedAt }),
+      multihop: config.multihop,
+      minTtl: config.minTtl,
+      flaps,
       transitions,
       packetsSent,
       packetsReceived,
+      echoesReturned,
+      sourcePort: sender?.sourcePort ?? 0,
       dropped: { ...dropped },
       sendErrors: { ...sendErrors },
       timerLatenessMs: Math.round(Math.max(lateness.worst, lateness.previous) * 10) / 10,
-      trail.packet('received', bytes);
-      ...(problem === undefined ? {} : { problem }),
+      ...describeProblem(),
     }),
   };
+}
+
+function scopedAddress(text: string): ScopedAddress {
+  const parsed = parseScopedAddress(text);
+  if (!parsed.ok) throw new TypeError(parsed.error);
+  return parsed.value;
 }
 
 function count(counters: Record<string, number>, name: string): void {

@@ -1,10 +1,21 @@
 /** UDP sockets of BFD: RFC 5881 section 4 (single hop, port 3784) and RFC 5883 section 4 (multihop, 4784). */
+import type { Clock } from '@l4d/kit/clock.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import { createDatagramReader, type Datagram, ttlOption } from '@l4d/kit/ffi/datagram.ts';
-import { bind, closeFd, constant, sendTo, setSocketOptionInt, socket } from '@l4d/kit/ffi/libc.ts';
+import {
+  bind,
+  closeFd,
+  constant,
+  interfaceIndex,
+  sendTo,
+  setSocketOptionInt,
+  socket,
+} from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { type IpAddress, type IpFamily, ipAddress } from '@l4d/kit/ip-address.ts';
+import type { ScopedAddress } from '../../core/peer-address.ts';
+import { drainInTurns } from './drain.ts';
+import { createFloodGuard, type Expected, type FloodGuard } from './flood-guard.ts';
 
 /** UDP ports that control packets go to. */
 export const bfdPort = { singleHop: 3784, multihop: 4784 } as const;
@@ -19,8 +30,8 @@ const sentTtl = 255;
 /** IP precedence "Internetwork Control" (CS6), as for the routing protocol that BFD serves. */
 const internetworkControl = 0xc0;
 
-/** Datagrams taken between two looks at the timers. */
-const datagramsPerTurn = 64;
+/** Octets of a receiver's queue, some 1,300 datagrams: the packets of many sessions while this process waits. */
+const queueBytes = 1 << 20;
 
 /** Longest datagram of interest: a packet with any authentication section has 52 octets. */
 const maxDatagramBytes = 256;
@@ -31,8 +42,10 @@ const reader = createDatagramReader(maxDatagramBytes);
 
 /** A socket that control packets arrive at. */
 export interface BfdReceiver {
-  /** Hands over what has arrived, as far as a turn goes. */
+  /** Hands over all that has arrived. */
   drain(): void;
+  /** Against floods. */
+  readonly guard: FloodGuard;
   close(): void;
 }
 
@@ -40,10 +53,13 @@ export interface BfdReceiver {
 export function openReceiver(
   family: IpFamily,
   port: number,
+  clock: Clock,
   onDatagram: (datagram: Datagram) => void,
+  expected: () => Expected,
 ): BfdReceiver {
   const fd = openUdp(family);
   try {
+    setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_RCVBUF, queueBytes);
     if (family === 4) setSocketOptionInt(fd, constant.SOL_IP, ttlOption.IP_RECVTTL, 1);
     else {
       setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_V6ONLY, 1);
@@ -54,23 +70,20 @@ export function openReceiver(
     closeFd(fd);
     throw error;
   }
-  const drain = () => {
-    try {
-      for (let i = 0; i < datagramsPerTurn; i++) {
-        const datagram = reader.read(fd);
-        if (datagram === undefined) return;
-        onDatagram(datagram);
-      }
-    } catch (error) {
-      // An error pending on the socket is taken off it by the read.
-      if (!(error instanceof SyscallError)) throw error;
-    }
-  };
-  const unwatch = watchSocket(fd, 'readable', drain);
+  const guard = createFloodGuard(fd, clock, expected);
+  const drained = drainInTurns(fd, clock, () => {
+    const datagram = reader.read(fd);
+    if (datagram === undefined) return false;
+    guard.count();
+    onDatagram(datagram);
+    return true;
+  });
   return {
-    drain,
+    guard,
+    drain: drained.drain,
     close() {
-      unwatch();
+      guard.close();
+      drained.close();
       closeFd(fd);
     },
   };
@@ -86,7 +99,7 @@ export interface BfdSender {
 
 /** Opens a sender with a source port of its own. `random` is in [0, 1). Throws SyscallError. */
 export function openSender(
-  peer: IpAddress,
+  { address: peer, zone }: ScopedAddress,
   port: number,
   localAddress: IpAddress | undefined,
   random: () => number,
@@ -94,6 +107,7 @@ export function openSender(
   const { family } = peer;
   const fd = openUdp(family);
   let sourcePort = 0;
+  let scope = zone === undefined ? 0 : interfaceIndex(zone);
   try {
     if (family === 4) {
       setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TTL, sentTtl);
@@ -106,7 +120,10 @@ export function openSender(
     for (let attempt = 0; ; attempt++) {
       sourcePort = firstSourcePort + Math.floor(random() * sourcePorts);
       try {
-        bind(fd, encodeSockaddr(localAddress ?? any[family], sourcePort));
+        bind(
+          fd,
+          encodeSockaddr(localAddress ?? any[family], sourcePort, localAddress === undefined ? 0 : scope),
+        );
         break;
       } catch (error) {
         if (!(error instanceof SyscallError) || error.code !== 'EADDRINUSE' || attempt >= 100) throw error;
@@ -116,7 +133,7 @@ export function openSender(
     closeFd(fd);
     throw error;
   }
-  const target = encodeSockaddr(peer, port);
+  let target = encodeSockaddr(peer, port, scope);
   return {
     sourcePort,
     send(bytes) {
@@ -124,9 +141,14 @@ export function openSender(
         sendTo(fd, bytes, target);
         return undefined;
       } catch (error) {
+        if (!(error instanceof SyscallError)) throw error;
+        // An interface that was taken away and made again has another index.
+        if (zone !== undefined && scope !== interfaceIndex(zone)) {
+          scope = interfaceIndex(zone);
+          target = encodeSockaddr(peer, port, scope);
+        }
         // No route, no buffer, a firewall: the other side's detection time tells what it means.
-        if (error instanceof SyscallError) return error.code;
-        throw error;
+        return error.code;
       }
     },
     close: () => closeFd(fd),

@@ -8,8 +8,12 @@ const recvmsg = libc.func('long recvmsg(int fd, void *message, int flags)');
 
 /** Ancillary data of <linux/in.h> and <linux/in6.h>: the TTL or hop limit of what is received. */
 export const ttlOption = { IP_RECVTTL: 12, IPV6_RECVHOPLIMIT: 51, IPV6_UNICAST_HOPS: 16 } as const;
+
+/** Ancillary data of <linux/in6.h>: the address that an IPv6 packet was sent to. */
+export const IPV6_RECVPKTINFO = 49;
 const ipTtl = 2;
 const ipv6HopLimit = 52;
+const ipv6PacketInfo = 50;
 
 /** A datagram with what its headers said. */
 export interface Datagram {
@@ -17,8 +21,12 @@ export interface Datagram {
   readonly bytes: Uint8Array;
   readonly source: IpAddress;
   readonly sourcePort: number;
+  /** Index of the interface for a link-local source; else 0. */
+  readonly scopeId: number;
   /** TTL or hop limit; undefined when the socket does not ask for it. */
   readonly ttl: number | undefined;
+  /** Where it was sent to; undefined when the socket does not ask for it (IPV6_RECVPKTINFO). */
+  readonly destination: IpAddress | undefined;
 }
 
 /** struct msghdr 56 bytes, then struct iovec 16, name 32, control 128, payload. All 64-bit Linux agree on these. */
@@ -43,18 +51,28 @@ export function createDatagramReader(maxBytes: number): DatagramReader {
   view.setBigUint64(layout.iovec, address + BigInt(layout.payload), true);
   view.setBigUint64(layout.iovec + 8, BigInt(maxBytes), true);
 
-  function ttl(): number | undefined {
+  /** Where the data of that kind begin; undefined when there are none. */
+  function ancillary(wantedLevel: number, wantedType: number): number | undefined {
     const end = layout.control + Math.min(controlBytes, Number(view.getBigUint64(40, true)));
     for (let at: number = layout.control; at + 20 <= end; ) {
       const length = Number(view.getBigUint64(at, true));
-      const level = view.getInt32(at + 8, true);
-      const type = view.getInt32(at + 12, true);
-      if (level === constant.SOL_IP && type === ipTtl) return view.getInt32(at + 16, true);
-      if (level === constant.IPPROTO_IPV6 && type === ipv6HopLimit) return view.getInt32(at + 16, true);
+      if (view.getInt32(at + 8, true) === wantedLevel && view.getInt32(at + 12, true) === wantedType) {
+        return at + 16;
+      }
       if (length < 16) return undefined;
       at += (length + 7) & ~7;
     }
     return undefined;
+  }
+
+  function ttl(): number | undefined {
+    const at = ancillary(constant.SOL_IP, ipTtl) ?? ancillary(constant.IPPROTO_IPV6, ipv6HopLimit);
+    return at === undefined ? undefined : view.getInt32(at, true);
+  }
+
+  function destination(): IpAddress | undefined {
+    const at = ancillary(constant.IPPROTO_IPV6, ipv6PacketInfo);
+    return at === undefined ? undefined : ipAddressFromBytes(memory.subarray(at, at + 16));
   }
 
   return {
@@ -77,7 +95,9 @@ export function createDatagramReader(maxBytes: number): DatagramReader {
         bytes: memory.subarray(layout.payload, layout.payload + count),
         source,
         sourcePort: view.getUint16(layout.name + 2),
+        scopeId: family === constant.AF_INET ? 0 : view.getUint32(layout.name + 24, true),
         ttl: ttl(),
+        destination: destination(),
       };
     },
   };

@@ -20,6 +20,7 @@ const raw = {
   open: libc.func('int open(const char *path, int flags)'),
   close: libc.func('int close(int fd)'),
   ifNameToIndex: libc.func('uint32_t if_nametoindex(const char *name)'),
+  ifIndexToName: libc.func('const char *if_indextoname(uint32_t index, _Out_ char *name)'),
   mount: libc.func(
     'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
   ),
@@ -163,6 +164,12 @@ export function closeFd(fd: number): void {
 /** Index of an interface in this network namespace; 0 when there is none of that name. */
 export function interfaceIndex(name: string): number {
   return raw.ifNameToIndex(name);
+}
+
+/** Name of an interface in this network namespace; empty when there is none of that index. */
+export function interfaceName(index: number): string {
+  const name = Buffer.alloc(16);
+  return (raw.ifIndexToName(index, name) as string | null) ?? '';
 }
 
 /** Maps a descriptor shared and writable; the view lives until unmapped. Throws SyscallError. */
