@@ -1,3 +1,4 @@
+import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
@@ -7,7 +8,6 @@ import { type NetlinkMessage, viewOf } from '@l4d/kit/netlink/codec.ts';
 import { decodeLink } from '@l4d/kit/netlink/codec-link.ts';
 import { eventGroup, messageType } from '@l4d/kit/netlink/constants.ts';
 import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
-import type { NextHops } from '../core/announcement.ts';
 import type { RefusedState } from '../core/control-port.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { findHostInterface, type HostInterface } from '../io/host-interface.ts';

@@ -5,6 +5,8 @@
  *
  * The fields are under desired/, one file a noun; desired/rules.ts holds what spans fields.
  */
+
+import { peerSchema } from '@l4d/announcer/core/config/peer.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
 import type { JsonObject } from '@l4d/kit/schema/json.ts';
@@ -12,15 +14,14 @@ import { type PathProblem, showValue } from '@l4d/kit/schema/problem.ts';
 import { list } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { hostSchema } from './desired/host.ts';
-import { peerSchema } from './desired/peer.ts';
 import { checkRules } from './desired/rules.ts';
 import { completeVip, encodeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
 
+export type { Peer } from '@l4d/announcer/core/config/peer.ts';
 export type { Check, StatusRange } from '@l4d/health/core/check.ts';
 export type { JsonObject } from '@l4d/kit/schema/json.ts';
 export type { Backend } from './desired/backend.ts';
 export type { Host } from './desired/host.ts';
-export type { Peer } from './desired/peer.ts';
 export type { Access, MinHealthy, Route, Vip } from './desired/vip.ts';
 
 /** The whole document, as declared. */

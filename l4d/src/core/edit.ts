@@ -3,6 +3,8 @@
  * wrong; the state given is never changed. Paths of problems are relative to what the caller gave
  * (`port`), or from the top (`vips[0].minHealthy`) when something else no longer fits.
  */
+
+import { type Peer, peerSchema } from '@l4d/announcer/core/config/peer.ts';
 import { formatIpAddress, parseIpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
@@ -17,7 +19,6 @@ import {
 import { z } from 'zod';
 import { type Backend, backendSchema } from './desired/backend.ts';
 import { hostSchema } from './desired/host.ts';
-import { type Peer, peerSchema } from './desired/peer.ts';
 import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
 import { checkDesiredState, type DesiredState, type JsonObject } from './desired-state.ts';
 

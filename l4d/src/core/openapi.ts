@@ -1,7 +1,7 @@
+import { peerSchema } from '@l4d/announcer/core/config/peer.ts';
 import { z } from 'zod';
 import { backendSchema } from './desired/backend.ts';
 import { hostSchema } from './desired/host.ts';
-import { peerSchema } from './desired/peer.ts';
 import { vipSchema } from './desired/vip.ts';
 import { desiredStateSchema, type JsonObject } from './desired-state.ts';
 

@@ -1,8 +1,8 @@
+import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
-import type { NextHops } from '../core/announcement.ts';
 
 /** The interface where VIP traffic arrives. */
 export interface HostInterface {

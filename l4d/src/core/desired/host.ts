@@ -1,24 +1,20 @@
-import { asTrans } from '@l4d/announcer/core/codec/iana.ts';
+import { asNumber } from '@l4d/announcer/core/config/as-number.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import {
   choice,
+  durationText,
   endpointText,
   flag,
   integer,
   ipv4AddressText,
   ipv6AddressText,
-  notA,
+  list,
+  percentText,
   portNumber,
   text,
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-
-/**
- * An autonomous system number (RFC 6793) that a network may have, as the announcer takes it: RFC 7607 keeps 0,
- * RFC 7300 the last.
- */
-export const asNumber = integer('an AS number', 1, 4_294_967_294).refine((value) => value !== asTrans, {
-  error: notA('an AS number', `1 to 4294967294, but ${asTrans} stands for AS numbers of four octets`),
-});
+import { aggregateSchema } from './aggregate.ts';
 
 /** The local side of BGP. */
 export const hostBgpSchema = z.strictObject({
@@ -28,6 +24,28 @@ export const hostBgpSchema = z.strictObject({
   listen: flag().prefault(false),
   /** Port listened on, when `listen` is true. */
   listenPort: portNumber.prefault(179),
+  /** Covering prefixes, announced while any VIP within is; by default each VIP's /32 or /128 alone. */
+  aggregates: list(aggregateSchema, 'aggregates').prefault([]),
+});
+
+/** How VIPs leave that are removed, disabled, drained or stopped. */
+export const withdrawSchema = z.strictObject({
+  /** GRACEFUL_SHUTDOWN (RFC 8326) stands so long before the withdraw; 0s: not at all. */
+  gracefulShutdown: durationText(Milliseconds(0), Seconds(600)).prefault('2s'),
+  /** A packet counter that rested so long is quiet. */
+  quiet: durationText(Milliseconds(200), Seconds(60)).prefault('1s'),
+  /** Bound of the wait for that. */
+  atMost: durationText(Milliseconds(200), Seconds(86_400)).prefault('30s'),
+});
+
+/** What a change may not do unless it is forced. */
+export const guardSchema = z.strictObject({
+  /** Share of the VIPs to be announced that one change may take away. */
+  maxWithdrawShare: percentText.prefault('50%'),
+  /** The share counts from so many VIPs on. */
+  minVips: integer('a number of VIPs', 1, 1_000_000).prefault(4),
+  /** Of a drain, when no router shows another host's path. */
+  lastAnnouncer: choice('a choice', ['warn', 'hold']).prefault('warn'),
 });
 
 /** Sizes of the kernel's tables, fixed when they are made: a change takes effect after `l4d detach --all --forget`. */
@@ -63,6 +81,8 @@ export const hostSchema = z.strictObject({
   capacity: capacitySchema.prefault({}),
   /** A draining host withdraws all its VIPs and goes on forwarding. */
   draining: flag().prefault(false),
+  withdraw: withdrawSchema.prefault({}),
+  guard: guardSchema.prefault({}),
 });
 
 /** What this host is, beside the VIPs that it serves. */

@@ -1,11 +1,12 @@
+import type { Peer } from '@l4d/announcer/core/config/peer.ts';
+import { checkPeers } from '@l4d/announcer/core/config/peer-rules.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
 import { didYouMean, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import { tableSizeFor } from '../table-size.ts';
+import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
-import type { Peer } from './peer.ts';
-import { checkPeers } from './peer-rules.ts';
 import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 
@@ -44,7 +45,8 @@ export function checkRules(state: Parts): PathProblem[] {
     ...sameName.filter((problem) => !told.has(problem.segments[1])),
     ...checkAnnounce(state.vips),
     ...checkVipConflicts(state),
-    ...checkPeers(state),
+    ...checkPeers(state.peers, state.host.bgp, ['host', 'bgp']),
+    ...checkAggregates(state),
   ];
 }
 

@@ -1,7 +1,7 @@
+import type { Peer } from '@l4d/announcer/core/config/peer.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatPath, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import type { Host } from './host.ts';
-import type { Peer } from './peer.ts';
 import type { Vip } from './vip.ts';
 
 /** The parts of a desired state that claim addresses. */

@@ -1,3 +1,4 @@
+import { announceSchema } from '@l4d/announcer/core/config/route-attributes.ts';
 import { type Check, checkSchema } from '@l4d/health/core/check.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
@@ -18,7 +19,6 @@ import {
 import { z } from 'zod';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
-import { announceSchema } from './route-attributes.ts';
 
 /** How many backends must be healthy for the VIP to be announced. */
 export type MinHealthy =

@@ -1,6 +1,6 @@
-import { parseExtendedCommunity } from '@l4d/announcer/core/route-policy.ts';
 import { flag, integer, ipPrefixText, listUpTo, notA, text } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
+import { parseExtendedCommunity } from '../route-policy.ts';
 
 const uint32 = 4_294_967_295;
 

@@ -1,17 +1,28 @@
 import { type Duration, formatDuration } from '@l4d/kit/duration.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
-import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
-import type { Host } from './host.ts';
+import { formatPath, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import type { Peer } from './peer.ts';
 
 /** Most neighbours that the announcer takes. */
 const maxPeers = 1000;
 
-/** The rules of the BGP neighbours, and of the identity that the host needs for them. */
-export function checkPeers(state: { readonly host: Host; readonly peers: readonly Peer[] }): PathProblem[] {
+/** Who speaks to the neighbours. */
+export interface Speaker {
+  readonly as: number;
+  readonly routerId: IpAddress;
+  readonly listen: boolean;
+}
+
+/** The rules of the BGP neighbours, and of the identity that the speaker declared at `place` needs for them. */
+export function checkPeers(
+  peers: readonly Peer[],
+  speaker: Speaker | undefined,
+  place: readonly PathSegment[],
+): PathProblem[] {
+  const listen = formatPath([...place, 'listen']);
   const problems = duplicates(
-    state.peers,
+    peers,
     (peer) => formatIpAddress(peer.address),
     (peer, first) =>
       problemAt(
@@ -20,33 +31,32 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
       ),
     'peers',
   );
-  if (state.peers.length > maxPeers) {
-    problems.push(problemAt(['peers'], `has ${state.peers.length} peers (allowed: at most ${maxPeers})`));
+  if (peers.length > maxPeers) {
+    problems.push(problemAt(['peers'], `has ${peers.length} peers (allowed: at most ${maxPeers})`));
   }
-  const bgp = state.host.bgp;
-  if (state.peers.length > 0 && bgp === undefined) {
+  if (peers.length > 0 && speaker === undefined) {
     problems.push(
       problemAt(
         ['peers'],
         'are declared, but this host has no BGP identity',
-        'declare host.bgp: { as, routerId }',
+        `declare ${formatPath(place)}: { as, routerId }`,
       ),
     );
   }
-  if (bgp?.routerId.bytes.every((byte) => byte === 0)) {
+  if (speaker?.routerId.bytes.every((byte) => byte === 0)) {
     // RFC 6286 section 2.1: the BGP identifier is not zero.
     problems.push(
-      problemAt(['host', 'bgp', 'routerId'], '0.0.0.0 is not a router id (allowed: any other IPv4 form)'),
+      problemAt([...place, 'routerId'], '0.0.0.0 is not a router id (allowed: any other IPv4 form)'),
     );
   }
-  for (const [index, peer] of state.peers.entries()) {
+  for (const [index, peer] of peers.entries()) {
     const at = ['peers', index];
-    if (peer.mode === 'passive' && bgp?.listen === false) {
+    if (peer.mode === 'passive' && speaker?.listen === false) {
       problems.push(
         problemAt(
           [...at, 'mode'],
-          'passive waits for the peer, but host.bgp.listen is false',
-          'set host.bgp.listen: true',
+          `passive waits for the peer, but ${listen} is false`,
+          `set ${listen}: true`,
         ),
       );
     }
@@ -68,7 +78,7 @@ export function checkPeers(state: { readonly host: Host; readonly peers: readonl
         problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
       );
     }
-    problems.push(...checkOptions(peer, bgp?.as, at));
+    problems.push(...checkOptions(peer, speaker?.as, at));
     problems.push(...checkHoldTime(peer.holdTime, [...at, 'holdTime']));
   }
   return problems;

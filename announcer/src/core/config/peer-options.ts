@@ -1,4 +1,3 @@
-import { maxKeyBytes } from '@l4d/announcer/core/security.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import {
   choice,
@@ -10,6 +9,7 @@ import {
   text,
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
+import { maxKeyBytes } from '../security.ts';
 import { policySchema } from './route-attributes.ts';
 
 const passwordAllowed = `1 to ${maxKeyBytes} octets of UTF-8, on one line`;

@@ -1,7 +1,7 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { choice, durationText, ipAddressText, list, portNumber } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { asNumber } from './host.ts';
+import { asNumber } from './as-number.ts';
 import { bfdSchema } from './peer-bfd.ts';
 import { peerOptionsShape } from './peer-options.ts';
 
