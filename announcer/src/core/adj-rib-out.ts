@@ -2,195 +2,355 @@
  * Adj-RIB-Out of one session (RFC 4271 section 3.2): what the peer should have, what it was told, and the
  * fewest UPDATEs from the one to the other.
  *
- * The difference is kept as a work list, grouped by shared attributes; UPDATEs are taken from it one by one
- * while the peer takes them. A change that is superseded before it was sent never goes out. The tables are
- * changed in place: 100,000 prefixes are too many to copy for each step.
+ * What the peer should have is the table of prefixes seen through the session. What it was told is a number for each
+ * slot of that table: the route (all but the prefix) that it has. The difference is a set of slots, kept as a linked
+ * list for each route, so that a change which is superseded before it was sent never goes out, and a peer that takes
+ * nothing costs no more than one that does. UPDATEs are taken one by one, as bytes, while the peer takes them.
  */
-import type { IpFamily } from '@l4d/kit/ip-address.ts';
-import { encodeAttributes, type PathAttribute, pathAttribute } from './codec/attribute.ts';
-import { afi as afiNumber, safi as safiNumber } from './codec/iana.ts';
-import { headerBytes, maxMessageBytes } from './codec/message.ts';
-import { encodedPrefixSize, type NlriPrefix } from './codec/nlri.ts';
+import { encodeAttributes, pathAttribute } from './codec/attribute.ts';
+import { afi, safi } from './codec/iana.ts';
+import { maxMessageBytes } from './codec/message.ts';
+import type { NlriPrefix } from './codec/nlri.ts';
 import type { UpdateMessage } from './codec/update.ts';
 import type { FamilyName } from './negotiation.ts';
+import type { RouteShape, RouteView } from './out-routes.ts';
+import { enlarge, keyAt, type PrefixTable, prefixAt, release, stamp, stampAll } from './prefix-table.ts';
+import { fixedBytes, type UpdateShape, writeUpdate } from './update-writer.ts';
 
-/** A route as one peer shall see it. */
-export interface OutRoute {
+/** A route as one peer sees it. */
+export interface OutRoute extends RouteShape {
   readonly prefix: NlriPrefix;
-  /** Everything but the next hop of IPv6 routes, which goes into MP_REACH_NLRI. */
-  readonly attributes: readonly PathAttribute[];
-  /** Next hop bytes of MP_REACH_NLRI; undefined for classic IPv4 routes. */
-  readonly mpNextHop?: Uint8Array;
-  /** Equal for routes that can share an UPDATE, different for all others. */
-  readonly group: string;
 }
 
-interface Batch {
+/** One kind of UPDATE: all prefixes of a list share it. */
+interface Lane extends UpdateShape {
+  /** Place in `lanes`; 0 when it is not there. */
+  id: number;
   /** Undefined: these are withdrawals. */
-  readonly template: OutRoute | undefined;
-  readonly family: IpFamily;
-  readonly name: string;
-  readonly prefixes: Map<string, NlriPrefix>;
+  readonly route: RouteShape | undefined;
+  /** First and last slot + 1 of what is to be sent, 0 for none. */
+  first: number;
+  last: number;
+  /** Slots on the list. */
+  waiting: number;
+  /** Slots that the peer has with this route. */
+  told: number;
 }
 
-/** State of one session; make a new one for each session. */
+/** What the peer was told, as routes; made when they are asked for. */
+export interface Advertised {
+  readonly size: number;
+  has(slot: number): boolean;
+  /** Keys of the prefixes. */
+  keys(): Iterable<string>;
+  values(): Iterable<OutRoute>;
+}
+
+/** State of one session; make a new one for each session, and close it. */
 export interface AdjRibOut {
-  /** Keyed by the text of the prefix. */
-  desired: Map<string, OutRoute>;
-  readonly advertised: Map<string, OutRoute>;
-  readonly work: Map<string, Batch>;
-  /** Where on the work list a prefix is. */
-  readonly pending: Map<string, Batch>;
-  /** Prefixes that the peer wants again, told or not. */
-  readonly refreshing: Set<string>;
+  readonly table: PrefixTable;
+  readonly advertised: Advertised;
+  view: RouteView;
+  /** Lane by slot; 0: the peer does not have the prefix. */
+  told: Uint32Array;
+  /** Lane on whose list the slot is; 0: none. */
+  pending: Uint32Array;
+  /** Neighbours on that list, slot + 1. */
+  next: Uint32Array;
+  previous: Uint32Array;
+  /** 1: the peer wants the prefix again, told or not. There once it has asked. */
+  refreshing: Uint8Array | undefined;
+  /** By id; the first two are withdrawals. */
+  readonly lanes: (Lane | undefined)[];
+  readonly vacant: number[];
+  readonly byKey: Map<string, Lane>;
+  /** Lanes kept before those no longer in use are looked for. */
+  lanesBound: number;
+  /** What was looked for last: neighbours mostly share it. */
+  last: { readonly route?: RouteShape; readonly lane?: Lane };
+  /** Lanes with something to announce, in the order of the first change. */
+  readonly work: Set<Lane>;
+  toldCount: number;
   /** Whether AS numbers take four octets on this session. */
   readonly fourOctetAs: boolean;
   /** Longest message, in octets. */
   readonly maxBytes: number;
+  /** Of the UPDATE that is being made. */
+  readonly taken: number[];
 }
 
-/** Nothing desired, nothing told. */
-export function emptyAdjRibOut(fourOctetAs: boolean, maxBytes = maxMessageBytes): AdjRibOut {
-  return {
-    desired: new Map(),
-    advertised: new Map(),
-    work: new Map(),
-    pending: new Map(),
-    refreshing: new Set(),
+const leastLanesBound = 64;
+
+const withdrawLane = { 4: 1, 6: 2 } as const;
+
+/** What of a session its Adj-RIB-Out has to know. */
+export interface AdjRibOutOptions {
+  readonly fourOctetAs: boolean;
+  readonly maxBytes?: number;
+}
+
+/** The peer was told nothing; everything that the view lets through is to be told. */
+export function openAdjRibOut(
+  table: PrefixTable,
+  view: RouteView,
+  { fourOctetAs, maxBytes = maxMessageBytes }: AdjRibOutOptions,
+): AdjRibOut {
+  const capacity = table.families.length;
+  const rib: AdjRibOut = {
+    table,
+    view,
+    advertised: {
+      get size() {
+        return rib.toldCount;
+      },
+      has: (slot) => (rib.told[slot] ?? 0) !== 0,
+      *keys() {
+        for (const slot of toldSlots(rib)) yield keyAt(table, slot);
+      },
+      *values() {
+        for (const slot of toldSlots(rib)) yield toldRoute(rib, slot);
+      },
+    },
+    told: new Uint32Array(capacity),
+    pending: new Uint32Array(capacity),
+    next: new Uint32Array(capacity),
+    previous: new Uint32Array(capacity),
+    refreshing: undefined,
+    lanes: [undefined],
+    vacant: [],
+    byKey: new Map(),
+    lanesBound: leastLanesBound,
+    last: {},
+    work: new Set(),
+    toldCount: 0,
     fourOctetAs,
     maxBytes,
+    taken: [],
   };
+  for (const family of [4, 6] as const) addLane(rib, { family, attributes: new Uint8Array(0) }, undefined);
+  retarget(rib, view);
+  stampAll(table);
+  return rib;
 }
 
-/** Replaces what the peer should have (the table is kept, not copied); the work list becomes the difference. */
-export function retarget(rib: AdjRibOut, routes: Map<string, OutRoute>): void {
-  rib.desired = routes;
-  rib.work.clear();
-  rib.pending.clear();
-  // Withdrawals first: traffic must stop coming before it goes to a worse place.
-  for (const [key, { prefix }] of rib.advertised) {
-    if (!rib.desired.has(key)) addWork(rib, key, prefix, undefined);
+/** The session is over: what it held in the table is released. */
+export function closeAdjRibOut(rib: AdjRibOut): void {
+  const { holders } = rib.table;
+  for (const slot of toldSlots(rib)) {
+    holders[slot] = (holders[slot] as number) - 1;
+    release(rib.table, slot);
   }
-  for (const [key, route] of rib.desired) {
-    if (differs(rib, key, route)) addWork(rib, key, route.prefix, route);
-  }
+  rib.told.fill(0);
+  rib.toldCount = 0;
+  stampAll(rib.table);
 }
 
-/** Changes what the peer should have of one prefix (undefined: nothing); costs the same however many there are. */
-export function change(rib: AdjRibOut, key: string, route: OutRoute | undefined): void {
-  if (route === undefined) rib.desired.delete(key);
-  else rib.desired.set(key, route);
-  forget(rib, key);
-  const told = rib.advertised.get(key);
-  if (route === undefined) {
-    if (told !== undefined) addWork(rib, key, told.prefix, undefined);
-  } else if (differs(rib, key, route)) addWork(rib, key, route.prefix, route);
+/** The session looks at the table in another way, or the whole of the table may have changed. */
+export function retarget(rib: AdjRibOut, view: RouteView): void {
+  rib.view = view;
+  fit(rib);
+  for (let slot = 0; slot < rib.table.slots; slot++) look(rib, slot);
 }
 
-function differs(rib: AdjRibOut, key: string, route: OutRoute): boolean {
-  return rib.advertised.get(key)?.group !== route.group || rib.refreshing.has(key);
-}
-
-/** Takes a prefix off the work list. */
-function forget(rib: AdjRibOut, key: string): void {
-  const batch = rib.pending.get(key);
-  if (batch === undefined) return;
-  rib.pending.delete(key);
-  batch.prefixes.delete(key);
-  if (batch.prefixes.size === 0) rib.work.delete(batch.name);
+/** What the table says of this slot has changed; costs the same however many there are. */
+export function change(rib: AdjRibOut, slot: number): void {
+  fit(rib);
+  look(rib, slot);
 }
 
 /** Puts every desired route of a family on the work list again (RFC 2918 section 4). */
 export function resend(rib: AdjRibOut, family: FamilyName): void {
-  const wanted: IpFamily = family === 'ipv4' ? 4 : 6;
-  for (const [key, route] of rib.desired) {
-    if (route.prefix.address.family !== wanted) continue;
-    rib.refreshing.add(key);
-    forget(rib, key);
-    addWork(rib, key, route.prefix, route);
+  fit(rib);
+  const wanted = family === 'ipv4' ? 4 : 6;
+  const { families, slots } = rib.table;
+  rib.refreshing ??= new Uint8Array(rib.told.length);
+  for (let slot = 0; slot < slots; slot++) {
+    if (families[slot] !== wanted) continue;
+    rib.refreshing[slot] = 1;
+    look(rib, slot);
   }
 }
 
 /** Whether there is anything left to tell. */
 export function hasWork(rib: AdjRibOut): boolean {
-  return rib.work.size > 0;
+  return rib.work.size > 0 || rib.lanes[1]?.waiting !== 0 || rib.lanes[2]?.waiting !== 0;
+}
+
+/** Why a slot's prefix cannot go to the peer; undefined when it can, or shall not. */
+export function refusal(rib: AdjRibOut, slot: number): string | undefined {
+  if (rib.table.muted) return undefined;
+  const route = rib.view.routeOf(rib.table, slot);
+  return typeof route === 'string' ? route : undefined;
 }
 
 /** The next UPDATE, as full as it can be, counted as told; undefined when the peer knows all. */
-export function nextUpdate(rib: AdjRibOut): UpdateMessage | undefined {
-  const first = rib.work.entries().next();
-  if (first.done) return undefined;
-  const [groupKey, batch] = first.value;
-  let room = roomFor(batch, rib);
-  const prefixes: NlriPrefix[] = [];
-  for (const [key, prefix] of batch.prefixes) {
-    const size = encodedPrefixSize(prefix);
-    // A group whose attributes leave no room for a single prefix is refused where it is made; the bound on
-    // communities in the API keeps attributes far below the limit.
-    if (size > room) break;
-    room -= size;
-    prefixes.push(prefix);
-    batch.prefixes.delete(key);
-    rib.pending.delete(key);
-    rib.refreshing.delete(key);
-    if (batch.template === undefined) rib.advertised.delete(key);
-    else {
-      rib.advertised.set(key, rib.desired.get(key) ?? { ...batch.template, prefix });
+export function nextUpdate(rib: AdjRibOut): Uint8Array | undefined {
+  for (;;) {
+    // Withdrawals first: traffic must stop coming before it goes to a worse place.
+    const lane = withdrawals(rib) ?? rib.work.values().next().value;
+    if (lane === undefined) return undefined;
+    const withPath = rib.view.pathFamilies.includes(lane.family === 4 ? 'ipv4' : 'ipv6');
+    const { taken } = rib;
+    taken.length = 0;
+    let room = rib.maxBytes - fixedBytes(lane);
+    while (lane.first !== 0) {
+      const slot = lane.first - 1;
+      const size = (withPath ? 5 : 1) + (((rib.table.lengths[slot] as number) + 7) >> 3);
+      if (size > room) break;
+      room -= size;
+      unlink(rib, slot);
+      taken.push(slot);
+    }
+    if (taken.length === 0) {
+      // Attributes that leave no room for a single prefix: the bound on communities in the API keeps them far
+      // below the limit.
+      while (lane.first !== 0) unlink(rib, lane.first - 1);
+      continue;
+    }
+    const bytes = writeUpdate(lane, rib.table, taken, withPath, rib.maxBytes);
+    for (const slot of taken) settle(rib, slot, lane);
+    return bytes;
+  }
+}
+
+function withdrawals({ lanes }: AdjRibOut): Lane | undefined {
+  const [, ipv4, ipv6] = lanes;
+  if (ipv4 !== undefined && ipv4.waiting > 0) return ipv4;
+  return ipv6 !== undefined && ipv6.waiting > 0 ? ipv6 : undefined;
+}
+
+/** Compares what the peer should have of a slot with what it was told, and puts the slot where that leads. */
+function look(rib: AdjRibOut, slot: number): void {
+  const { table } = rib;
+  const told = rib.told[slot] as number;
+  const set = table.attributes[slot];
+  const route = set === undefined || table.muted ? undefined : rib.view.routeOf(table, slot);
+  let lane: Lane | undefined;
+  if (route === undefined || typeof route === 'string') {
+    if (rib.refreshing !== undefined) rib.refreshing[slot] = 0;
+    if (told !== 0) lane = rib.lanes[withdrawLane[table.families[slot] === 6 ? 6 : 4]];
+  } else {
+    const wanted = laneOf(rib, route);
+    if (wanted.id !== told || rib.refreshing?.[slot] === 1) lane = wanted;
+  }
+  const pending = rib.pending[slot] as number;
+  if (lane !== undefined && pending === lane.id) return;
+  if (pending !== 0) unlink(rib, slot);
+  if (lane !== undefined) link(rib, slot, lane);
+}
+
+/** The peer has been told of a slot what its lane says. */
+function settle(rib: AdjRibOut, slot: number, lane: Lane): void {
+  const { holders } = rib.table;
+  const before = rib.told[slot] as number;
+  const after = lane.route === undefined ? 0 : lane.id;
+  if (rib.refreshing !== undefined) rib.refreshing[slot] = 0;
+  if (before === after) return;
+  rib.told[slot] = after;
+  stamp(rib.table, slot);
+  if (after === 0) {
+    rib.toldCount -= 1;
+    holders[slot] = (holders[slot] as number) - 1;
+    release(rib.table, slot);
+  } else {
+    lane.told += 1;
+    if (before === 0) {
+      rib.toldCount += 1;
+      holders[slot] = (holders[slot] as number) + 1;
     }
   }
-  if (prefixes.length === 0) for (const key of batch.prefixes.keys()) rib.pending.delete(key);
-  if (batch.prefixes.size === 0 || prefixes.length === 0) rib.work.delete(groupKey);
-  return prefixes.length === 0 ? nextUpdate(rib) : makeUpdate(batch, prefixes);
+  const old = rib.lanes[before];
+  if (old !== undefined) old.told -= 1;
 }
 
-function addWork(rib: AdjRibOut, key: string, prefix: NlriPrefix, route: OutRoute | undefined): void {
-  const { family } = prefix.address;
-  const groupKey = route === undefined ? `withdraw ${family}` : `${family} ${route.group}`;
-  let batch = rib.work.get(groupKey);
-  if (batch === undefined) {
-    batch = { template: route, family, name: groupKey, prefixes: new Map() };
-    rib.work.set(groupKey, batch);
+function link(rib: AdjRibOut, slot: number, lane: Lane): void {
+  rib.pending[slot] = lane.id;
+  rib.next[slot] = 0;
+  rib.previous[slot] = lane.last;
+  if (lane.last === 0) lane.first = slot + 1;
+  else rib.next[lane.last - 1] = slot + 1;
+  lane.last = slot + 1;
+  lane.waiting += 1;
+  if (lane.waiting === 1 && lane.route !== undefined) rib.work.add(lane);
+}
+
+function unlink(rib: AdjRibOut, slot: number): void {
+  const lane = rib.lanes[rib.pending[slot] as number];
+  if (lane === undefined) return;
+  const next = rib.next[slot] as number;
+  const previous = rib.previous[slot] as number;
+  if (previous === 0) lane.first = next;
+  else rib.next[previous - 1] = next;
+  if (next === 0) lane.last = previous;
+  else rib.previous[next - 1] = previous;
+  rib.pending[slot] = 0;
+  lane.waiting -= 1;
+  if (lane.waiting === 0) rib.work.delete(lane);
+}
+
+/** The lane of a route. */
+function laneOf(rib: AdjRibOut, route: RouteShape): Lane {
+  const { last } = rib;
+  if (last.route === route && last.lane !== undefined) return last.lane;
+  const lane = rib.byKey.get(route.group) ?? newLane(rib, route);
+  rib.last = { route, lane };
+  return lane;
+}
+
+function newLane(rib: AdjRibOut, route: RouteShape): Lane {
+  if (rib.byKey.size >= rib.lanesBound) sweep(rib);
+  const { family, mpNextHop } = route;
+  const attributes = encodeAttributes(route.attributes, rib.fourOctetAs);
+  const lane = addLane(rib, { family, attributes, ...(mpNextHop === undefined ? {} : { mpNextHop }) }, route);
+  rib.byKey.set(route.group, lane);
+  return lane;
+}
+
+function addLane(rib: AdjRibOut, shape: UpdateShape, route: RouteShape | undefined): Lane {
+  const id = rib.vacant.pop() ?? rib.lanes.length;
+  const lane: Lane = { ...shape, id, route, first: 0, last: 0, waiting: 0, told: 0 };
+  rib.lanes[id] = lane;
+  return lane;
+}
+
+/** Lets go of the routes that no prefix has any more. */
+function sweep(rib: AdjRibOut): void {
+  rib.last = {};
+  for (const [key, lane] of rib.byKey) {
+    if (lane.told > 0 || lane.waiting > 0) continue;
+    rib.byKey.delete(key);
+    rib.lanes[lane.id] = undefined;
+    rib.vacant.push(lane.id);
   }
-  batch.prefixes.set(key, prefix);
-  rib.pending.set(key, batch);
+  rib.lanesBound = Math.max(leastLanesBound, rib.byKey.size * 2);
 }
 
-/** Octets left for prefixes in an UPDATE of this batch. */
-function roomFor(batch: Batch, { fourOctetAs, maxBytes }: AdjRibOut): number {
-  const fixed = headerBytes + 4;
-  if (batch.template === undefined && batch.family === 4) return maxBytes - fixed;
-  const empty = makeUpdate(batch, []);
-  // The attribute that holds the prefixes may need the two-octet length: one octet more.
-  const extension = batch.family === 6 || batch.template?.mpNextHop !== undefined ? 1 : 0;
-  return maxBytes - fixed - encodeAttributes(empty.attributes, fourOctetAs).length - extension;
+/** Follows the table's growth. */
+function fit(rib: AdjRibOut): void {
+  const capacity = rib.table.families.length;
+  if (rib.told.length === capacity) return;
+  rib.told = enlarge(rib.told, new Uint32Array(capacity));
+  rib.pending = enlarge(rib.pending, new Uint32Array(capacity));
+  rib.next = enlarge(rib.next, new Uint32Array(capacity));
+  rib.previous = enlarge(rib.previous, new Uint32Array(capacity));
+  if (rib.refreshing !== undefined) rib.refreshing = enlarge(rib.refreshing, new Uint8Array(capacity));
+}
+
+function* toldSlots({ told, table }: AdjRibOut): Iterable<number> {
+  for (let slot = 0; slot < table.slots; slot++) if ((told[slot] ?? 0) !== 0) yield slot;
+}
+
+function toldRoute(rib: AdjRibOut, slot: number): OutRoute {
+  const route = rib.lanes[rib.told[slot] ?? 0]?.route;
+  if (route === undefined) throw new TypeError(`slot ${slot} was not told`);
+  const withPath = rib.view.pathFamilies.includes(route.family === 4 ? 'ipv4' : 'ipv6');
+  return { ...route, prefix: prefixAt(rib.table, slot, withPath) };
 }
 
 /** End-of-RIB of a family (RFC 4724 section 2). */
 export function endOfRib(family: FamilyName): UpdateMessage {
   if (family === 'ipv4') return { type: 'update', withdrawn: [], attributes: [], nlri: [] };
-  return makeUpdate({ template: undefined, family: 6, name: '', prefixes: new Map() }, []);
-}
-
-function makeUpdate(batch: Batch, prefixes: readonly NlriPrefix[]): UpdateMessage {
-  const { template, family } = batch;
-  const afi = family === 4 ? afiNumber.ipv4 : afiNumber.ipv6;
-  const nlri = { kind: 'prefixes', prefixes } as const;
-  if (template === undefined) {
-    if (family === 4) return { type: 'update', withdrawn: prefixes, attributes: [], nlri: [] };
-    const value = { kind: 'mp-unreach', afi, safi: safiNumber.unicast, nlri } as const;
-    return { type: 'update', withdrawn: [], attributes: [pathAttribute(value)], nlri: [] };
-  }
-  if (template.mpNextHop === undefined) {
-    return { type: 'update', withdrawn: [], attributes: template.attributes, nlri: prefixes };
-  }
-  const value = {
-    kind: 'mp-reach',
-    afi,
-    safi: safiNumber.unicast,
-    nextHop: template.mpNextHop,
-    nlri,
-  } as const;
-  // RFC 7606 section 5.1: MP_REACH_NLRI "SHALL be encoded as the very first path attribute".
-  const attributes = [pathAttribute(value), ...template.attributes];
-  return { type: 'update', withdrawn: [], attributes, nlri: [] };
+  const nlri = { kind: 'prefixes', prefixes: [] } as const;
+  const value = { kind: 'mp-unreach', afi: afi.ipv6, safi: safi.unicast, nlri } as const;
+  return { type: 'update', withdrawn: [], attributes: [pathAttribute(value)], nlri: [] };
 }

@@ -75,8 +75,8 @@ describe('desired state', () => {
   });
 
   it('packs communities into 32 bits', () => {
-    expect(toDesiredPrefix({ prefix: '10.0.0.1/32', communities: ['65535:0', '0:1'] }).communities).toEqual([
-      0xffff_0000, 1,
-    ]);
+    expect(
+      toDesiredPrefix({ prefix: '10.0.0.1/32', communities: ['65535:0', '0:1'] }).set.communities,
+    ).toEqual([0xffff_0000, 1]);
   });
 });

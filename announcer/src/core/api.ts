@@ -4,8 +4,8 @@
  * The desired state is whole and level-triggered: the same PUT twice changes nothing.
  */
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import { bfdSchema } from './bfd/bfd-option.ts';
 import type { BfdStatus } from './bfd/session-config.ts';
@@ -22,9 +22,17 @@ import { prefixListSchema } from './prefix-list.ts';
 import { peerPolicySchema } from './route-policy.ts';
 import { securityConflicts, securityShape } from './security.ts';
 import { defaultRestartTimeSeconds, sessionConflicts, sessionShape } from './session-options.ts';
+import { vrrpSchema } from './vrrp/config.ts';
+import type { VrrpStatus } from './vrrp/status.ts';
 
 const addressText = z.string().superRefine((text, context) => {
   const parsed = parseIpAddress(text);
+  if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error });
+});
+
+/** As addressText; a link-local one with its interface, such as fe80::1%eth0. */
+const peerAddressText = z.string().superRefine((text, context) => {
+  const parsed = parseScopedAddress(text);
   if (!parsed.ok) context.addIssue({ code: 'custom', message: parsed.error });
 });
 
@@ -46,6 +54,11 @@ const asNumber = z
   .max(0xffff_fffe)
   .refine((value) => value !== 23456, { message: 'AS 23456 is AS_TRANS, reserved by RFC 6793' });
 
+/** A number, or any other AS than ours (`external`), or ours. */
+const remoteAs = z.union([asNumber, z.enum(['external', 'internal'])], {
+  error: 'must be an AS number from 1 to 4294967294 and not 23456, external, or internal',
+});
+
 const port = z.number().int().min(1).max(65535);
 
 const localSchema = z.strictObject({
@@ -57,9 +70,9 @@ const localSchema = z.strictObject({
 });
 
 const peerSchema = z.strictObject({
-  address: addressText,
+  address: peerAddressText,
   port: port.default(179),
-  as: asNumber,
+  as: remoteAs,
   /** Source address of our connections, also the only one accepted as their target. */
   localAddress: addressText.optional(),
   /** 0 (no keepalives), or 3000 to 65535000, in whole seconds on the wire (rounded up). */
@@ -77,7 +90,7 @@ const peerSchema = z.strictObject({
     .default(['ipv4', 'ipv6']),
   nextHop4: addressTextOf(4).optional(),
   nextHop6: addressTextOf(6).optional(),
-  /** IP TTL of what we send; default 1 to external peers (directly connected), 64 to internal ones. */
+  /** IP TTL of what we send; default 1 to external peers (directly connected), 64 to internal ones and with `bfd.multihop`. */
   ttl: z.number().int().min(1).max(255).optional(),
   ...securityShape,
   bfd: bfdSchema.optional(),
@@ -97,17 +110,32 @@ const dynamicPeersSchema = z.strictObject({
   template: peerSchema.omit({ address: true, port: true, mode: true }),
 });
 
+/**
+ * An unnumbered peer: whoever advertises itself as a router on the interface (RFC 4861). IPv4 goes with IPv6 next hops
+ * (RFC 8950) unless extendedNextHop is false.
+ */
+const interfacePeerSchema = peerSchema.omit({ address: true }).extend({
+  interface: z.string().regex(interfaceNamePattern, { message: 'must be the name of an interface' }),
+});
+
 /** Body of `PUT /v1/desired`. */
 export const desiredSchema = z
   .strictObject({
     owner: z.string().min(1).max(200),
     /** Without a sign of life for so long, everything is withdrawn. */
     deadManMs: z.number().int().min(100).max(2_000_000_000).default(300_000),
-    local: localSchema,
+    /** The local side of BGP; needed with peers. */
+    local: localSchema.optional(),
     peers: z.array(peerSchema).max(1000),
     /** Whoever connects from these ranges becomes a passive peer; named peers go first. */
     dynamicPeers: z.array(dynamicPeersSchema).max(100).optional(),
+    /** Peers that are found by router advertisements, one an interface. */
+    interfacePeers: z.array(interfacePeerSchema).max(1000).optional(),
     prefixes: prefixListSchema,
+    /** False: more prefixes are about to come. Routers that keep routes over a restart are not told End-of-RIB yet. */
+    complete: z.boolean().default(true),
+    /** Addresses of the hosts' own subnet (RFC 9568). */
+    vrrp: vrrpSchema.optional(),
   })
   .superRefine((desired, context) => {
     refuseDuplicates(
@@ -116,10 +144,21 @@ export const desiredSchema = z
       'address',
       desired.peers.map(({ address }) => canonicalAddress(address)),
     );
-    for (const [index, peer] of desired.peers.entries()) {
-      for (const { field, message } of [...securityConflicts(peer), ...sessionConflicts(peer)]) {
-        context.addIssue({ code: 'custom', path: ['peers', index, field], message });
-      }
+    const { peers, interfacePeers = [], dynamicPeers = [] } = desired;
+    if (desired.local === undefined && peers.length + interfacePeers.length + dynamicPeers.length > 0) {
+      context.addIssue({ code: 'custom', path: ['local'], message: 'is missing: peers need it' });
+    }
+    refuseDuplicates(
+      context,
+      'interfacePeers',
+      'interface',
+      interfacePeers.map((peer) => peer.interface),
+    );
+    refuseConflicts(context, peers, (index) => ['peers', index]);
+    refuseConflicts(context, interfacePeers, (index) => ['interfacePeers', index]);
+    const templates = dynamicPeers.map(({ template }) => template);
+    refuseConflicts(context, templates, (index) => ['dynamicPeers', index, 'template']);
+    for (const [index, peer] of peers.entries()) {
       const { address, localAddress } = peer;
       if (localAddress === undefined || localAddress.includes(':') === address.includes(':')) continue;
       const message = 'must be of the same family as the address of the peer';
@@ -129,7 +168,7 @@ export const desiredSchema = z
 
 /** Body of `PATCH /v1/prefixes`: what is added or changed, and what goes; the rest stays as it is. */
 export const patchSchema = z.strictObject({
-  add: prefixListSchema.default([]),
+  add: prefixListSchema.prefault([]),
   /** Prefixes as text; a path other than 1 as `PREFIX#PATH`. */
   remove: z
     .array(
@@ -171,14 +210,30 @@ export type ShutdownInput = z.input<typeof shutdownSchema>;
 /** Body of `POST /v1/withdraw`. */
 export const withdrawSchema = z.strictObject({ prefixes: z.union([z.literal('all'), z.array(prefixText)]) });
 
+/** Another speaker's path to a prefix that we announce, as a peer shows it: `GET /v1/other-paths`. */
+export interface OtherPath {
+  readonly prefix: string;
+  readonly peer: string;
+  readonly nextHop?: string;
+  readonly asPath: readonly number[];
+}
+
 /** What a client may send: defaults may be left out. */
 export type DesiredInput = z.input<typeof desiredSchema>;
 
 /** The desired state with all defaults. */
 export type Desired = z.output<typeof desiredSchema>;
 
+/** The local side of BGP. */
+export type DesiredLocal = NonNullable<Desired['local']>;
+
 /** A peer of the desired state. */
-export type DesiredPeer = Desired['peers'][number];
+export type DesiredPeer = Desired['peers'][number] & {
+  /** There when the peer was found on it; the address is then that of the present neighbour. */
+  readonly interface?: string;
+  /** Of the interface that a link-local session goes over: another one needs another session. */
+  readonly incarnation?: string;
+};
 
 /** Body of `POST /v1/withdraw`. */
 export type WithdrawInput = z.input<typeof withdrawSchema>;
@@ -195,8 +250,12 @@ export interface StatusError {
 
 /** A peer in `GET /v1/status`. */
 export interface PeerStatus {
+  /** As declared: of an unnumbered peer the interface. */
   readonly address: string;
-  readonly as: number;
+  /** Of an unnumbered peer: who is there now, such as fe80::1%eth0. */
+  readonly neighbour?: string;
+  /** As declared; a number as soon as the peer has said it. */
+  readonly as: DesiredPeer['as'];
   readonly state: Phase;
   /** Milliseconds that the peer has been in this state. */
   readonly sinceMs: number;
@@ -205,6 +264,13 @@ export interface PeerStatus {
   readonly holdTimeMs: number;
   readonly messagesReceived: number;
   readonly messagesSent: number;
+  /** The same by type, since the peer was declared. */
+  readonly messages: MessageCounters;
+  /** The connection of the session, while Established. */
+  readonly session?: Partial<RecordedEnds> & {
+    /** Octets written that the kernel has not taken yet. */
+    readonly queuedBytes: number;
+  };
   /** Prefixes that the peer announces to us now; none is imported. */
   readonly prefixesReceived: number;
   /** There: prefixesReceived is the least that there are, more are not kept track of. */
@@ -219,7 +285,7 @@ export interface PeerStatus {
   readonly bfd?: BfdStatus;
 }
 
-/** A prefix in `GET /v1/status`. */
+/** A prefix in `GET /v1/prefixes`. */
 export interface PrefixStatus {
   readonly prefix: string;
   /** Addresses of the peers that have been told. */
@@ -228,8 +294,8 @@ export interface PrefixStatus {
   readonly notAdvertisedTo: readonly { readonly peer: string; readonly reason: string }[];
 }
 
-/** Answer of `GET /v1/status`. */
-export interface AnnouncerStatus {
+/** Answer of `GET /v1/status`: costs the same however many prefixes there are. */
+export interface AnnouncerSummary {
   readonly pid: number;
   /** RFC 3339. */
   readonly startedAt: string;
@@ -239,18 +305,32 @@ export interface AnnouncerStatus {
   readonly lastHeardMs: number | null;
   /** True once the dead-man time has passed: nothing is announced until the next PUT. */
   readonly deadMan: boolean;
-  readonly local: Desired['local'] | null;
+  readonly local: DesiredLocal | null;
   /** Why nobody can connect to us, when listening failed. */
   readonly listenError?: string;
   readonly peers: readonly PeerStatus[];
-  /** The same by type, since the peer was declared. */
-  readonly messages: MessageCounters;
-  /** The connection of the session, while Established. */
-  readonly session?: Partial<RecordedEnds> & {
-    /** Octets written that the kernel has not taken yet. */
-    readonly queuedBytes: number;
-  };
+  /** Prefixes of the desired state. */
+  readonly prefixCount: number;
+  /** Advances with every change of what `GET /v1/prefixes` tells. */
+  readonly changes: number;
+  /** There with virtual routers, once their process has reported. */
+  readonly vrrp?: VrrpStatus;
+}
+
+/** Answer of `GET /v1/status?prefixes=true`. */
+export interface AnnouncerStatus extends AnnouncerSummary {
   readonly prefixes: readonly PrefixStatus[];
+}
+
+/** Answer of `GET /v1/prefixes`, with `?since=CHANGES` of those alone that have changed since. */
+export interface PrefixesStatus {
+  /** What to ask for the next time. */
+  readonly changes: number;
+  /** These are all; false: those that have changed. */
+  readonly whole: boolean;
+  readonly prefixes: readonly PrefixStatus[];
+  /** Prefixes that are no longer there. */
+  readonly gone: readonly string[];
 }
 
 /** Problem document of an answer 400 (RFC 9457). */
@@ -291,21 +371,32 @@ export function restartTimeSeconds(peer: DesiredPeer): number | undefined {
 
 /** Canonical text of an address that the schema has accepted. */
 export function canonicalAddress(text: string): string {
-  const parsed = parseIpAddress(text);
-  return parsed.ok ? formatIpAddress(parsed.value) : text;
+  const parsed = parseScopedAddress(text);
+  return parsed.ok ? formatScopedAddress(parsed.value) : text;
 }
 
-/** Canonical text of a prefix that the schema has accepted. */
-export function canonicalPrefix(text: string): string {
-  const parsed = parseIpPrefix(text);
-  return parsed.ok ? formatIpPrefix(parsed.value) : text;
+/** What a peer is called: its interface, or its address as declared. */
+export function peerName(peer: DesiredPeer): string {
+  return peer.interface ?? peer.address;
 }
 
-/** The typed form of an optional address that the schema has accepted. */
+/** The typed form of an optional address that the schema has accepted, without its interface. */
 export function toAddress(text: string | undefined): IpAddress | undefined {
   if (text === undefined) return undefined;
-  const parsed = parseIpAddress(text);
+  const parsed = parseIpAddress(withoutZone(text));
   return parsed.ok ? parsed.value : undefined;
+}
+
+function refuseConflicts(
+  context: z.core.$RefinementCtx,
+  peers: readonly Omit<z.output<typeof peerSchema>, 'address' | 'port' | 'mode'>[],
+  pathOf: (index: number) => (string | number)[],
+): void {
+  for (const [index, peer] of peers.entries()) {
+    for (const { field, message } of [...securityConflicts(peer), ...sessionConflicts(peer)]) {
+      context.addIssue({ code: 'custom', path: [...pathOf(index), field], message });
+    }
+  }
 }
 
 function refuseDuplicates(

@@ -1,11 +1,9 @@
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
-import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
-import { err, ok, type Result } from '@l4d/kit/result.ts';
-import type { OutRoute } from './adj-rib-out.ts';
+import { formatIpAddress, type IpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
 import { type AsSegment, asSegmentType } from './codec/as-path.ts';
 import { type PathAttribute, pathAttribute } from './codec/attribute.ts';
 import type { RoleName } from './codec/capability-values.ts';
 import type { FamilyName } from './negotiation.ts';
+import { type AttributeSet, type PrefixTable, prefixAt } from './prefix-table.ts';
 import {
   attributesKey,
   linkBandwidthCommunity,
@@ -15,15 +13,23 @@ import {
   withPolicy,
 } from './route-policy.ts';
 
-/** A prefix that shall be announced, and with what. */
-export interface DesiredPrefix extends RouteAttributes {
-  /** Canonical text of the prefix, and `#` and the path identifier unless that is 1: its key in all tables. */
-  readonly key: string;
-  readonly prefix: IpPrefix;
-  /** In place of the session's next hop. */
-  readonly nextHop?: IpAddress;
-  /** RFC 7911; default 1. */
-  readonly pathId?: number;
+/** A route but for its prefix, as one peer shall see it. */
+export interface RouteShape {
+  readonly family: IpFamily;
+  /** Everything but the next hop of IPv6 routes, which goes into MP_REACH_NLRI. */
+  readonly attributes: readonly PathAttribute[];
+  /** Next hop bytes of MP_REACH_NLRI; undefined for classic IPv4 routes. */
+  readonly mpNextHop?: Uint8Array;
+  /** Equal for routes that can share an UPDATE, different for all others. */
+  readonly group: string;
+}
+
+/** How a session sees the table of prefixes. */
+export interface RouteView {
+  /** The route of a slot that has attributes, or why the session cannot carry it. */
+  routeOf(table: PrefixTable, slot: number): RouteShape | string;
+  /** Families with path identifiers (RFC 7911). */
+  readonly pathFamilies: readonly FamilyName[];
 }
 
 /** What of a session decides how routes look on it. */
@@ -57,54 +63,44 @@ const gracefulShutdown = 0xffff_0000;
 /** Path identifier of a prefix that has one path. */
 const onlyPath = 1;
 
-type RouteSet = Omit<OutRoute, 'prefix'>;
-
-/** A route maker for one session: it builds each distinct set of attributes once. */
-export function routeMaker(session: SessionView): (desired: DesiredPrefix) => Result<OutRoute, string> {
-  const sets = new Map<string, RouteSet>();
-  const own = { ipv4: nextHopOf(session, 'ipv4'), ipv6: nextHopOf(session, 'ipv6') };
-  let last: { of: DesiredPrefix; set: RouteSet } | undefined;
-  return (desired) => {
-    const name: FamilyName = desired.prefix.address.family === 4 ? 'ipv4' : 'ipv6';
-    const withPaths = session.pathFamilies?.includes(name) ?? false;
-    const refusal = refuse(session, desired, name, withPaths);
-    if (refusal !== undefined) return err(refusal);
-    const nextHop = desired.nextHop ?? own[name];
-    if (nextHop === undefined) return err(missingNextHop[name]);
-    let set = last !== undefined && looksTheSame(last.of, desired) ? last.set : undefined;
-    if (set === undefined) {
-      const group = `${formatIpAddress(nextHop)} ${attributesKey(desired)}`;
-      const key = `${name} ${group}`;
-      set = sets.get(key);
-      if (set === undefined) {
-        set = makeSet(session, desired, name, nextHop, group);
-        sets.set(key, set);
+/** The view of one session: it builds the routes of each distinct set of attributes once. */
+export function routeView(session: SessionView): RouteView {
+  const pathFamilies = session.pathFamilies ?? [];
+  const { policy } = session;
+  const filters = policy !== undefined && (policy.allow !== undefined || policy.deny.length > 0);
+  const views = ([4, 6] as const).map((family) => {
+    const name: FamilyName = family === 4 ? 'ipv4' : 'ipv6';
+    return {
+      known: new WeakMap<AttributeSet, RouteShape | string>(),
+      manyPaths: pathFamilies.includes(name),
+      make: (set: AttributeSet) => makeRoute(session, set, family, name),
+      lastSet: undefined as AttributeSet | undefined,
+      lastRoute: '' as RouteShape | string,
+    };
+  });
+  return {
+    pathFamilies,
+    routeOf(table, slot) {
+      const view = views[table.families[slot] === 6 ? 1 : 0];
+      const set = table.attributes[slot];
+      if (view === undefined || set === undefined) return 'it is not announced';
+      if (view.lastSet !== set) {
+        let route = view.known.get(set);
+        if (route === undefined) {
+          route = view.make(set);
+          view.known.set(set, route);
+        }
+        view.lastSet = set;
+        view.lastRoute = route;
       }
-      last = { of: desired, set };
-    }
-    const { attributes, group, mpNextHop } = set;
-    const prefix = withPaths ? { ...desired.prefix, pathId: desired.pathId ?? onlyPath } : desired.prefix;
-    return ok(
-      mpNextHop === undefined ? { prefix, attributes, group } : { prefix, attributes, group, mpNextHop },
-    );
+      if (typeof view.lastRoute === 'string') return view.lastRoute;
+      if (!view.manyPaths && table.paths[slot] !== onlyPath) {
+        return 'a path other than 1 needs addPath (RFC 7911) on both sides';
+      }
+      if (filters && !policyAllows(policy, prefixAt(table, slot))) return "the peer's policy keeps it back";
+      return view.lastRoute;
+    },
   };
-}
-
-/** What a session shall carry, by prefix; and why the rest cannot go there. */
-export function routesFor(
-  session: SessionView,
-  prefixes: Iterable<DesiredPrefix>,
-): { readonly routes: Map<string, OutRoute>; readonly refused: Map<string, string> } {
-  const make = routeMaker(session);
-  const routes = new Map<string, OutRoute>();
-  const refused = new Map<string, string>();
-  for (const desired of prefixes) {
-    const { key } = desired;
-    const route = make(desired);
-    if (route.ok) routes.set(key, route.value);
-    else refused.set(key, route.error);
-  }
-  return { routes, refused };
 }
 
 const missingNextHop: Readonly<Record<FamilyName, string>> = {
@@ -118,60 +114,27 @@ function nextHopOf(session: SessionView, name: FamilyName): IpAddress | undefine
   return session.nextHop4 ?? (session.extendedNextHop ? session.nextHop6 : undefined);
 }
 
-function refuse(
+/** The route of these attributes, or why the session cannot carry it. */
+function makeRoute(
   session: SessionView,
-  desired: DesiredPrefix,
+  set: AttributeSet,
+  family: IpFamily,
   name: FamilyName,
-  withPaths: boolean,
-): string | undefined {
+): RouteShape | string {
   if (!session.families.includes(name)) return `the session does not carry ${name} unicast`;
-  if (!withPaths && desired.pathId !== undefined && desired.pathId !== onlyPath) {
-    return 'a path other than 1 needs addPath (RFC 7911) on both sides';
-  }
-  if (
-    desired.nextHop !== undefined &&
-    name === 'ipv4' &&
-    desired.nextHop.family === 6 &&
-    !session.extendedNextHop
-  ) {
+  if (set.nextHop !== undefined && family === 4 && set.nextHop.family === 6 && !session.extendedNextHop) {
     return 'an IPv6 next hop of an IPv4 prefix needs extendedNextHop (RFC 8950) on both sides';
   }
-  if (session.policy !== undefined && !policyAllows(session.policy, desired.prefix)) {
-    return "the peer's policy keeps it back";
-  }
-  return undefined;
-}
-
-/** Long lists mostly have equal neighbours: for those no key is made. */
-function looksTheSame(a: DesiredPrefix, b: DesiredPrefix): boolean {
-  return (
-    a.prefix.address.family === b.prefix.address.family &&
-    a.med === b.med &&
-    a.communities.length === 0 &&
-    b.communities.length === 0 &&
-    a.localPref === b.localPref &&
-    a.prepend === b.prepend &&
-    a.nextHop === b.nextHop &&
-    a.largeCommunities === b.largeCommunities &&
-    a.extendedCommunities === b.extendedCommunities &&
-    a.linkBandwidth === b.linkBandwidth
-  );
-}
-
-function makeSet(
-  session: SessionView,
-  desired: DesiredPrefix,
-  name: FamilyName,
-  nextHop: IpAddress,
-  group: string,
-): RouteSet {
-  const attributes = makeAttributes(session, withPolicy(desired, session.policy?.attributes), nextHop);
-  // What the group does not say is the session's; shutting down changes it in the session's life.
-  const complete = `${group} ${session.shuttingDown ? 'leaving' : ''}${policyKey(session)}`;
+  const nextHop = set.nextHop ?? nextHopOf(session, name);
+  if (nextHop === undefined) return missingNextHop[name];
+  const attributes = makeAttributes(session, withPolicy(set, session.policy?.attributes), nextHop);
+  // What the text does not say is the session's; shutting down changes it in the session's life.
+  const leaving = session.shuttingDown ? 'leaving' : '';
+  const group = `${name} ${formatIpAddress(nextHop)} ${attributesKey(set)} ${leaving}${policyKey(session)}`;
   // RFC 4760: IPv6 goes in MP_REACH_NLRI; RFC 8950: IPv4 with an IPv6 next hop too.
-  return name === 'ipv6' || nextHop.family === 6
-    ? { attributes, group: complete, mpNextHop: nextHop.bytes }
-    : { attributes, group: complete };
+  return family === 6 || nextHop.family === 6
+    ? { family, attributes, group, mpNextHop: nextHop.bytes }
+    : { family, attributes, group };
 }
 
 function policyKey({ policy }: SessionView): string {

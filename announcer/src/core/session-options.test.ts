@@ -1,8 +1,17 @@
 import { Seconds } from '@l4d/kit/duration.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
-import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { describe, expect, it } from 'vitest';
-import { change, emptyAdjRibOut, endOfRib, hasWork, nextUpdate, resend, retarget } from './adj-rib-out.ts';
+import {
+  aim,
+  drainBytes,
+  openRib,
+  put,
+  refusals,
+  takeUpdate,
+  type Wish,
+  wish,
+} from './adj-rib-out.fixture.ts';
+import { endOfRib, hasWork, nextUpdate, resend } from './adj-rib-out.ts';
 import { roleNumbers } from './codec/capability-values.ts';
 import {
   encodeMessage,
@@ -14,7 +23,7 @@ import { notification } from './codec/notification.ts';
 import { initialPeerState, peerPhase, step } from './fsm.ts';
 import type { PeerEffect, PeerEvent, PeerSettings } from './fsm-types.ts';
 import { acceptOpen, makeOpen, refreshMarker, type SessionSettings } from './negotiation.ts';
-import { type DesiredPrefix, routesFor, type SessionView } from './out-routes.ts';
+import type { SessionView } from './out-routes.ts';
 import { toPeerPolicy } from './route-policy.ts';
 
 const ours: PeerSettings = {
@@ -257,36 +266,31 @@ describe('routes', () => {
     nextHop4: ipAddress('10.0.0.1'),
     nextHop6: ipAddress('fd00::1'),
   };
-  const wish = (prefix: string, more: Partial<DesiredPrefix> = {}): DesiredPrefix => ({
-    key: prefix,
-    prefix: ipPrefix(prefix),
-    communities: [],
-    ...more,
-  });
-  function told(view: SessionView, ...wishes: DesiredPrefix[]): string[] {
-    const rib = emptyAdjRibOut(true);
-    retarget(rib, routesFor(view, wishes).routes);
-    const updates: string[] = [];
-    for (let update = nextUpdate(rib); update !== undefined; update = nextUpdate(rib)) {
-      updates.push(hex(encodeMessage(update)));
-    }
-    return updates;
+  function told(view: SessionView, ...wishes: Wish[]): string[] {
+    const rib = openRib(view);
+    aim(rib, wishes);
+    return drainBytes(rib).map(hex);
+  }
+  function keptBack(view: SessionView, ...wishes: Wish[]): Map<string, string> {
+    const rib = openRib(view);
+    aim(rib, wishes);
+    return refusals(rib);
   }
 
   it('path identifiers before prefixes (RFC 7911 3), path 1 alone without', () => {
-    const two = [wish('192.0.2.1/32'), wish('192.0.2.1/32', { key: '192.0.2.1/32#7', pathId: 7 })];
+    const two = [wish('192.0.2.1/32'), wish('192.0.2.1/32', { pathId: 7 })];
     expect(told({ ...session, pathFamilies: ['ipv4'] }, ...two)[0]).toMatch(
       /0000000120c00002010000000720c0000201$/,
     );
     expect(told(session, ...two)[0]).not.toContain('0000000120c0000201');
-    expect(routesFor(session, two).refused.get('192.0.2.1/32#7')).toMatch(/needs addPath/);
+    expect(keptBack(session, ...two).get('192.0.2.1/32#7')).toMatch(/needs addPath/);
   });
 
   it('IPv4 in MP_REACH_NLRI with an IPv6 next hop (RFC 8950 3)', () => {
     const { nextHop4, ...without } = session;
     const [update] = told({ ...without, extendedNextHop: true }, wish('192.0.2.1/32'));
     expect(update).toMatch(/800e1a00010110fd0000000000000000000000000000010020c0000201/);
-    expect(routesFor(without, [wish('192.0.2.1/32')]).refused.size).toBe(1);
+    expect(keptBack(without, wish('192.0.2.1/32')).size).toBe(1);
   });
 
   it('GRACEFUL_SHUTDOWN (RFC 8326): 65535:0, LOCAL_PREF 0 inside', () => {
@@ -330,45 +334,42 @@ describe('routes', () => {
       wish('198.51.100.1/32'),
       wish('192.0.2.2/32', { med: 1 }),
     ];
-    const { routes, refused } = routesFor({ ...session, policy }, wishes);
-    expect([...routes.keys()]).toEqual(['192.0.2.1/32', '192.0.2.2/32']);
-    expect(refused.size).toBe(2);
-    const meds = [...routes.values()].flatMap(({ attributes }) =>
+    const rib = openRib({ ...session, policy });
+    aim(rib, wishes);
+    expect(refusals(rib).size).toBe(2);
+    while (hasWork(rib)) nextUpdate(rib);
+    expect([...rib.advertised.keys()]).toEqual(['192.0.2.1/32', '192.0.2.2/32']);
+    const meds = [...rib.advertised.values()].flatMap(({ attributes }) =>
       attributes.flatMap(({ value }) => (value.kind === 'med' ? [value.med] : [])),
     );
     expect(meds).toEqual([9, 1]);
   });
 
   it('a refresh is not lost when the wishes change in between (RFC 7313 4.1)', () => {
-    const rib = emptyAdjRibOut(true);
-    const routes = (...texts: string[]) =>
-      routesFor(
-        session,
-        texts.map((text) => wish(text)),
-      ).routes;
-    retarget(rib, routes('192.0.2.1/32', '192.0.2.2/32'));
+    const rib = openRib(session);
+    aim(rib, [wish('192.0.2.1/32'), wish('192.0.2.2/32')]);
     while (hasWork(rib)) nextUpdate(rib);
     resend(rib, 'ipv4');
-    retarget(rib, routes('192.0.2.1/32', '192.0.2.3/32'));
+    aim(rib, [wish('192.0.2.1/32'), wish('192.0.2.3/32')]);
     const names: string[] = [];
-    for (let update = nextUpdate(rib); update !== undefined; update = nextUpdate(rib)) {
+    for (let update = takeUpdate(rib, session); update !== undefined; update = takeUpdate(rib, session)) {
       names.push(...update.nlri.map(({ address }) => address.bytes.join('.')));
     }
     expect(names.sort()).toEqual(['192.0.2.1', '192.0.2.3']);
   });
 
   it('single changes end where the whole would, also of what was not sent yet', () => {
-    const rib = emptyAdjRibOut(true);
-    const route = (text: string, med: number) => routesFor(session, [wish(text, { med })]).routes.get(text);
-    change(rib, '192.0.2.1/32', route('192.0.2.1/32', 1));
-    change(rib, '192.0.2.1/32', route('192.0.2.1/32', 2));
+    const rib = openRib(session);
+    const set = (med: number) => put(rib, '192.0.2.1/32', wish('192.0.2.1/32', { med }));
+    set(1);
+    set(2);
     expect(rib.work.size).toBe(1);
     nextUpdate(rib);
-    change(rib, '192.0.2.1/32', route('192.0.2.1/32', 3));
-    change(rib, '192.0.2.1/32', route('192.0.2.1/32', 2));
+    set(3);
+    set(2);
     expect(hasWork(rib)).toBe(false);
-    change(rib, '192.0.2.1/32', undefined);
-    expect(nextUpdate(rib)?.withdrawn.length).toBe(1);
+    put(rib, '192.0.2.1/32', undefined);
+    expect(takeUpdate(rib, session)?.withdrawn.length).toBe(1);
     expect(rib.advertised.size).toBe(0);
   });
 });

@@ -1,23 +1,40 @@
 import type { Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { InvariantError } from '@l4d/kit/errors.ts';
+import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import {
-  type AnnouncerStatus,
+  type AnnouncerSummary,
   canonicalAddress,
-  canonicalPrefix,
   type Desired,
+  type DesiredLocal,
   type DesiredPeer,
+  type OtherPath,
   type Patch,
+  type PrefixesStatus,
+  type PrefixStatus,
+  peerName,
   toAddress,
 } from '../core/api.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
-import type { DesiredPrefix } from '../core/out-routes.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
-import { createDynamicPeers } from './dynamic-peers.ts';
+import {
+  assign,
+  changedSince,
+  emptyPrefixTable,
+  findSlot,
+  keyAt,
+  prefixAt,
+  release,
+  replaceAll,
+  slotOfPrefix,
+  stampAll,
+} from '../core/prefix-table.ts';
 import { createRecorders } from '../core/recorders.ts';
+import { createDynamicPeers } from './dynamic-peers.ts';
 import { createListener, type ListenerProtection } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
+import { createInterfacePeers } from './unnumbered/interface-peers.ts';
 
 /** All peers and what is announced to them. */
 export interface Announcer {
@@ -31,16 +48,20 @@ export interface Announcer {
   heartbeat(): void;
   /** Withdraws now and forgets until the next put. */
   withdraw(prefixes: readonly string[] | 'all'): void;
-  status(): AnnouncerStatus;
+  status(): AnnouncerSummary;
+  /** What the peers were told of each prefix, or of those that have changed since; costs as much as they are. */
+  prefixes(since?: number): PrefixesStatus;
   revision(): number;
-  /** Changes some prefixes and leaves the rest; a conflict changes nothing. */
-  patch(patch: Patch): { readonly revision: number } | { readonly conflict: string };
+  /** Paths of other speakers to what we announce, as far as peers show them to us. */
+  otherPaths(): readonly OtherPath[];
   /** Unix time of the clock's, both in milliseconds. */
   wallTimeOf(at: number): number;
   /** The peer of an address, as it is written anywhere. */
   peer(address: string): Peer | undefined;
   /** Its flight recorder, also when it is gone. */
   record(address: string): FlightRecorder | undefined;
+  /** Changes some prefixes and leaves the rest; a conflict changes nothing. */
+  patch(patch: Patch): { readonly revision: number } | { readonly conflict: string };
   /**
    * GRACEFUL_SHUTDOWN where it is configured, then Cease to all peers; settles when the sockets are gone.
    * `keepRoutes`: peers with graceful restart are left without a word instead.
@@ -49,8 +70,6 @@ export interface Announcer {
 }
 
 const bgpPort = 179;
-
-const nothing: ReadonlyMap<string, DesiredPrefix> = new Map();
 
 /** Makes an announcer that announces nothing. */
 export function createAnnouncer(environment: PeerEnvironment): Announcer {
@@ -68,11 +87,9 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   const dynamic = createDynamicPeers(clock, peers, (address) => {
     const peer = peers.get(address);
     peers.delete(address);
+    recorders.release(address);
     void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
   });
-    recorders.release(address);
-  let desired: Desired | undefined;
-  let prefixes = new Map<string, DesiredPrefix>();
   const recorders = createRecorders();
   const interfaces = createInterfacePeers({
     clock,
@@ -83,9 +100,11 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     onChange() {
       if (desired === undefined) return;
       protectListener(desired);
-      for (const peer of replacePeers(desired, desired)) peer.announce(deadMan ? nothing : prefixes);
+      for (const peer of replacePeers(desired, desired)) peer.announce();
     },
   });
+  let desired: Desired | undefined;
+  const table = emptyPrefixTable();
   let currentFingerprint: string | undefined;
   let revision = 0;
   let lastHeard: number | undefined;
@@ -100,25 +119,44 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     const { deadManMs, owner } = desired;
     deadManTimer = clock.after(Milliseconds(deadManMs), () => {
       deadMan = true;
+      table.muted = true;
+      stampAll(table);
       revision += 1;
       currentFingerprint = undefined;
-      logger.error(
-        { owner, deadManMs, withdrawn: prefixes.size },
-        'no sign of life: everything is withdrawn',
-      );
+      logger.error({ owner, deadManMs, withdrawn: table.size }, 'no sign of life: everything is withdrawn');
       announceAll();
     });
   }
 
+  function findName(name: string): number | undefined {
+    const [text = '', path] = name.split('#');
+    const parsed = parseIpPrefix(text);
+    return parsed.ok ? findSlot(table, parsed.value, path === undefined ? 1 : Number(path)) : undefined;
+  }
+
+  function describePrefix(slot: number): PrefixStatus {
+    const all = [...peers.values()];
+    return {
+      prefix: keyAt(table, slot),
+      advertisedTo: all.filter((peer) => peer.isAdvertised(slot)).map(({ config }) => peerName(config)),
+      notAdvertisedTo: all.flatMap((peer) => {
+        const reason = peer.refusal(slot);
+        return reason === undefined ? [] : [{ peer: peerName(peer.config), reason }];
+      }),
+    };
+  }
+
   function announceAll(): void {
-    for (const peer of peers.values()) peer.announce(deadMan ? nothing : prefixes);
+    for (const peer of peers.values()) peer.announce();
   }
 
   /** What the listener has to know of the peers before they connect. */
   function protectListener(next: Desired): void {
+    const { interfacePeers = [], dynamicPeers = [] } = next;
+    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...interfaces.present()];
     listener.protect({
-      keys: [...next.peers.flatMap(peerKey), ...(next.dynamicPeers ?? []).flatMap(rangeKey)],
-      fullTtl: [...next.peers, ...(next.dynamicPeers ?? []).map(({ template }) => template)].some(
+      keys: [...named.flatMap(peerKey), ...dynamicPeers.flatMap(rangeKey)],
+      fullTtl: [...next.peers, ...interfacePeers, ...dynamicPeers.map(({ template }) => template)].some(
         ({ ttlSecurityHops }) => ttlSecurityHops !== undefined,
       ),
     });
@@ -128,15 +166,18 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     const config = desired === undefined ? undefined : dynamic.admit(address);
     if (desired === undefined || config === undefined) return undefined;
     logger.info({ peer: address, as: config.as }, 'a peer of a range has connected');
-    const peer = createPeer(desired.local, config, environment, recorders.take(address));
+    const peer = createPeer(localOf(desired), config, environment, recorders.take(address), table);
     peers.set(address, peer);
     peer.start();
-    peer.announce(deadMan ? nothing : prefixes);
+    peer.announce();
     return peer;
   }
 
-  function replacePeers(next: Desired, previous: Desired | undefined): void {
-    const wanted = new Map(next.peers.map((peer) => [canonicalAddress(peer.address), peer]));
+  /** Ends the peers that are no longer wanted and starts those that are; returns the latter. */
+  function replacePeers(next: Desired, previous: Desired | undefined): Peer[] {
+    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...interfaces.present()];
+    const wanted = new Map(named.map((peer) => [canonicalAddress(peer.address), peer]));
+    const started: Peer[] = [];
     dynamic.replaceRanges(next.dynamicPeers);
     for (const address of peers.keys()) {
       const config = dynamic.configOf(address);
@@ -150,6 +191,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         continue;
       }
       peers.delete(address);
+      recorders.release(address);
       // RFC 4486 section 3: Peer De-configured, or Other Configuration Change when it comes back with another.
       const subcode =
         config === undefined ? ceaseSubcode.peerDeconfigured : ceaseSubcode.otherConfigurationChange;
@@ -157,11 +199,12 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     }
     for (const [address, config] of wanted) {
       if (peers.has(address)) continue;
-      recorders.release(address);
-      const peer = createPeer(next.local, config, environment, recorders.take(address));
+      const peer = createPeer(localOf(next), config, environment, recorders.take(address), table);
       peers.set(address, peer);
       peer.start();
+      started.push(peer);
     }
+    return started;
   }
 
   return {
@@ -173,18 +216,24 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     put(next, fingerprint) {
       const previous = desired;
       // The texts of the prefixes are in their typed form: no second copy of a long list.
-      desired = { ...next, prefixes: [] };
-      prefixes = new Map(next.prefixes.map((prefix) => [prefix.key, prefix]));
+      desired = { ...next, prefixes: emptyPrefixTable(1) };
+      const changed = replaceAll(table, next.prefixes);
+      table.muted = false;
+      stampAll(table);
       currentFingerprint = fingerprint;
       if (deadMan) logger.info({ owner: next.owner }, 'the owner is back: its state is announced again');
       deadMan = false;
       revision += 1;
       heard();
-      const { listen } = next.local;
+      const listen = next.local?.listen ?? false;
       listener.setPort(listen === false ? undefined : listen === true ? bgpPort : listen.port);
+      environment.vrrp?.configure(next.vrrp, next.deadManMs);
+      interfaces.replace(next);
       protectListener(next);
       replacePeers(next, previous);
+      for (const peer of peers.values()) peer.holdEndOfRib(!next.complete);
       announceAll();
+      for (const slot of changed) release(table, slot);
       return revision;
     },
     patch({ add, remove, ifRevision }) {
@@ -195,37 +244,40 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       if (ifRevision !== undefined && ifRevision !== revision) {
         return { conflict: `the revision is ${revision}, not ${ifRevision}` };
       }
-      const changes = new Map<string, DesiredPrefix | undefined>();
+      const changed: number[] = [];
       // Withdrawals first: traffic must stop coming before it goes to a worse place.
       for (const name of remove) {
-        const key = canonicalKey(name);
-        if (prefixes.delete(key)) changes.set(key, undefined);
+        const slot = findName(name);
+        if (slot !== undefined && assign(table, slot, undefined)) changed.push(slot);
       }
-      for (const prefix of add) {
-        prefixes.set(prefix.key, prefix);
-        changes.set(prefix.key, prefix);
+      for (let other = 0; other < add.slots; other++) {
+        const slot = slotOfPrefix(table, prefixAt(add, other), add.paths[other]);
+        if (assign(table, slot, add.attributes[other])) changed.push(slot);
       }
       heard();
-      if (changes.size > 0) {
+      if (remove.length + add.size > 0) {
         revision += 1;
         currentFingerprint = undefined;
-        for (const peer of peers.values()) peer.announceChanges(changes);
+        for (const peer of peers.values()) peer.announceChanges(changed);
+        for (const slot of changed) release(table, slot);
       }
       return { revision };
     },
     heartbeat: heard,
     withdraw(which) {
-      const names = which === 'all' ? undefined : new Set(which.map(canonicalPrefix));
-      const kept = [...prefixes].filter(([key]) => names !== undefined && !names.has(key));
-      if (kept.length !== prefixes.size) revision += 1;
-      prefixes = new Map(kept);
+      const slots =
+        which === 'all' ? Array.from({ length: table.slots }, (_, slot) => slot) : which.map(findName);
+      const changed = slots.filter((slot) => slot !== undefined && assign(table, slot, undefined));
+      if (changed.length > 0) revision += 1;
       // The next put restores, also one with the same text.
       currentFingerprint = undefined;
       logger.warn({ prefixes: which }, 'withdrawn by request');
       announceAll();
+      for (const slot of changed) if (slot !== undefined) release(table, slot);
     },
     status() {
       const listenError = listener.error();
+      const vrrp = environment.vrrp?.status();
       const all = [...peers.values()];
       return {
         pid: process.pid,
@@ -236,23 +288,49 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         deadMan,
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
-        peers: all.map((peer) => peer.status()),
-        prefixes: Array.from(prefixes.keys(), (name) => {
-          return {
-            prefix: name,
-            advertisedTo: all.filter((peer) => peer.isAdvertised(name)).map(({ config }) => config.address),
-            notAdvertisedTo: all.flatMap((peer) => {
-              const reason = peer.refusal(name);
-              return reason === undefined ? [] : [{ peer: peer.config.address, reason }];
-            }),
-          };
-        }),
+        ...(vrrp === undefined ? {} : { vrrp }),
+        peers: [...all.map((peer) => peer.status()), ...interfaces.absent()],
+        prefixCount: table.size,
+        changes: table.changes,
+      };
+    },
+    prefixes(since) {
+      const changed = since === undefined ? undefined : changedSince(table, since);
+      const slots = changed?.slots ?? Array.from({ length: table.slots }, (_, slot) => slot);
+      const shown = slots.filter((slot) => table.attributes[slot] !== undefined);
+      const hidden = slots.filter(
+        (slot) => table.families[slot] !== 0 && table.attributes[slot] === undefined,
+      );
+      return {
+        changes: table.changes,
+        whole: changed === undefined,
+        prefixes: shown.map(describePrefix),
+        gone: changed === undefined ? [] : [...changed.gone, ...hidden.map((slot) => keyAt(table, slot))],
       };
     },
     revision: () => revision,
+    otherPaths() {
+      const paths: OtherPath[] = [];
+      for (let slot = 0; slot < table.slots; slot++) {
+        if (table.attributes[slot] === undefined) continue;
+        const prefix = prefixAt(table, slot);
+        for (const peer of peers.values()) {
+          const path = peer.othersPath(prefix);
+          if (path === undefined) continue;
+          const { nextHop, asPath } = path;
+          const shown = { prefix: formatIpPrefix(prefix), peer: peer.config.address, asPath };
+          paths.push(nextHop === undefined ? shown : { ...shown, nextHop });
+        }
+      }
+      return paths;
+    },
+    wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
+    peer: (address) => peers.get(canonicalAddress(address)),
+    record: (address) => recorders.find(canonicalAddress(address)),
     async shutdown({ text, keepRoutes }) {
       deadManTimer?.cancel();
       listener.setPort(undefined);
+      interfaces.close();
       // RFC 9003: the text tells the operators at the other end.
       const data = encodeShutdownText(text ?? 'announcer shut down');
       const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
@@ -260,12 +338,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         Array.from(peers.values(), async (peer) => {
           if (!keepRoutes) await peer.drain();
           await peer.stop(message, keepRoutes);
-    wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
-    peer: (address) => peers.get(canonicalAddress(address)),
-    record: (address) => recorders.find(canonicalAddress(address)),
         }),
       );
       await environment.bfd?.shutdown(keepRoutes);
+      await environment.vrrp?.shutdown(keepRoutes);
     },
   };
 }
@@ -284,16 +360,15 @@ function rangeKey({ range, template }: NonNullable<Desired['dynamicPeers']>[numb
   return [{ owner: { address, prefixLength: length }, password: template.password }];
 }
 
-/** Key of `PREFIX` or `PREFIX#PATH`. */
-function canonicalKey(name: string): string {
-  const [prefix = '', path] = name.split('#');
-  const key = canonicalPrefix(prefix);
-  return path === undefined || path === '1' ? key : `${key}#${path}`;
-}
-
 /** What of the local side is in every OPEN. */
 function localKey({ local }: Desired): string {
-  return `${local.as} ${local.routerId}`;
+  return `${local?.as} ${local?.routerId}`;
+}
+
+/** The local side, which a desired state with peers has. */
+function localOf({ local }: Desired): DesiredLocal {
+  if (local === undefined) throw new InvariantError('there are peers, but no local side');
+  return local;
 }
 
 /** What of a peer cannot change under a running session. */

@@ -2,9 +2,12 @@ import { OperatorError } from '@l4d/kit/errors.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type {
   AnnouncerStatus,
+  AnnouncerSummary,
   ApiProblem,
   DesiredInput,
+  OtherPath,
   PatchInput,
+  PrefixesStatus,
   ShutdownInput,
   WithdrawInput,
 } from '../core/api.ts';
@@ -17,7 +20,14 @@ export interface AnnouncerClient {
   patch(patch: PatchInput): Promise<{ readonly revision: number }>;
   heartbeat(): Promise<void>;
   withdraw(prefixes: WithdrawInput['prefixes']): Promise<{ readonly revision: number }>;
+  /** With all prefixes: for those who look, not for those who poll. */
   status(): Promise<AnnouncerStatus>;
+  /** The same without prefixes. */
+  summary(): Promise<AnnouncerSummary>;
+  /** What the peers were told of each prefix, or of those that have changed since an earlier answer. */
+  prefixes(since?: number): Promise<PrefixesStatus>;
+  /** Paths of other speakers to what it announces, as far as peers show them. */
+  otherPaths(): Promise<readonly OtherPath[]>;
   shutdown(how?: ShutdownInput): Promise<void>;
 }
 
@@ -47,7 +57,13 @@ export function announcerClient(socketPath: string, timeoutMs = 10_000): Announc
       await call('POST', '/v1/heartbeat');
     },
     withdraw: async (prefixes) => (await call('POST', '/v1/withdraw', { prefixes })) as { revision: number },
-    status: async () => (await call('GET', '/v1/status')) as AnnouncerStatus,
+    status: async () => (await call('GET', '/v1/status?prefixes=true')) as AnnouncerStatus,
+    summary: async () => (await call('GET', '/v1/status')) as AnnouncerSummary,
+    prefixes: async (since) =>
+      (await call('GET', `/v1/prefixes${since === undefined ? '' : `?since=${since}`}`)) as PrefixesStatus,
+    async otherPaths() {
+      return ((await call('GET', '/v1/other-paths')) as { paths: OtherPath[] }).paths;
+    },
     async shutdown(how) {
       await call('POST', '/v1/shutdown', how);
     },

@@ -2,23 +2,27 @@ import type { Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import {
   type AdjRibOut,
   change,
-  emptyAdjRibOut,
+  closeAdjRibOut,
   endOfRib,
   hasWork,
   nextUpdate,
+  openAdjRibOut,
+  refusal,
   resend,
   retarget,
 } from '../core/adj-rib-out.ts';
 import {
   canonicalAddress,
   connectRetry,
-  type Desired,
+  type DesiredLocal,
   type DesiredPeer,
   type PeerStatus,
+  peerName,
   restartTimeSeconds,
   type StatusError,
 } from '../core/api.ts';
@@ -28,23 +32,28 @@ import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { type BgpMessage, maxExtendedMessageBytes, maxMessageBytes } from '../core/codec/message.ts';
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
-import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
+import { endOfRibBound } from '../core/end-of-rib-hold.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
+import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
-import {
 import { totalMessages } from '../core/message-counts.ts';
+import {
   describeNegotiated,
   type FamilyName,
   formatRouterId,
   type Negotiated,
   refreshMarker,
 } from '../core/negotiation.ts';
-import { type DesiredPrefix, routeMaker, routesFor, type SessionView } from '../core/out-routes.ts';
+import { type RouteView, routeView } from '../core/out-routes.ts';
 import { withoutZone } from '../core/peer-address.ts';
+import type { PrefixTable } from '../core/prefix-table.ts';
 import {
   countUpdate,
   emptyReceivedPrefixes,
   formatReceived,
+  isOthersPath,
+  pathOf,
+  type ReceivedPath,
   type ReceivedPrefixes,
 } from '../core/received-prefixes.ts';
 import {
@@ -56,12 +65,12 @@ import {
 } from '../core/route-views.ts';
 import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createMd5Watch } from './md5-watch.ts';
-import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 import { createPeerRecording } from './peer-recording.ts';
+import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
+import type { VrrpService } from './vrrp/service.ts';
 import { createWire, type Wire } from './wire.ts';
 
-import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 /** What a peer's runner needs from its surroundings. */
 export interface PeerEnvironment {
   readonly clock: Clock;
@@ -72,6 +81,8 @@ export interface PeerEnvironment {
   readonly logger: Logger;
   /** Without it the option `bfd` is of no effect. */
   readonly bfd?: BfdService;
+  /** Without it the part `vrrp` is of no effect. */
+  readonly vrrp?: VrrpService;
 }
 
 /** A running peer: performs the state machine's effects and feeds it events. */
@@ -81,36 +92,41 @@ export interface Peer {
   stop(notification: NotificationMessage, keepRoutes?: boolean): Promise<void>;
   /** A connection from the peer's address. */
   accept(socket: Socket): void;
-  /** Replaces what the peer should be told; what can be sent is on the wire when this returns. */
-  announce(prefixes: ReadonlyMap<string, DesiredPrefix>): void;
-  /** Tells of changed prefixes (undefined: gone) of the map that `announce` was given; costs no more than they do. */
-  announceChanges(changes: ReadonlyMap<string, DesiredPrefix | undefined>): void;
+  /** The whole table may have changed; what can be sent is on the wire when this returns. */
+  announce(): void;
+  /** Tells of changed slots of the table; costs no more than they do. */
+  announceChanges(slots: readonly number[]): void;
+  /** Whether more routes are about to come: End-of-RIB waits for them, within bounds (end-of-rib-hold.ts). */
+  holdEndOfRib(isHeld: boolean): void;
+  /** Another speaker's path to a prefix that the peer shows us; undefined: none. */
+  othersPath(prefix: IpPrefix): ReceivedPath | undefined;
   /** Before a planned stop: announces GRACEFUL_SHUTDOWN (RFC 8326) and waits as long as the peer is given for it. */
   drain(): Promise<void>;
   /** Changes what does not need a new session: next hops and connect-retry. */
   reconfigure(config: DesiredPeer): void;
   readonly config: DesiredPeer;
-  /** Whether the peer has been told of the prefix (canonical text). */
-  isAdvertised(prefix: string): boolean;
-  /** Why the prefix cannot go to this peer on the present session. */
-  refusal(prefix: string): string | undefined;
+  /** Whether the peer has been told of the slot's prefix. */
+  isAdvertised(slot: number): boolean;
+  /** Why the slot's prefix cannot go to this peer on the present session. */
+  refusal(slot: number): string | undefined;
   status(): PeerStatus;
-}
   /** Routes that the peer was told of on this session; a page of them. */
   advertised(offset: number, limit: number): RoutePage<AdvertisedRoute>;
   /** Prefixes that the peer announces; a page of them. */
   received(offset: number, limit: number): RoutePage<ReceivedRoute>;
   /** Ends the session with Cease / Administrative Reset and begins anew; `soft`: sends all routes again instead. */
   clear(soft: boolean): void;
+}
 
 interface Session {
   readonly connection: number;
   readonly wire: Wire;
   readonly negotiated: Negotiated;
   readonly rib: AdjRibOut;
-  refused: Map<string, string>;
   /** Families whose prefixes are on their way; what is said after them. */
   readonly owed: Map<FamilyName, 'end-of-rib' | 'end-of-refresh'>;
+  /** End-of-RIB does not wait for more routes any longer. */
+  endOfRibDue: boolean;
   readonly received: ReceivedPrefixes;
   /** Families refreshed within the last refreshPause; true: asked for again since. */
   readonly refreshes: Map<FamilyName, boolean>;
@@ -124,11 +140,12 @@ const refreshPause = Seconds(1);
 
 /** Makes a peer; it does nothing until started. */
 export function createPeer(
-  local: Desired['local'],
+  local: DesiredLocal,
   initial: DesiredPeer,
   environment: PeerEnvironment,
-): Peer {
   recorder: FlightRecorder,
+  table: PrefixTable,
+): Peer {
   const { clock } = environment;
   const logger = environment.logger.child({ peer: initial.address });
   const tcp = tcpOptions(local, initial);
@@ -142,8 +159,8 @@ export function createPeer(
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
   let session: Session | undefined;
-  let prefixes: ReadonlyMap<string, DesiredPrefix> = new Map();
   let shuttingDown = false;
+  let endOfRibHeld = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
   const recording = createPeerRecording(clock, environment.wallClock, recorder);
@@ -172,8 +189,8 @@ export function createPeer(
     } else {
       logger.debug({ from: phase, to: reached }, 'session state changed');
     }
-    phase = reached;
     recording.state(phase, reached);
+    phase = reached;
     md5.setConnected(reached === 'Established' || reached === 'Idle');
     phaseSince = clock.now();
   }
@@ -226,7 +243,9 @@ export function createPeer(
         establish(effect.connection, effect.negotiated);
         return;
       case 'down':
-        if (session?.connection === effect.connection) session = undefined;
+        if (session?.connection !== effect.connection) return;
+        closeAdjRibOut(session.rib);
+        session = undefined;
         return;
       case 'resend':
         if (session?.connection === effect.connection) refresh(session, effect.family);
@@ -254,8 +273,8 @@ export function createPeer(
     // A router that is away for a day is one line, not six thousand.
     if (lastError?.text === told.text) logger.debug(told, 'session error again');
     else logger.warn(told, 'session error');
-    lastError = { atMs: environment.wallClock(), ...told };
     recording.error(told.text);
+    lastError = { atMs: environment.wallClock(), ...told };
   }
 
   function addWire(connection: number, socket: Socket): void {
@@ -266,12 +285,12 @@ export function createPeer(
           recording.connected(connection, wires.get(connection), false);
           dispatch({ kind: 'tcp-connected', connection });
         },
-        onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
         onBytes: (direction, bytes) => recording.message(connection, direction, bytes),
         onMessage: (message) => dispatch({ kind: 'message', connection, message }),
+        onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
         onClosed(reason) {
-          dispatch({ kind: 'tcp-closed', connection, reason });
           recording.closed(connection, reason);
+          dispatch({ kind: 'tcp-closed', connection, reason });
           forget(connection);
         },
         onBlocked: () => dispatch({ kind: 'send-blocked', connection }),
@@ -293,11 +312,12 @@ export function createPeer(
     for (const key of timers.keys()) if (key.startsWith(`${connection} `)) clearTimer(key);
   }
 
-  function send(connection: number, messages: readonly BgpMessage[]): void {
+  function send(connection: number, messages: readonly (BgpMessage | Uint8Array)[]): void {
     const wire = wires.get(connection);
     if (wire === undefined) return;
     // A keepalive behind a full queue says nothing that the queue does not say.
-    if (!wire.hasRoom() && messages[0]?.type === 'keepalive') return;
+    const [first] = messages;
+    if (!wire.hasRoom() && first !== undefined && 'type' in first && first.type === 'keepalive') return;
     wire.send(messages);
   }
 
@@ -311,26 +331,34 @@ export function createPeer(
       connection,
       wire,
       negotiated,
-      rib: emptyAdjRibOut(fourOctetAs, maxBytes),
-      refused: new Map(),
+      rib: openAdjRibOut(table, viewOf(negotiated, wire), { fourOctetAs, maxBytes }),
       refreshes: new Map(),
       // RFC 4724 section 2: End-of-RIB follows the first complete set of routes, also an empty one.
       owed: new Map(negotiated.endOfRib ? negotiated.families.map((family) => [family, 'end-of-rib']) : []),
       received: emptyReceivedPrefixes(),
+      endOfRibDue: !endOfRibHeld,
     };
-    tell();
+    if (endOfRibHeld) boundEndOfRib(session);
+    pump();
+  }
+
+  function boundEndOfRib(current: Session): void {
+    clock.after(endOfRibBound(restartTimeSeconds(config)), () => {
+      if (current !== session || current.endOfRibDue) return;
+      logger.warn('End-of-RIB goes out though more routes are to come: the bound of the wait is reached');
+      current.endOfRibDue = true;
+      pump();
+    });
   }
 
   function tell(): void {
     if (session === undefined) return;
-    const { routes, refused } = routesFor(viewOf(session), prefixes.values());
-    session.refused = refused;
-    retarget(session.rib, routes);
+    retarget(session.rib, viewOf(session.negotiated, session.wire));
     pump();
   }
 
-  function viewOf({ negotiated, wire }: Session): SessionView {
-    return sessionView(local, config, negotiated, wire.localAddress, shuttingDown);
+  function viewOf(negotiated: Negotiated, { localAddress }: Wire): RouteView {
+    return routeView(sessionView(local, config, negotiated, localAddress, shuttingDown));
   }
 
   function count(current: Session, update: ReceivedUpdate): void {
@@ -370,7 +398,7 @@ export function createPeer(
   /** Sends UPDATEs while the peer takes them; onProgress comes back for the rest. */
   function pump(): void {
     while (session !== undefined && hasWork(session.rib) && session.wire.hasRoom()) {
-      const updates: BgpMessage[] = [];
+      const updates: Uint8Array[] = [];
       while (updates.length < updatesPerTurn) {
         const update = nextUpdate(session.rib);
         if (update === undefined) break;
@@ -380,9 +408,10 @@ export function createPeer(
     }
     if (session === undefined || hasWork(session.rib)) return;
     for (const [family, what] of session.owed) {
+      if (what === 'end-of-rib' && !session.endOfRibDue) continue;
+      session.owed.delete(family);
       send(session.connection, [what === 'end-of-rib' ? endOfRib(family) : refreshMarker(family, 'end')]);
     }
-    session.owed.clear();
   }
 
   function setTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
@@ -418,7 +447,8 @@ export function createPeer(
     const outliveMs = 1000 * (restartTimeSeconds(config) ?? 0);
     const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd, outliveMs);
     if (bfd !== undefined) bfd.reconfigure(wanted);
-    else bfd = environment.bfd?.watch(
+    else
+      bfd = environment.bfd?.watch(
         wanted,
         (verdict, why) => dispatch({ kind: 'bfd', verdict, why }),
         recording.bfd,
@@ -448,7 +478,7 @@ export function createPeer(
     },
     accept(socket) {
       const wanted = tcp.localAddress;
-      if (wanted !== undefined && socket.localAddress !== formatIpAddress(wanted)) {
+      if (wanted !== undefined && withoutZone(socket.localAddress ?? '') !== formatIpAddress(wanted)) {
         socket.destroy();
         return;
       }
@@ -461,21 +491,25 @@ export function createPeer(
       }
       dispatch({ kind: 'tcp-accepted' }, socket);
     },
-    announce(wanted) {
-      prefixes = wanted;
-      tell();
-    },
-    announceChanges(changes) {
+    announce: tell,
+    announceChanges(slots) {
       if (session === undefined) return;
-      const make = routeMaker(viewOf(session));
-      const { rib, refused } = session;
-      for (const [key, desired] of changes) {
-        const route = desired === undefined ? undefined : make(desired);
-        if (route === undefined || route.ok) refused.delete(key);
-        else refused.set(key, route.error);
-        change(rib, key, route?.ok ? route.value : undefined);
-      }
+      for (const slot of slots) change(session.rib, slot);
       pump();
+    },
+    holdEndOfRib(isHeld) {
+      endOfRibHeld = isHeld;
+      if (isHeld || session === undefined || session.endOfRibDue) return;
+      session.endOfRibDue = true;
+      pump();
+    },
+    othersPath(prefix) {
+      const path = session === undefined ? undefined : pathOf(session.received, prefix);
+      if (path === undefined) return undefined;
+      const { address, nextHop4, nextHop6 } = config;
+      const ours = [address, nextHop4, nextHop6, session?.wire.localAddress];
+      const hops = ours.flatMap((one) => (one === undefined ? [] : [canonicalAddress(one)]));
+      return isOthersPath(path, local.as, hops) ? path : undefined;
     },
     async drain() {
       const wait = config.gracefulShutdownMs ?? 0;
@@ -494,7 +528,6 @@ export function createPeer(
       };
       watchPath();
     },
-    isAdvertised: (prefix) => session?.rib.advertised.has(prefix) ?? false,
     advertised: (offset, limit) =>
       pageOf(config.address, session?.rib.advertised ?? new Map(), offset, limit, advertisedRoute),
     received: (offset, limit) =>
@@ -514,10 +547,12 @@ export function createPeer(
       });
       dispatch({ kind: 'start' });
     },
-    refusal: (prefix) => session?.refused.get(prefix),
+    isAdvertised: (slot) => session?.rib.advertised.has(slot) ?? false,
+    refusal: (slot) => (session === undefined ? undefined : refusal(session.rib, slot)),
     status: () => ({
-      address: config.address,
-      as: config.as,
+      address: peerName(config),
+      ...(config.interface === undefined ? {} : { neighbour: config.address }),
+      as: session?.negotiated.remoteAs ?? config.as,
       state: phase,
       sinceMs: Math.round(clock.now() - phaseSince),
       ...(session === undefined ? {} : { remoteRouterId: formatRouterId(session.negotiated.remoteRouterId) }),
@@ -537,14 +572,14 @@ export function createPeer(
   };
 }
 
-function describeBfd(status: BfdStatus | undefined): { readonly bfd?: BfdStatus } {
-  return status === undefined ? {} : { bfd: status };
 /** Where the session is, and what waits there. */
 function describeEnds(wire: Wire | undefined): Partial<PeerStatus> {
   if (wire === undefined) return {};
   return { session: { ...wire.ends(), queuedBytes: wire.queuedBytes() } };
 }
 
+function describeBfd(status: BfdStatus | undefined): { readonly bfd?: BfdStatus } {
+  return status === undefined ? {} : { bfd: status };
 }
 
 type PeerEventWithoutJitter = PeerEvent extends infer Event

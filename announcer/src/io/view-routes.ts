@@ -1,4 +1,8 @@
-import type { Context, Hono } from 'hono';
+import type { RequestListener } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import { type ApiProblem, describeProblems } from '../core/api.ts';
 import { announcerMetrics } from '../core/metric-families.ts';
@@ -18,8 +22,28 @@ const pageSchema = z.strictObject({
 const recordSchema = z.strictObject({ after: count.default(0), limit: count.max(10_000).default(pageSize) });
 const clearSchema = z.strictObject({ soft: z.boolean().default(false) });
 
+/** Longest request of those that have a body. */
+const maxBodyBytes = 64 * 1024;
+
+/** Answers what operators look at, and whatever there is no operation for. */
+export function viewListener(announcer: Announcer, logger: Logger): RequestListener {
+  const app = new Hono();
+  app.use(bodyLimit({ maxSize: maxBodyBytes }));
+  addViewRoutes(app, announcer);
+  app.onError((error) => {
+    logger.error({ error: { message: error.message, stack: error.stack } }, 'a request failed');
+    return problem(500, { title: 'The announcer failed', detail: error.message, problems: [] });
+  });
+  app.notFound((context) => {
+    const detail = `${context.req.method} ${context.req.path}`;
+    return problem(404, { title: 'There is no such operation', detail, problems: [] });
+  });
+  return getRequestListener(app.fetch);
+}
+
 /** What operators look at beside the status: routes, the flight record, metrics; and the reset of a session. */
-export function addViewRoutes(app: Hono, announcer: Announcer): void {
+function addViewRoutes(app: Hono, announcer: Announcer): void {
+  app.get('/v1/other-paths', (context) => context.json({ paths: announcer.otherPaths() }));
   app.get('/v1/peers/:address/advertised', (context) =>
     withPeer(context, announcer, (peer) =>
       withQuery(context, pageSchema, ({ offset, limit }) => peer.advertised(offset, limit)),
@@ -93,7 +117,7 @@ function noPeer(address: string): Response {
   });
 }
 
-function problem(status: 400 | 404 | 409, body: ApiProblem): Response {
+function problem(status: 400 | 404 | 409 | 500, body: ApiProblem): Response {
   return new Response(JSON.stringify(body), {
     status,
     headers: { 'content-type': 'application/problem+json' },

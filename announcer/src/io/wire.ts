@@ -55,11 +55,26 @@ export interface Wire {
   readonly queuedBytes: () => number;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
-  send(messages: readonly BgpMessage[]): void;
+  /** Messages, encoded ones among them. */
+  send(messages: readonly (BgpMessage | Uint8Array)[]): void;
   /** Sends what is queued, then closes; nothing is told to the handlers any more. */
   close(): void;
+  /** Lets go of the connection without a sign on it; nothing is told to the handlers any more. Throws SyscallError. */
+  detach(): DetachedWire;
+  /** Takes what the wire that was detached before this one has left, in and out. */
+  resume(left: Omit<DetachedWire, 'descriptor'>): void;
   /** Settles when the socket is gone. */
   readonly closed: Promise<void>;
+}
+
+/** A connection between two wires. */
+export interface DetachedWire {
+  /** Of the open connection; whoever has it owns it. */
+  readonly descriptor: number;
+  /** Received, and not yet a whole message. */
+  readonly unread: Uint8Array;
+  /** Accepted for sending, and not yet taken by the kernel: may begin within a message. */
+  readonly unsent: Uint8Array;
 }
 
 /** Speaks BGP messages over a socket that is connected or connecting. */
@@ -68,27 +83,13 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   let open = true;
   let blocked = false;
   let lastError = 'the peer closed the connection';
+  const outgoing = trackOutgoing(socket);
 
   const wire: Wire = {
     context: { fourOctetAs: false, internal: false },
     get localAddress() {
       return socket.localAddress;
     },
-    hasRoom: () => open && socket.writableLength < maxQueuedBytes,
-    send(messages) {
-      if (!open) return;
-      let chunk: Uint8Array[] = [];
-      let size = 0;
-      for (const message of messages) {
-        const bytes = encodeMessage(message, wire.context.fourOctetAs, wire.context.maxBytes);
-        chunk.push(bytes);
-        size += bytes.length;
-        if (size >= writeChunkBytes) {
-          write(chunk);
-          chunk = [];
-          size = 0;
-        }
-      }
     ends() {
       const { localAddress, localPort, remoteAddress, remotePort } = socket;
       if (localAddress === undefined || localPort === undefined) return undefined;
@@ -101,6 +102,25 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       };
     },
     queuedBytes: () => socket.writableLength,
+    hasRoom: () => open && socket.writableLength < maxQueuedBytes,
+    send(messages) {
+      if (!open) return;
+      let chunk: Uint8Array[] = [];
+      let size = 0;
+      for (const message of messages) {
+        const bytes =
+          message instanceof Uint8Array
+            ? message
+            : encodeMessage(message, wire.context.fourOctetAs, wire.context.maxBytes);
+        chunk.push(bytes);
+        handlers.onBytes('sent', bytes);
+        size += bytes.length;
+        if (size >= writeChunkBytes) {
+          write(chunk);
+          chunk = [];
+          size = 0;
+        }
+      }
       if (size > 0) write(chunk);
     },
     close() {
@@ -109,7 +129,6 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       // Reading on until the peer has closed: unread octets would turn our FIN into a RST, which makes the
       // peer's kernel throw the NOTIFICATION away.
       socket.removeAllListeners('data');
-        handlers.onBytes('sent', bytes);
       socket.resume();
       if (socket.connecting) {
         socket.destroy();
@@ -119,13 +138,26 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       const linger = clock.after(lingerTime, () => socket.destroy());
       socket.once('close', () => linger.cancel());
     },
+    detach() {
+      open = false;
+      const buffered = (socket.read() as Uint8Array | null) ?? new Uint8Array(0);
+      const unread = rest.length === 0 ? buffered : Buffer.concat([rest, buffered]);
+      return { ...detachSocket(socket, outgoing), unread };
+    },
+    resume({ unread, unsent }) {
+      if (unsent.length > 0) write([unsent]);
+      if (unread.length > 0) receive(unread);
+    },
     closed: new Promise((resolve) => {
       socket.once('close', () => resolve());
     }),
   };
 
   function write(chunk: readonly Uint8Array[]): void {
-    socket.write(chunk.length === 1 ? (chunk[0] as Uint8Array) : Buffer.concat(chunk), () => {
+    const bytes = chunk.length === 1 ? (chunk[0] as Uint8Array) : Buffer.concat(chunk);
+    outgoing.add(bytes);
+    socket.write(bytes, () => {
+      outgoing.taken();
       if (!open) return;
       if (socket.writableLength === 0) blocked = false;
       handlers.onProgress();
@@ -144,15 +176,19 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       const { maxBytes, settled } = { maxBytes: undefined, settled: false, ...wire.context };
       const split = splitMessages(left, maxBytes, settled ? undefined : 1);
       for (const message of split.messages) {
+        handlers.onBytes('received', message);
         const decoded = decodeMessage(message, wire.context, wire.context.maxBytes);
         if (decoded.ok) handlers.onMessage(decoded.value);
         else handlers.onMalformed(decoded.error);
         if (!open) return;
       }
       if (split.error !== undefined) {
+        const framed = split.messages.reduce((sum, { length }) => sum + length, 0);
+        handlers.onBytes('received', left.subarray(framed));
         handlers.onMalformed(split.error);
         return;
       }
+      left = split.rest;
       if (split.messages.length === 0 || settled) break;
     }
     // A copy: the rest must not keep a whole chunk alive.
@@ -171,11 +207,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   socket.on('close', () => {
     if (!open) return;
     open = false;
-        handlers.onBytes('received', message);
     handlers.onClosed(lastError);
   });
   return wire;
 }
-        const framed = split.messages.reduce((sum, { length }) => sum + length, 0);
-        handlers.onBytes('received', left.subarray(framed));
-      left = split.rest;

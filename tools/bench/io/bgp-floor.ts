@@ -5,10 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
-import { emptyAdjRibOut, nextUpdate, retarget } from '@l4d/announcer/core/adj-rib-out.ts';
+import { nextUpdate, openAdjRibOut } from '@l4d/announcer/core/adj-rib-out.ts';
 import { encodeMessage } from '@l4d/announcer/core/codec/message.ts';
 import { makeOpen } from '@l4d/announcer/core/negotiation.ts';
-import { routesFor } from '@l4d/announcer/core/out-routes.ts';
+import { routeView } from '@l4d/announcer/core/out-routes.ts';
+import { plainSet } from '@l4d/announcer/core/prefix-list.ts';
+import { assign, emptyPrefixTable, slotOfPrefix } from '@l4d/announcer/core/prefix-table.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 
@@ -21,13 +23,11 @@ const session = {
 };
 
 function updates(prefixes: readonly string[]): Uint8Array {
-  const rib = emptyAdjRibOut(true);
-  const wishes = prefixes.map((key) => ({ key, prefix: ipPrefix(key), communities: [] }));
-  retarget(rib, routesFor(session, wishes).routes);
+  const table = emptyPrefixTable();
+  for (const text of prefixes) assign(table, slotOfPrefix(table, ipPrefix(text)), plainSet);
+  const rib = openAdjRibOut(table, routeView(session), { fourOctetAs: true });
   const bytes: Uint8Array[] = [];
-  for (let update = nextUpdate(rib); update !== undefined; update = nextUpdate(rib)) {
-    bytes.push(encodeMessage(update));
-  }
+  for (let update = nextUpdate(rib); update !== undefined; update = nextUpdate(rib)) bytes.push(update);
   return Buffer.concat(bytes);
 }
 
