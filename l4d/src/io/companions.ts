@@ -6,6 +6,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesiredInput, ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
 import { announcerTeller } from './announcer-teller.ts';
+import { announcerWatch } from './announcer-watch.ts';
 import { createCompanion } from './companion.ts';
 import { createFollower, type Follower } from './follower.ts';
 
@@ -32,6 +33,7 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
   const socketPath = join(options.runDir, 'announcer.sock');
   const client = announcerClient(socketPath);
   const teller = announcerTeller(client);
+  const watch = announcerWatch(client);
   return createFollower<DesiredInput, AnnouncerStatus>({
     ...options,
     name: 'announcer',
@@ -47,7 +49,7 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.
       await client.heartbeat();
-      return client.status();
+      return watch.look();
     },
     // It has given us up (dead-man time), or an operator has withdrawn something.
     isOverruled: (status) => status.deadMan || teller.isBehind(status.revision),
