@@ -62,6 +62,8 @@ export interface HealthChecker {
   setTargets(targets: readonly HealthTarget[]): void;
   /** What is known of a target; undefined when there is none of that key. */
   status(key: string): HealthStatus | undefined;
+  /** Takes a target down at once: its end was seen, and no further answer is needed. Checks bring it up again. */
+  takeDown(key: string, reason: string): void;
   /** Calls off every check and timer. */
   stop(): void;
 }
@@ -115,12 +117,17 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     });
   }
 
-  function take(entry: Entry, outcome: CheckOutcome, durationMs: number): void {
+  function take(
+    entry: Entry,
+    outcome: CheckOutcome,
+    durationMs: number,
+    limits = limitsOf(entry.target.check),
+  ): void {
     const { key } = entry.target;
     const at = clock.now();
     entry.history = appendRecord(entry.history, { ...outcome, at, durationMs });
     if (outcome.kind === 'inconclusive') logOwnFault(entry.target, outcome);
-    const { state, change } = step(entry.state, { outcome, at }, limitsOf(entry.target.check));
+    const { state, change } = step(entry.state, { outcome, at }, limits);
     entry.state = state;
     if (change === undefined || change.to === 'unknown') return;
     options.onVerdict({ key, verdict: change.to, previous: change.from, reason: change.reason, at });
@@ -160,6 +167,11 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     status(key) {
       const entry = entries.get(key);
       return entry === undefined ? undefined : { key, ...entry.state, history: entry.history };
+    },
+    takeDown(key, reason) {
+      const entry = entries.get(key);
+      if (entry === undefined || entry.state.verdict === 'down') return;
+      take(entry, { kind: 'bad', reason }, 0, { rise: 1, fall: 1 });
     },
     stop() {
       for (const entry of [...entries.values()]) forget(entry);
