@@ -3,6 +3,11 @@
  *
  *     frr   10.78.0.1 fd78:0::1 ── veth ──┐
  *     bird  10.78.1.1 fd78:1::1 ── veth ──┘ announcer: 10.78.N.2, fd78:N::2
+ *
+ * or, with a router in between that forwards and does nothing else (fe: the last part of its addresses):
+ *
+ *     frr   10.78.0.1 fd78:0::1 ── veth ──┐
+ *     bird  10.78.1.1 fd78:1::1 ── veth ──┴─ hop ── veth ── announcer: 10.78.2.2, fd78:2::2
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,6 +18,9 @@ const prefix = `bfd${process.pid}`;
 
 /** Names of the namespaces of this test process. */
 export const namespaces = { announcer: `${prefix}-a`, frr: `${prefix}-f`, bird: `${prefix}-b` } as const;
+
+/** The router in between, where there is one. */
+export const hop = `${prefix}-h`;
 
 /** Working folder; FRR's user must be able to go through it. */
 const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
@@ -58,6 +66,36 @@ export function setUpNetwork(): void {
   }
 }
 
+/** Makes namespaces and links with a router between the announcer and its peers. */
+export function setUpNetworkWithHop(): void {
+  run('chmod', '755', folder);
+  for (const name of [...Object.values(namespaces), hop]) {
+    run('ip', 'netns', 'add', name);
+    runIn(name, 'ip', 'link', 'set', 'lo', 'up');
+  }
+  runIn(hop, 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1');
+  for (const [index, [name, last]] of (
+    [
+      [namespaces.frr, 1],
+      [namespaces.bird, 1],
+      [namespaces.announcer, 2],
+    ] as const
+  ).entries()) {
+    runIn(name, 'ip', 'link', 'add', 'up0', 'type', 'veth', 'peer', 'name', `h${index}`, 'netns', hop);
+    for (const [side, device, part] of [
+      [name, 'up0', String(last)],
+      [hop, `h${index}`, 'fe'],
+    ] as const) {
+      const ipv4 = `10.78.${index}.${part === 'fe' ? 254 : part}/24`;
+      runIn(side, 'ip', 'address', 'add', ipv4, 'dev', device);
+      runIn(side, 'ip', 'address', 'add', `fd78:${index}::${part}/64`, 'dev', device, 'nodad');
+      runIn(side, 'ip', 'link', 'set', device, 'up');
+    }
+    runIn(name, 'ip', 'route', 'add', 'default', 'via', `10.78.${index}.254`);
+    runIn(name, 'ip', '-6', 'route', 'add', 'default', 'via', `fd78:${index}::fe`);
+  }
+}
+
 /** Removes everything, also after a failure half-way. */
 export function tearDownNetwork(): void {
   for (const daemon of ['bgpd', 'bfdd', 'zebra']) {
@@ -68,7 +106,7 @@ export function tearDownNetwork(): void {
     }
   }
   bird?.kill('SIGTERM');
-  for (const name of Object.values(namespaces)) {
+  for (const name of [...Object.values(namespaces), hop]) {
     try {
       run('ip', 'netns', 'del', name);
     } catch {
@@ -103,22 +141,14 @@ export function mendLink(): void {
   }
 }
 
-/** Starts zebra, bfdd and bgpd with one session over IPv4, and a BFD profile `lb`. */
-export function startFrr(): void {
+/** Starts zebra, bfdd and bgpd with one session over IPv4 (or what `neighbor` says), and a BFD profile `lb`. */
+export function startFrr(neighbor = frrNeighbor): void {
   run('install', '-d', '-o', 'frr', '-g', 'frr', frrRun);
   writeFileSync(join(folder, 'zebra.conf'), 'hostname frr\n');
   writeFileSync(join(folder, 'bfdd.conf'), bfdProfile(50).join('\n'));
   writeFileSync(
     join(folder, 'bgpd.conf'),
-    `router bgp 65000
- bgp router-id 10.78.0.1
- no bgp ebgp-requires-policy
- neighbor 10.78.0.2 remote-as 65001
- neighbor 10.78.0.2 timers 3 9
- neighbor 10.78.0.2 timers connect 1
- neighbor 10.78.0.2 advertisement-interval 0
- neighbor 10.78.0.2 bfd profile lb
-`,
+    `router bgp 65000\n bgp router-id 10.78.0.1\n no bgp ebgp-requires-policy\n${neighbor}`,
   );
   const common = ['--vty_socket', frrRun, '-z', join(frrRun, 'zserv.api'), '-A', '127.0.0.1', '-P', '0'];
   for (const daemon of ['zebra', 'bfdd', 'bgpd']) {
@@ -138,6 +168,13 @@ export function startFrr(): void {
   }
   punctual(Number(readFileSync(join(frrRun, 'bfdd.pid'), 'utf8')));
 }
+
+const frrNeighbor = ` neighbor 10.78.0.2 remote-as 65001
+ neighbor 10.78.0.2 timers 3 9
+ neighbor 10.78.0.2 timers connect 1
+ neighbor 10.78.0.2 advertisement-interval 0
+ neighbor 10.78.0.2 bfd profile lb
+`;
 
 /** Gives a router's daemon priority over the work of this machine, which a router of its own would not have. */
 function punctual(pid: number | undefined): void {
@@ -171,12 +208,7 @@ let bird: ChildProcess | undefined;
 
 /** (Re)configures BIRD: one BGP session over IPv6 with BFD; `options` go into the interface's BFD options. */
 export function configureBird(options = ''): void {
-  writeFileSync(
-    birdFile,
-    `router id 10.78.1.1;
-protocol device { scan time 1; }
-protocol kernel k6 { ipv6 { export all; import none; }; }
-protocol bfd { interface "*" { interval 50 ms; multiplier 3; ${options} }; }
+  configureBirdWith(`protocol bfd { interface "*" { interval 50 ms; multiplier 3; ${options} }; }
 protocol bgp lb {
   local fd78:1::1 as 65000;
   neighbor fd78:1::2 as 65001;
@@ -184,7 +216,17 @@ protocol bgp lb {
   hold time 9; error wait time 1,2; connect delay time 1; connect retry time 1;
   ipv6 { import all; export none; };
 }
-`,
+`);
+}
+
+/** (Re)configures BIRD with these protocols beside those of the kernel. */
+export function configureBirdWith(protocols: string): void {
+  writeFileSync(
+    birdFile,
+    `router id 10.78.1.1;
+protocol device { scan time 1; }
+protocol kernel k6 { ipv6 { export all; import none; }; }
+${protocols}`,
   );
   if (bird === undefined) {
     bird = spawnIn(namespaces.bird, 'chrt', '--rr', '5', 'bird', '-f', '-c', birdFile, '-s', birdSocket);
