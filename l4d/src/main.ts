@@ -11,6 +11,7 @@ import { Command } from 'commander';
 import { startDaemon, version } from './app/daemon.ts';
 import { attach, detachAll, detachVip } from './app/detach.ts';
 import { defaultFolders, type Folders } from './app/state-paths.ts';
+import { stopDaemon } from './app/stop-daemon.ts';
 import { readConfigFile } from './io/config-file.ts';
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -31,9 +32,16 @@ program
   .command('run')
   .description('run in the foreground; SIGTERM ends the daemon alone, traffic goes on')
   .option('-c, --config <file>', 'desired state in YAML; taken when it changed since it was last taken')
-  .action(async (options: { config?: string }) => {
+  .option('--force', 'take the file though the guard (host.guard) refuses what it would withdraw')
+  .action(async (options: { config?: string; force?: boolean }) => {
     const logger = createLogger('l4d');
-    const daemon = await startDaemon({ folders: folders(), configPath: options.config, logger });
+    const daemon = await startDaemon({
+      folders: folders(),
+      configPath: options.config,
+      logger,
+      force: options.force === true,
+      onStopped: () => process.exit(exitCode.ok),
+    });
     const stop = (signal: string) => {
       logger.info({ signal }, 'stopping; forwarding and announcing go on');
       daemon.stop().then(
@@ -43,6 +51,17 @@ program
     };
     process.once('SIGTERM', stop);
     process.once('SIGINT', stop);
+  });
+
+program
+  .command('stop')
+  .description(
+    'a planned stop: every VIP is handed over, withdrawn and forwarded until it is quiet; then all ends',
+  )
+  .option('--text <text>', 'told to the operators of the routers (RFC 9003)')
+  .option('--force', 'do not wait for another announcer (host.guard.lastAnnouncer: hold)')
+  .action(async (options: { text?: string; force?: boolean }) => {
+    await stopDaemon(folders(), options, say);
   });
 
 program

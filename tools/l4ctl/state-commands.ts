@@ -64,9 +64,13 @@ async function readDocument(file: string, ctl: Ctl): Promise<ConfigDocument> {
 
 const signs = { add: '+', remove: '-', change: '~' } as const;
 
-function changesText({ changes, warnings }: PlanView): string {
+function changesText({ changes, warnings, guard }: PlanView): string {
   if (changes.length === 0) return 'no changes\n';
   const line = (change: ChangeView) =>
     `${signs[change.action]} ${change.subject}${change.fields.length === 0 ? '' : `: ${change.fields.join(', ')}`}\n`;
-  return [...changes.map(line), ...warnings.map((warning) => `! ${warning}\n`)].join('');
+  return [
+    ...changes.map(line),
+    ...warnings.map((warning) => `! ${warning}\n`),
+    ...guard.map((reason) => `! refused unless forced (--force): ${reason}\n`),
+  ].join('');
 }

@@ -1,16 +1,20 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
+import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
+import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
@@ -39,6 +43,10 @@ export interface DaemonOptions {
   readonly folders: Folders;
   /** Declares the desired state; taken when it was changed since it was last taken. */
   readonly configPath: string | undefined;
+  /** Take the file though the guard refuses what it would withdraw. */
+  readonly force?: boolean;
+  /** Called when a planned stop is done: VIPs have left, the announcer has ended, nothing is forwarded. */
+  readonly onStopped?: () => void;
   readonly logger: Logger;
 }
 
@@ -80,8 +88,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       exitCode.config,
     );
   }
-  if (options.configPath !== undefined)
-    await takeConfig(store, options.configPath, paths.appliedConfig, logger);
+  const refusedConfig =
+    options.configPath === undefined
+      ? undefined
+      : await takeConfig(store, options.configPath, paths.appliedConfig, logger, options.force === true);
   let detached: Detached = readDetached(paths.detached);
   const desired = () => store.current().state;
 
@@ -138,6 +148,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const proxy = followProxy(companionOptions);
   let neighbourTargets: readonly IpAddress[] = [];
   let neighbours = watch(on.index);
+  const announcerApi = announcerClient(paths.announcerSocket, 2000);
+  const otherPaths = () =>
+    announcerApi.otherPaths().catch((error: unknown) => {
+      logger.debug({ err: error }, "other hosts' paths are not known");
+      return [];
+    });
   const fabric = createFabric({
     clock,
     logger,
@@ -150,6 +166,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     facts,
     announcer,
     handoff: createProxyHandoff(proxy, dataPlane.listeners),
+    runtime,
+    setAggregateRoutes: replaceAggregateRoutes,
+    otherPaths,
     wallClock,
     nextHops: () => nextHopsOf(desired(), on),
     attachmentProblem: () => dataPlane.attachmentProblem(on.index),
@@ -161,6 +180,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       }),
   });
 
+  const refusedAt = store.current().revision;
   const monotonicOffset = wallClock() - clock.now();
   const statusParts: StatusParts = {
     version,
@@ -174,6 +194,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     facts,
     checker,
     announcer,
+    refusedConfig: () => (store.current().revision === refusedAt ? refusedConfig : undefined),
     wallTimeOf: (monotonic) => monotonic + monotonicOffset,
   };
 
@@ -193,10 +214,39 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (detached.all) dataPlane.forgetAttachment();
     await takeDesired();
   };
+  /** Ends what is left once all VIPs have left: the last word to the routers, then the forwarding, then the daemon. */
+  const finishStop = async (text: string) => {
+    announcer.stop();
+    await announcerClient(paths.announcerSocket)
+      .shutdown({ text })
+      .catch((error: unknown) => logger.warn({ err: error }, 'the announcer did not answer to its end'));
+    await fabric.endAll();
+    runtime.setStop(undefined);
+    await runtime.flush();
+    logger.info({ text }, 'stopped: nothing is announced or forwarded any more');
+    options.onStopped?.();
+  };
+  const watchStop = () =>
+    clock.after(Milliseconds(200), () => {
+      const request = runtime.stop();
+      if (request === undefined) return;
+      if (!fabric.hasLeft()) return void watchStop();
+      finishStop(request.text).catch((error) => logger.error({ err: error }, 'the stop failed'));
+    });
+  const forceDrain = (next: DesiredState, isForced: boolean) => {
+    if (!next.host.draining) runtime.setDrainForced(false);
+    else if (isForced) runtime.setDrainForced(true);
+    if (isForced) fabric.touch();
+  };
   await takeDesired();
   await attach();
   // What was not attached was not announced; and checks by way of a backend need what is attached now.
   fabric.touch();
+
+  if (runtime.stop() !== undefined) {
+    logger.warn('a planned stop was under way: it goes on');
+    watchStop();
+  }
 
   const port: ControlPort = {
     desired: () => ({ revision: store.current().revision, state: store.current().state }),
@@ -206,22 +256,33 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const current = store.current();
       const isStale =
         replaceOptions.ifRevision !== undefined && replaceOptions.ifRevision !== current.revision;
-      if (!isStale && sameState(next, current.state)) return ok({ revision: current.revision });
+      const isForced = replaceOptions.force === true;
+      if (!isStale && sameState(next, current.state)) {
+        forceDrain(next, isForced);
+        return ok({ revision: current.revision });
+      }
+      const reasons = isStale || isForced ? [] : guardChange(current.state, next);
+      if (reasons.length > 0) return err({ kind: 'guarded', reasons });
       const stored = await store.replace(next, replaceOptions);
       if (!stored.ok) {
         if (stored.error.kind === 'stale') return { ok: false, error: stored.error };
         throw new OperatorError('the store refused the change');
       }
+      forceDrain(next, isForced);
       await takeDesired();
       return ok({ revision: stored.value.revision });
     },
-    async undo() {
+    async undo(undoOptions = {}) {
       const target = store.undoTarget();
       const ifRevision = store.current().revision;
       const refused = target === undefined ? undefined : await refuseOtherInterface(target.state, on);
       if (refused !== undefined) return err(refused);
+      const reasons =
+        target === undefined || undoOptions.force === true ? [] : guardChange(desired(), target.state);
+      if (reasons.length > 0) return err({ kind: 'guarded', reasons });
       const undone = await store.undo({ ifRevision });
       if (!undone.ok) return undone;
+      forceDrain(desired(), undoOptions.force === true);
       await takeDesired();
       return ok({ revision: undone.value.revision });
     },
@@ -229,8 +290,22 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       return {
         changes: diffDesired(desired(), next),
         operations: fabric.preview(next),
-        warnings: diffWarnings(desired(), next),
+        warnings: [
+          ...diffWarnings(desired(), next),
+          ...(next.host.draining ? drainWarnings(desired(), next, await otherPaths()) : []),
+        ],
+        guard: guardChange(desired(), next),
       };
+    },
+    async stop({ text, force }) {
+      const before = runtime.stop();
+      runtime.setStop({
+        since: before?.since ?? wallClock(),
+        text: text ?? before?.text ?? 'l4d stopped',
+        forced: before?.forced === true || force === true,
+      });
+      fabric.touchStop();
+      if (before === undefined) watchStop();
     },
     async reconcile() {
       await obeyDetached();

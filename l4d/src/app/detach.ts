@@ -12,6 +12,7 @@ import { parseEndpoint } from '@l4d/kit/schema/endpoint.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import { withdrawGrace } from '../core/withdraw-grace.ts';
+import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
 import { type Detached, readDetached, writeDetached } from '../io/detached-file.ts';
 import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
@@ -70,6 +71,7 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
     if (name !== undefined) await removeCheckRouting({ interfaceName: name });
   }
   await replaceLocalRoutes([]);
+  await replaceAggregateRoutes([]);
   await pokeDaemon(paths.apiSocket);
   if (forget) {
     removeBpfFolder(folders.bpfDir);

@@ -1,7 +1,7 @@
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
+import { routePrefix } from '../core/announced-routes.ts';
 import { backendPool, backendPort, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import type { BackendStatus, BgpStatus, FabricStatus, VerdictView, VipStatus } from '../core/status.ts';
@@ -24,6 +24,8 @@ export interface StatusParts {
   readonly facts: BackendFactsSource;
   readonly checker: HealthChecker;
   readonly announcer: AnnouncerFollower;
+  /** Why the configuration file was not taken; undefined once another state is in force. */
+  readonly refusedConfig: () => string | undefined;
   /** Wall clock time of a monotonic one, both in milliseconds. */
   readonly wallTimeOf: (monotonic: number) => number;
 }
@@ -53,7 +55,11 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const told = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
   const detached = parts.detached();
   const lastError = fabric.lastError();
+  const leaving = fabric.leaving();
+  const refusedConfig = parts.refusedConfig();
   const warnings = [
+    ...(refusedConfig === undefined ? [] : [refusedConfig]),
+    ...failureWarnings(fabric.views()),
     ...xdpWarnings(mode, state.host.xdpMode),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
@@ -69,6 +75,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       ...(warnings.length > 0 ? { warnings } : {}),
     },
     vips: fabric.views().map((view) => vipStatus(parts, view, bgp, told)),
+    ...(leaving.length > 0 ? { leaving } : {}),
     bgp,
     dataplane: {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
@@ -79,6 +86,18 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
     ...(lastError === undefined ? {} : { lastError }),
   };
+}
+
+/** From so many VIPs on, and from this share on, failures at once look like this host's own. */
+const massFailure = { vips: 4, share: 0.5 };
+
+/** Failures are not held back: a host that cannot reach backends cannot serve. But they may be one failure. */
+function failureWarnings(views: readonly VipView[]): string[] {
+  const failed = views.filter(({ verdict }) => verdict.code === 'too-few-healthy').length;
+  if (views.length < massFailure.vips || failed <= massFailure.share * views.length) return [];
+  return [
+    `${failed} of ${views.length} VIPs have too few healthy backends: look at this host's uplink and at the checks`,
+  ];
 }
 
 /** What is to be said about the mode in use, given the one that is wanted. */
@@ -102,7 +121,7 @@ function vipStatus(
 ): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
-  const prefix = formatIpPrefix(hostPrefix(vip.address));
+  const prefix = routePrefix(vip.address, parts.desired().host.bgp?.aggregates ?? []);
   const told = toldPrefixes.get(prefix);
   const isAdvertised = (told?.advertisedTo.length ?? 0) > 0;
   const announced = view.verdict.code === 'announced' && isAdvertised;
@@ -116,7 +135,8 @@ function vipStatus(
     enabled: vip.enabled,
     announced,
     addressAdvertised: isAdvertised,
-    verdict: shownVerdict(view.verdict, isAdvertised, bgp, refusals),
+    verdict: shownVerdict(view, isAdvertised, bgp, refusals),
+    ...(view.ending === undefined ? {} : { ending: view.ending }),
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
@@ -142,12 +162,13 @@ function vipStatus(
 
 /** What the reconciler wants and what routers have been told may differ. */
 function shownVerdict(
-  verdict: VerdictView,
+  { verdict, ending }: VipView,
   isAdvertised: boolean,
   bgp: BgpStatus,
   refusals: readonly string[],
 ): VerdictView {
   if (verdict.code !== 'announced') {
+    if (ending !== undefined) return { ...verdict, reason: `${verdict.reason}; ${ending.text}` };
     if (!isAdvertised) return verdict;
     const still = 'routers still have its address, for another VIP or because the withdraw was not taken yet';
     return { ...verdict, reason: `${verdict.reason}; ${still}` };

@@ -28,7 +28,19 @@ const down: BackendCondition = {
 
 let clock = createManualClock();
 let log: string[] = [];
-let world = { announcerTakes: true, attached: true, condition: up, programFails: '', passes: 0 };
+const firstWorld = {
+  announcerTakes: true,
+  attached: true,
+  condition: up,
+  programFails: '',
+  passes: 0,
+  packets: 0,
+  otherPaths: [] as object[],
+  stop: undefined as object | undefined,
+  forced: false,
+};
+let world = firstWorld;
+let runtime = memoryRuntime();
 let held = new Map<string, HeldVip & { address: IpAddress; port: number }>();
 let invariants: InvariantError[] = [];
 let fabric: Fabric;
@@ -38,9 +50,26 @@ beforeEach(() => {
   log = [];
   held = new Map();
   invariants = [];
-  world = { announcerTakes: true, attached: true, condition: up, programFails: '', passes: 0 };
+  world = { ...firstWorld };
+  runtime = memoryRuntime();
   fabric = createFabric(standIns());
 });
+
+/** What is kept over a restart, without a file. */
+function memoryRuntime() {
+  const endings = new Map<string, unknown>();
+  const announced = new Map<string, unknown>();
+  const put = (map: Map<string, unknown>) => (key: string, value: unknown) =>
+    value === undefined ? map.delete(key) : map.set(key, value);
+  return {
+    endings: () => endings,
+    setEnding: put(endings),
+    announced: () => announced,
+    setAnnounced: put(announced),
+    stop: () => world.stop,
+    drainForced: () => world.forced,
+  };
+}
 
 function standIns(): FabricParts {
   const forwarding = {
@@ -58,6 +87,7 @@ function standIns(): FabricParts {
     },
     verify: () => undefined,
     refresh() {},
+    vipCounter: () => ({ packets: world.packets, bytes: 0, flows: 0 }),
     remove(key: string) {
       log.push(`end ${key}`);
       return held.delete(key);
@@ -83,9 +113,10 @@ function standIns(): FabricParts {
       keepMacs() {},
     },
     announcer: {
-      async follow(desired: { prefixes: { prefix: string }[] } | undefined) {
+      async follow(desired: { prefixes: { prefix: string; localPref?: number }[] } | undefined) {
         world.passes += 1;
-        const line = `announce ${desired?.prefixes.map(({ prefix }) => prefix) ?? 'nothing'}`;
+        const names = desired?.prefixes.map(({ prefix, localPref }) => `${prefix}${localPref === 0 ? '!' : ''}`);
+        const line = `announce ${names ?? 'nothing'}`;
         if (line !== log.findLast((other) => other.startsWith('announce'))) log.push(line);
         return world.announcerTakes;
       },
@@ -94,6 +125,11 @@ function standIns(): FabricParts {
     attachmentProblem: () => (world.attached ? undefined : 'the XDP program is not attached'),
     resolve() {},
     wallClock: () => clock.now(),
+    runtime,
+    setAggregateRoutes: async (prefixes: object[]) => {
+      if (prefixes.length > 0) log.push(`refuse ${prefixes.length}`);
+    },
+    otherPaths: async () => world.otherPaths,
     nextHops: () => ({ ipv4: '10.0.0.11', ipv6: undefined }),
     onFailure() {},
     onInvariant: (error: InvariantError) => invariants.push(error),
@@ -125,14 +161,130 @@ async function settle(milliseconds = 0): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
-test('forwards before it announces, withdraws before forwarding ends', async () => {
+/** Until GRACEFUL_SHUTDOWN has stood long enough and the withdraw was told. */
+const handOver = () => settle(2005);
+
+/** Until a counter that rests has rested. */
+const rest = () => settle(1210);
+
+test('forwards before it announces; hands over, withdraws, and waits for the counter before forwarding ends', async () => {
   await fabric.setDesired(state(web), none);
   await fabric.setDesired(state(), none);
-  expect(seen()).toEqual([`program ${webKey}`, 'announce 203.0.113.1/32', 'announce ']);
+  expect(seen()).toEqual([`program ${webKey}`, 'announce 203.0.113.1/32', 'announce 203.0.113.1/32!']);
+  await settle(1990);
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32!');
+  await settle(20);
+  expect(seen().at(-1)).toBe('announce ');
+  for (let i = 0; i < 25; i++) {
+    world.packets += 10;
+    await settle(200);
+  }
+  expect(held.has(webKey)).toBe(true);
+  expect(fabric.leaving()).toMatchObject([{ key: webKey, name: 'web', ending: { step: 'withdrawn' } }]);
+  await rest();
+  expect(seen().at(-1)).toBe(`end ${webKey}`);
+  expect(fabric.leaving()).toEqual([]);
+});
+
+test('a VIP that leaves and fails is withdrawn at once', async () => {
+  const disabled = state({ ...web, enabled: false });
+  await fabric.setDesired(state(web), none);
+  await fabric.setDesired(disabled, none);
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32!');
+  world.condition = down;
+  fabric.touch();
+  await settle();
+  expect(seen().at(-1)).toBe('announce ');
+});
+
+test('a drain that must not be the last waits for another path, or until it is forced', async () => {
+  const guarded = (draining: boolean) => {
+    const declared = state(web);
+    const host = { ...declared.host, draining, guard: { ...declared.host.guard, lastAnnouncer: 'hold' as const } };
+    return { ...declared, host };
+  };
+  await fabric.setDesired(guarded(false), none);
+  await fabric.setDesired(guarded(true), none);
+  await settle(20_000);
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32!');
+  world.otherPaths = [{ prefix: '203.0.113.1/32', peer: '10.0.0.254', asPath: [65002] }];
+  await settle(1100);
+  expect(seen().at(-1)).toBe('announce ');
+  await fabric.setDesired(guarded(false), none);
+  world.otherPaths = [];
+  await fabric.setDesired(guarded(true), none);
+  await settle(20_000);
+  expect(seen().at(-1)).toBe('announce 203.0.113.1/32!');
+  world.forced = true;
+  fabric.touch();
+  await settle();
+  expect(seen().at(-1)).toBe('announce ');
+});
+
+test('a restart in the middle goes on where it was', async () => {
+  await fabric.setDesired(state(web), none);
+  await fabric.setDesired(state(), none);
+  await settle(1000);
+  fabric.stop();
+  log = [];
+  fabric = createFabric(standIns());
+  await fabric.setDesired(state(), none);
+  expect(seen()).toEqual(['announce 203.0.113.1/32!']);
+  await settle(1010);
+  expect(seen()).toEqual(['announce 203.0.113.1/32!', 'announce ']);
+  await settle(200);
+  world.packets += 1;
+  fabric.stop();
+  fabric = createFabric(standIns());
+  await fabric.setDesired(state(), none);
   await settle(990);
   expect(held.has(webKey)).toBe(true);
-  await settle(20);
-  expect(seen().at(-1)).toBe(`end ${webKey}`);
+  await rest();
+  expect(held.has(webKey)).toBe(false);
+});
+
+test('what was removed while no daemon ran is handed over like what is removed before its eyes', async () => {
+  await fabric.setDesired(state(web), none);
+  fabric.stop();
+  log = [];
+  fabric = createFabric(standIns());
+  await fabric.setDesired(state(), none);
+  expect(seen()).toEqual(['announce 203.0.113.1/32!']);
+});
+
+test('a planned stop hands all over, and forwards until the end is asked for', async () => {
+  await fabric.setDesired(state(web), none);
+  world.stop = { text: 'x' };
+  fabric.touchStop();
+  await settle();
+  expect(fabric.hasLeft()).toBe(false);
+  expect(fabric.views()[0]).toMatchObject({ verdict: { code: 'stopping' } });
+  await handOver();
+  await rest();
+  expect(fabric.hasLeft()).toBe(true);
+  expect(held.has(webKey)).toBe(true);
+  await fabric.endAll();
+  expect(held.has(webKey)).toBe(false);
+});
+
+test('a covering prefix is announced while any VIP within it is, for those that it stands for', async () => {
+  const inside = (enabled: boolean, summaryOnly: boolean) => {
+    const declared = state(web, { name: 'other', port: 80, address: '203.0.113.2', enabled });
+    const { bgp } = declared.host;
+    if (bgp === undefined) throw new Error('no bgp');
+    const prefix = { address: ipAddress('203.0.113.0'), length: 24 };
+    return { ...declared, host: { ...declared.host, bgp: { ...bgp, aggregates: [{ prefix, summaryOnly }] } } };
+  };
+  await fabric.setDesired(inside(true, true), none);
+  // Before routers send what no VIP takes, it must not go back to them.
+  expect(log.findIndex((line) => line === 'refuse 1')).toBeLessThan(
+    log.findIndex((line) => line === 'announce 203.0.113.0/24'),
+  );
+  await fabric.setDesired(inside(false, true), none);
+  await handOver();
+  expect(seen().at(-1)).toBe('announce 203.0.113.0/24');
+  await fabric.setDesired(inside(false, false), none);
+  expect(seen().at(-1)).toBe('announce 203.0.113.0/24,203.0.113.1/32');
 });
 
 test('forwarding goes on while the announcer has not taken the withdraw', async () => {
@@ -144,7 +296,7 @@ test('forwarding goes on while the announcer has not taken the withdraw', async 
   expect(held.has(webKey)).toBe(true);
   world.announcerTakes = true;
   await settle(1001);
-  await settle(1010);
+  await rest();
   expect(held.has(webKey)).toBe(false);
 });
 
@@ -204,8 +356,16 @@ test('a proxied VIP keeps its listener until its forwarding ends', async () => {
   expect(log.slice(0, 2)).toEqual(['listeners 8080', `program ${proxiedKey}`]);
   log = [];
   await fabric.setDesired(state(), none);
-  await settle(1010);
-  expect(log).toEqual(['listeners 8080', 'announce ', 'listeners 8080', `end ${proxiedKey}`, 'listeners ']);
+  await handOver();
+  await rest();
+  expect([...new Set(log)]).toEqual([
+    'listeners 8080',
+    'announce 203.0.113.2/32!',
+    'announce ',
+    `end ${proxiedKey}`,
+    'listeners ',
+  ]);
+  expect(log.at(-1)).toBe('listeners ');
 });
 
 test('a detached VIP ends like a removed one, and comes back', async () => {
@@ -238,7 +398,7 @@ test('what an earlier run has left in the kernel ends after a withdraw', async (
   });
   await fabric.setDesired(state(), none);
   expect(seen()).toEqual(['announce ']);
-  await settle(1010);
+  await rest();
   expect(seen()).toEqual(['announce ', `end ${webKey}`]);
 });
 

@@ -6,27 +6,35 @@
  * is no longer wanted is withdrawn first, and its forwarding ends after that (core/vip-ending.ts).
  */
 
+import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { announcedPrefixes, announcerDesired, type NextHops } from '../core/announcement.ts';
+import { announcedRoutes, isLeavingRoute } from '../core/announced-routes.ts';
+import { announcerDesired } from '../core/announcement.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { describeOperation } from '../core/forwarding/describe-operation.ts';
 import { planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
-import type { VerdictView } from '../core/status.ts';
-import { stepEnding, type VipEnding } from '../core/vip-ending.ts';
-import { judgeVip, settlingTime } from '../core/vip-verdict.ts';
+import { hasOtherPath } from '../core/other-announcers.ts';
+import type { AnnouncedVip } from '../core/runtime-state.ts';
+import type { EndingView, LeavingVip, VerdictView } from '../core/status.ts';
+import type { EndingCause } from '../core/vip-ending.ts';
+import { isProvisional, judgeVip, mayServe, settlingTime, type VipFacts } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
+import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
+import { createVipEndings } from './vip-endings.ts';
 import { createWaker } from './waker.ts';
 
 /** What the reconciler works with. */
@@ -42,6 +50,11 @@ export interface FabricParts {
   readonly facts: BackendFactsSource;
   readonly announcer: AnnouncerFollower;
   readonly handoff: ProxyHandoff;
+  readonly runtime: RuntimeStore;
+  /** Has the kernel refuse what these prefixes attract and no VIP takes; no others. */
+  readonly setAggregateRoutes: (prefixes: readonly IpPrefix[]) => Promise<void>;
+  /** Other hosts' paths to what we announce, as routers show them; none when that is not known. */
+  readonly otherPaths: () => Promise<readonly OtherPath[]>;
   /** Wall clock milliseconds. */
   readonly wallClock: () => number;
   readonly nextHops: () => NextHops;
@@ -57,6 +70,8 @@ export interface VipView {
   /** In the order of the VIP's backends. */
   readonly conditions: readonly BackendCondition[];
   readonly verdict: VerdictView;
+  /** Set while the operator wants it not to be announced. */
+  readonly ending?: EndingView;
 }
 
 /** The running reconciler. */
@@ -73,6 +88,14 @@ export interface Fabric {
   reconcileAll(): Promise<readonly string[]>;
   /** VIPs as the last pass saw them, in the order of the desired state. */
   views(): readonly VipView[];
+  /** VIPs that are declared no more and still forwarded. */
+  leaving(): readonly LeavingVip[];
+  /** Looks at what a planned stop or a forced drain (in the runtime store) now says. */
+  touchStop(): void;
+  /** Whether every VIP has left: a planned stop may go on. */
+  hasLeft(): boolean;
+  /** Ends the forwarding of every VIP, after they have left. */
+  endAll(): Promise<void>;
   /** The last failure; undefined when the last pass succeeded. */
   lastError(): { readonly atMs: number; readonly message: string } | undefined;
   stop(): void;
@@ -89,22 +112,32 @@ interface VipRecord {
   notProgrammed: string | undefined;
   /** Until when a VIP that is new in the kernel waits for its backends' first answers, clock milliseconds. */
   settleUntil: number | undefined;
-  /** Set while its forwarding is no longer wanted. */
-  ending: VipEnding | undefined;
+  /** Whether it could be announced, would the operator want it. */
+  canServe: boolean;
 }
 
 const retryInterval = Seconds(1);
 
+/** How long a fresh daemon may say that more routes are about to come. */
+const completeWithin = Seconds(30);
+
 /** Starts without desired state: nothing moves before the first setDesired. */
 export function createFabric(parts: FabricParts): Fabric {
-  const { clock, logger, facts, forwarding, handoff } = parts;
+  const { clock, logger, facts, forwarding, handoff, runtime } = parts;
+  const startedAt = clock.now();
   let desired: DesiredState | undefined;
   let detached: Detached = { all: false, vips: [] };
   const records = new Map<string, VipRecord>();
   const dirty = new Set<string>();
   /** VIPs that could not be programmed: they are dirty again at the next wake. */
   const retries = new Set<string>();
+  /** Other hosts' paths to what we announce, asked for while VIPs are handed over. */
+  let otherPaths: readonly OtherPath[] = [];
   let announced: ReadonlySet<string> = new Set();
+  /** Whether every VIP has had its first verdict; stays so. */
+  let isComplete = false;
+  /** The covering prefixes that the kernel was told of. */
+  let aggregateText: string | undefined;
   let failure: { atMs: number; message: string } | undefined;
   let targetsChanged = false;
   /** The next pass asserts also what seems not to have changed. */
@@ -120,6 +153,15 @@ export function createFabric(parts: FabricParts): Fabric {
   const drainWaker = createWaker(clock, () => {
     keepRuntime();
     touch();
+  });
+
+  const endings = createVipEndings({
+    clock,
+    wallClock: parts.wallClock,
+    logger,
+    store: runtime,
+    packetsOf: (key) => forwarding.vipCounter(key)?.packets,
+    onStep: () => void run(),
   });
 
   const isDetached = (key: string) => detached.all || detached.vips.includes(key);
@@ -175,17 +217,17 @@ export function createFabric(parts: FabricParts): Fabric {
     program(looked, 'forward');
     await syncProxy();
     program(looked, 'l7');
+    await syncAggregates();
     judge(looked);
+    wantEndings(looked);
     await endForwarding(await announce());
     if (targetsChanged) setTargets();
   }
 
-  /** Finds out what is known of a VIP's backends, and whether its forwarding is to end. */
+  /** Finds out what is known of a VIP's backends. */
   function look(key: string): void {
     const record = records.get(key);
     if (record === undefined) return;
-    if (isForwarded(key, record)) record.ending = undefined;
-    else record.ending ??= { since: clock.now(), withdrawnAt: undefined };
     const { vip } = record;
     if (record.isDeclared && vip !== undefined) {
       record.conditions = vip.backends.map((backend) => facts.condition(vip, backend));
@@ -243,13 +285,22 @@ export function createFabric(parts: FabricParts): Fabric {
         ? [{ vip, healthy: conditions.map(({ healthy }) => healthy) }]
         : [],
     );
-    const ending = [...records].flatMap(([key, { ending: end }]) =>
-      end !== undefined && !detached.all && forwarding.held(key)?.policy === 'l7'
+    const ending = [...records].flatMap(([key, record]) =>
+      !isForwarded(key, record) && !detached.all && forwarding.held(key)?.policy === 'l7'
         ? (forwarding.listenerOf(key) ?? [])
         : [],
     );
     const changes = await handoff.sync(proxied, ending, asserting);
     if (changes > 0) tell(`proxied listeners: ${changes} changes`);
+  }
+
+  /** Before a covering prefix is announced, what it attracts beside VIPs must not go back to the routers. */
+  async function syncAggregates(): Promise<void> {
+    const prefixes = (desired?.host.bgp?.aggregates ?? []).map(({ prefix }) => prefix);
+    const text = prefixes.map(formatIpPrefix).join();
+    if (text === aggregateText && !asserting) return;
+    await parts.setAggregateRoutes(prefixes);
+    aggregateText = text;
   }
 
   function judge(looked: readonly string[]): void {
@@ -260,22 +311,70 @@ export function createFabric(parts: FabricParts): Fabric {
       const record = records.get(key);
       if (record?.vip === undefined || !record.isDeclared) continue;
       const { vip } = record;
-      const verdict = judgeVip({
+      const known: VipFacts = {
         vip,
         hasBgp: desired.host.bgp !== undefined,
         hostDraining: desired.host.draining,
+        stopping: runtime.stop() !== undefined,
         detached: isDetached(key),
         notProgrammed: unattached ?? record.notProgrammed,
         proxyDown: vip.policy === 'l7' ? proxyDown : undefined,
         awaited: awaitedBackends(record),
         healthy: record.conditions.map(({ healthy }) => healthy),
-      });
+      };
+      const verdict = judgeVip(known);
+      record.canServe = mayServe(known);
       if (verdict.code !== record.verdict.code) {
         logger.info({ vip: vip.name, verdict: verdict.code, reason: verdict.reason }, 'verdict');
         tell(`verdict of ${vip.name}: ${verdict.code}`);
       }
       record.verdict = verdict;
     }
+  }
+
+  /** Who wants a VIP to be announced no more, by intent; undefined when nobody does. */
+  function causeOf(key: string, record: VipRecord): EndingCause | undefined {
+    if (detached.vips.includes(key)) return 'detached';
+    if (!record.isDeclared) return 'removed';
+    if (detached.all) return undefined;
+    if (runtime.stop() !== undefined) return 'stopping';
+    if (record.vip?.enabled === false) return 'disabled';
+    return desired?.host.draining === true ? 'host-draining' : undefined;
+  }
+
+  /** Begins and takes back endings, as the operator wants; and keeps in mind what is announced. */
+  function wantEndings(looked: readonly string[]): void {
+    if (desired === undefined) return;
+    for (const key of looked) {
+      const record = records.get(key);
+      if (record === undefined) continue;
+      const before = runtime.announced().get(key);
+      const { vip } = record;
+      const subject = { name: vip?.name ?? before?.name, announce: vip?.announce ?? before?.announce };
+      endings.want(key, causeOf(key, record), desired.host.withdraw, subject, before !== undefined);
+      const isAnnounced = record.isDeclared && record.verdict.code === 'announced';
+      runtime.setAnnounced(key, isAnnounced && vip !== undefined ? announcedVip(vip) : undefined);
+    }
+    endings.keepOnly(records);
+  }
+
+  /** Whether nothing has failed that a VIP needs while it is handed over. */
+  function canServe(key: string): boolean {
+    const record = records.get(key);
+    if (record === undefined || isDetached(key) || desired?.host.bgp === undefined) return false;
+    if (record.isDeclared) return record.canServe;
+    return parts.attachmentProblem() === undefined && forwarding.held(key) !== undefined;
+  }
+
+  /** Whether a VIP of a draining host waits for a router to show another host's path. */
+  function isHeld(key: string): boolean {
+    const cause = endings.get(key)?.cause;
+    if (cause !== 'host-draining' && cause !== 'stopping') return false;
+    if (desired?.host.guard.lastAnnouncer !== 'hold') return false;
+    if (runtime.drainForced() || runtime.stop()?.forced === true) return false;
+    const { vip } = records.get(key) ?? {};
+    const aggregates = desired.host.bgp?.aggregates ?? [];
+    return vip !== undefined && !hasOtherPath(otherPaths, vip.address, aggregates);
   }
 
   /** Backends that a VIP new in the kernel still waits for. */
@@ -295,40 +394,65 @@ export function createFabric(parts: FabricParts): Fabric {
   /** Tells the announcer; resolves with whether it has taken it (its UPDATEs are then written). */
   async function announce(): Promise<boolean> {
     if (desired === undefined) return false;
-    const wanted = [...records.values()].flatMap(({ vip, isDeclared, verdict }) =>
+    const all = [...records.values()];
+    if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
+    const wanted = all.flatMap(({ vip, isDeclared, verdict }) =>
       isDeclared && vip !== undefined && verdict.code === 'announced' ? [vip] : [],
     );
-    const prefixes = announcedPrefixes(wanted);
-    const now = new Set(prefixes);
+    const leaving = endings.beforeTelling(canServe, isHeld).flatMap((key) => {
+      const address = records.get(key)?.vip?.address ?? forwarding.listenerOf(key)?.address;
+      return address === undefined ? [] : [{ address, announce: endings.subjectOf(key)?.announce }];
+    });
+    const aggregates = desired.host.bgp?.aggregates ?? [];
+    const routes = announcedRoutes({ declared: desired.vips, announced: wanted, leaving, aggregates });
+    const now = new Set(
+      routes.map((route) => `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`),
+    );
     for (const prefix of now) if (!announced.has(prefix)) tell(`announce ${prefix}`);
     for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
     announced = now;
     if (asserting) parts.announcer.tellAgain();
-    const toTell = announcerDesired(desired, prefixes, parts.nextHops());
+    const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(all));
     const isTaken = await parts.announcer.follow(toTell);
     return isTaken || toTell === undefined;
   }
 
-  /** Ends the forwarding of what is no longer wanted, after its withdraw has had its time. */
+  /** Whether no more VIPs are about to be announced than now: routers may forget those of before a restart. */
+  function knowsAll(all: readonly VipRecord[]): boolean {
+    if (isComplete) return true;
+    const left = startedAt + completeWithin - clock.now();
+    isComplete = left <= 0 || !all.some((record) => record.isDeclared && isProvisional(record));
+    if (isComplete)
+      logger.info({ afterMs: Math.round(clock.now() - startedAt) }, 'every VIP has its verdict');
+    else waker.wakeAfter(Milliseconds(left + 5));
+    return isComplete;
+  }
+
+  /** Ends the forwarding of what is no longer wanted, after it has left. */
   async function endForwarding(isTaken: boolean): Promise<void> {
+    const next = endings.afterTelling(isTaken);
+    if (next !== undefined) waker.wakeAfter(Milliseconds(next));
     let endedProxied = false;
     for (const [key, record] of records) {
-      if (record.ending === undefined) continue;
+      if (isForwarded(key, record)) continue;
       const held = forwarding.held(key);
       if (held !== undefined) {
-        const { ending, isOver, lookAfter } = stepEnding(record.ending, isTaken, clock.now());
-        record.ending = ending;
-        if (lookAfter !== undefined) waker.wakeAfter(lookAfter);
-        if (!isOver) continue;
+        if (!endings.mayEnd(key)) continue;
         endedProxied ||= held.policy === 'l7';
-        forwarding.remove(key);
-        targetsChanged = true;
-        tell(`end of forwarding of ${key}`);
-        logger.info({ vip: key, withdrawn: ending.withdrawnAt !== undefined }, 'forwarding ended');
+        end(key, record);
       }
-      if (!record.isDeclared) records.delete(key);
+      if (record.isDeclared) continue;
+      records.delete(key);
+      endings.forget(key);
     }
     if (endedProxied) await syncProxy();
+  }
+
+  function end(key: string, { vip }: VipRecord): void {
+    forwarding.remove(key);
+    targetsChanged = true;
+    tell(`end of forwarding of ${key}`);
+    logger.info({ vip: vip?.name ?? key, after: endings.view(key)?.text }, 'forwarding ended');
   }
 
   function setTargets(): void {
@@ -417,13 +541,36 @@ export function createFabric(parts: FabricParts): Fabric {
     views: () =>
       (desired?.vips ?? []).flatMap((vip) => {
         const record = records.get(vipKeyText(vip));
-        return record === undefined ? [] : [{ vip, conditions: record.conditions, verdict: record.verdict }];
+        if (record === undefined) return [];
+        const ending = endings.view(vipKeyText(vip));
+        const { conditions, verdict } = record;
+        return [{ vip, conditions, verdict, ...(ending === undefined ? {} : { ending }) }];
       }),
+    leaving: () =>
+      [...records].flatMap(([key, record]) => {
+        const ending = record.isDeclared ? undefined : endings.view(key);
+        const name = endings.subjectOf(key)?.name;
+        return ending === undefined ? [] : [{ key, ...(name === undefined ? {} : { name }), ending }];
+      }),
+    touchStop: () => touch(),
+    hasLeft: () => dirty.size === 0 && running === undefined && endings.areOver(),
+    async endAll() {
+      stopped = true;
+      await running;
+      for (const [key, record] of records) if (forwarding.held(key) !== undefined) end(key, record);
+      await handoff.sync([], [], true);
+      await parts.setAggregateRoutes([]);
+      for (const key of records.keys()) {
+        endings.forget(key);
+        runtime.setAnnounced(key, undefined);
+      }
+    },
     lastError: () => failure,
     stop() {
       stopped = true;
       waker.stop();
       drainWaker.stop();
+      endings.stop();
     },
   };
 }
@@ -436,8 +583,12 @@ function newRecord(vip: Vip | undefined): VipRecord {
     verdict: { code: 'withdrawn', reason: 'not looked at yet' },
     notProgrammed: undefined,
     settleUntil: undefined,
-    ending: undefined,
+    canServe: false,
   };
+}
+
+function announcedVip({ name, announce }: Vip): AnnouncedVip {
+  return announce === undefined ? { name } : { name, announce };
 }
 
 function messageOf(error: unknown): string {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { guardChange } from '../core/change-guard.ts';
 import { emptyDesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { readConfigFile } from '../io/config-file.ts';
 import { findHostInterface } from '../io/host-interface.ts';
@@ -10,14 +11,17 @@ import type { StateStore } from '../io/state-store.ts';
 
 /**
  * Takes a file as the desired state when it is not the one that was taken last; edits made since stay
- * otherwise. `appliedPath` keeps the digest of the one taken. Throws ConfigError or OperatorError.
+ * otherwise. `appliedPath` keeps the digest of the one taken. A file that the guard refuses is left, and the stored
+ * state stays in force: to fail would leave the routes to the dead-man time. Resolves with why then. Throws
+ * ConfigError or OperatorError.
  */
 export async function takeConfig(
   store: StateStore,
   path: string,
   appliedPath: string,
   logger: Logger,
-): Promise<void> {
+  isForced: boolean,
+): Promise<string | undefined> {
   const read = await readConfigFile(path, store.current().state);
   if (!read.ok) throw read.error;
   const digest = createHash('sha256').update(readFileSync(path)).digest('hex');
@@ -26,13 +30,22 @@ export async function takeConfig(
   if (applied === digest && store.current().state !== emptyDesiredState) {
     const { revision, note } = store.current();
     logger.info({ path, revision, note }, 'the file was taken before: the stored revision is in force');
-    return;
+    return undefined;
   }
   // A start that must fail on this machine is not to replace a state that works.
   await findHostInterface(read.value.state.host.interface);
   const same =
     JSON.stringify(encodeDesiredState(read.value.state)) ===
     JSON.stringify(encodeDesiredState(store.current().state));
+  const { revision } = store.current();
+  const reasons = isForced || revision === 0 ? [] : guardChange(store.current().state, read.value.state);
+  if (reasons.length > 0) {
+    const refused =
+      `${path} was not taken, revision ${revision} stays in force: it ${reasons.join('; ')} ` +
+      `(forced: l4ctl --force apply -f ${path}, or l4d run --force)`;
+    logger.error(refused);
+    return refused;
+  }
   if (!same) {
     const stored = await store.replace(read.value.state, {
       note: `start with ${path}`,

@@ -1,7 +1,8 @@
 import { desiredSchema } from '@l4d/announcer/core/api.ts';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { announcedPrefixes, announcerDesired } from './announcement.ts';
+import { announcedRoutes } from './announced-routes.ts';
+import { announcerDesired } from './announcement.ts';
 import { encodeDesiredState, parseDesiredState } from './desired-state.ts';
 
 /*
@@ -34,7 +35,9 @@ function verdict({ bgp, peer, peers, announce }: Fields): 'refused' | 'accepted'
   expect(parseDesiredState(encodeDesiredState(parsed.value))).toEqual(parsed);
   const { vips } = parsed.value;
   const nextHops = { ipv4: '10.0.0.11', ipv6: 'fd00::11' };
-  const told = announcerDesired(parsed.value, announcedPrefixes(vips), nextHops);
+  const aggregates = parsed.value.host.bgp?.aggregates ?? [];
+  const routes = announcedRoutes({ declared: vips, announced: vips, leaving: [], aggregates });
+  const told = announcerDesired(parsed.value, routes, nextHops);
   const taken = desiredSchema.safeParse(told);
   expect(taken.error?.issues ?? []).toEqual([]);
   return 'accepted';
@@ -154,6 +157,7 @@ const peer = few({
   ttlSecurityHops: number,
   promise: word('fast', 'continuity'),
   restartTime: time,
+  longLivedGracefulRestart: time,
   gracefulShutdown: time,
   extendedMessages: flag,
   enhancedRouteRefresh: flag,

@@ -1,6 +1,7 @@
 import { desiredSchema } from '@l4d/announcer/core/api.ts';
 import { expect, test } from 'vitest';
-import { announcedPrefixes, announcerDesired } from './announcement.ts';
+import { announcedRoutes } from './announced-routes.ts';
+import { announcerDesired } from './announcement.ts';
 import { type DesiredState, parseDesiredState } from './desired-state.ts';
 
 function state(fields: object): DesiredState {
@@ -20,14 +21,16 @@ function state(fields: object): DesiredState {
   return parsed.value;
 }
 
+const routes = ({ vips, host }: DesiredState) =>
+  announcedRoutes({ declared: vips, announced: vips, leaving: [], aggregates: host.bgp?.aggregates ?? [] });
 const nextHops = { ipv4: '10.0.0.11', ipv6: undefined };
 
 test('an address is one host prefix however many VIPs use it', () => {
-  expect(announcedPrefixes(state({}).vips)).toEqual(['2001:db8::10/128', '203.0.113.10/32']);
+  expect(routes(state({})).map(({ prefix }) => prefix)).toEqual(['2001:db8::10/128', '203.0.113.10/32']);
 });
 
 test('the announcer accepts what it is told', () => {
-  const told = announcerDesired(state({}), ['203.0.113.10/32'], nextHops);
+  const told = announcerDesired(state({}), [{ prefix: '203.0.113.10/32' }], nextHops);
   expect(desiredSchema.safeParse(told).success).toBe(true);
   expect(told).toMatchObject({
     owner: 'l4d',
@@ -53,17 +56,14 @@ test('options of peers and VIPs reach the announcer', () => {
   };
   const announce = { communities: ['65001:1'], linkBandwidth: { mbps: 100 } };
   const vip = { address: '203.0.113.10', port: 80, backends: [{ address: '10.0.0.1' }] };
-  const told = announcerDesired(
-    state({
-      peers: [peer],
-      vips: [
-        { ...vip, announce },
-        { ...vip, port: 81 },
-      ],
-    }),
-    ['203.0.113.10/32'],
-    nextHops,
-  );
+  const declared = state({
+    peers: [peer],
+    vips: [
+      { ...vip, announce },
+      { ...vip, port: 81 },
+    ],
+  });
+  const told = announcerDesired(declared, routes(declared), nextHops);
   expect(told?.peers[0]).toMatchObject({
     password: 'secret',
     ttlSecurityHops: 1,

@@ -15,6 +15,12 @@ export interface RefusedState {
   readonly problems: readonly ConfigProblem[];
 }
 
+/** It would withdraw more than one change should (change-guard.ts), and was not forced; nothing was changed. */
+export interface GuardedChange {
+  readonly kind: 'guarded';
+  readonly reasons: readonly string[];
+}
+
 /** Nothing is left to go back to. */
 export interface NothingToUndo {
   readonly kind: 'nothing-to-undo';
@@ -27,10 +33,16 @@ export interface ControlPort {
   /** Stores a new desired state and has it put into effect; refused when `ifRevision` is not in force. */
   replace(
     next: DesiredState,
-    options: { readonly ifRevision?: number; readonly note?: string },
-  ): Promise<Result<{ readonly revision: number }, StaleRevision | RefusedState>>;
+    options: { readonly ifRevision?: number; readonly note?: string; readonly force?: boolean },
+  ): Promise<Result<{ readonly revision: number }, StaleRevision | RefusedState | GuardedChange>>;
   /** Goes back to the state before the one in force. */
-  undo(): Promise<Result<{ readonly revision: number }, NothingToUndo | StaleRevision | RefusedState>>;
+  undo(options?: {
+    readonly force?: boolean;
+  }): Promise<
+    Result<{ readonly revision: number }, NothingToUndo | StaleRevision | RefusedState | GuardedChange>
+  >;
+  /** Begins a planned stop: VIPs leave, the announcer says Cease with the text, the daemon ends. */
+  stop(request: { readonly text?: string; readonly force?: boolean }): Promise<void>;
   /** What would happen if this were the desired state; moves nothing. */
   plan(next: DesiredState): Promise<PlanView>;
   /** Compares desired with actual state now and mends what differs; answers what was done, for people. */

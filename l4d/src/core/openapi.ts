@@ -40,6 +40,11 @@ export const operations: readonly Operation[] = [
     body: 'DesiredState',
   },
   { method: 'get', path: '/v1/status', summary: 'The running fabric' },
+  {
+    method: 'post',
+    path: '/v1/stop',
+    summary: 'Planned stop: every VIP is handed over and withdrawn, the announcer and the daemon end',
+  },
   { method: 'get', path: '/v1/vips', summary: 'All VIPs, as declared and as they run' },
   { method: 'post', path: '/v1/vips', summary: 'Add a VIP', body: 'Vip' },
   { method: 'get', path: '/v1/vips/{name}', summary: 'One VIP, as declared and as it runs' },

@@ -1,4 +1,32 @@
+import { announceSchema } from '@l4d/announcer/core/config/route-attributes.ts';
 import { z } from 'zod';
+
+/** How far the ending of a VIP (vip-ending.ts) has come; wall clock milliseconds. */
+const storedEndingSchema = z.object({
+  cause: z.enum(['removed', 'disabled', 'host-draining', 'stopping', 'detached']),
+  since: z.number(),
+  leftAt: z.number().exactOptional(),
+  withdrawnAt: z.number().exactOptional(),
+  over: z.object({ at: z.number(), by: z.enum(['quiet', 'bound', 'no-announcer']) }).exactOptional(),
+  /** Of a VIP that is declared no more. */
+  name: z.string().exactOptional(),
+  announce: announceSchema.exactOptional(),
+});
+
+/** How far the ending of a VIP has come. */
+export type StoredEnding = z.output<typeof storedEndingSchema>;
+
+/** A planned stop that is under way. */
+const stopSchema = z.object({ since: z.number(), text: z.string(), forced: z.boolean() });
+
+/** A planned stop that is under way. */
+export type StopRequest = z.output<typeof stopSchema>;
+
+/** A VIP that was announced: enough to hand it over when it is declared no more. */
+const announcedVipSchema = z.object({ name: z.string(), announce: announceSchema.exactOptional() });
+
+/** A VIP that was announced. */
+export type AnnouncedVip = z.output<typeof announcedVipSchema>;
 
 /**
  * What the daemon found out and must not forget over a restart, else it would withdraw VIPs while
@@ -9,13 +37,26 @@ export const runtimeStateSchema = z.object({
   verdicts: z.record(z.string(), z.enum(['up', 'down'])),
   /** Wall clock milliseconds. */
   drainsStarted: z.record(z.string(), z.number()),
+  /** By VIP key, as the next two. */
+  endings: z.record(z.string(), storedEndingSchema).default({}),
+  announced: z.record(z.string(), announcedVipSchema).default({}),
+  stop: stopSchema.exactOptional(),
+  /** Whether the host's drain does not wait for another announcer. */
+  drainForced: z.boolean().default(false),
 });
 
 /** See runtimeStateSchema. */
 export type RuntimeState = z.output<typeof runtimeStateSchema>;
 
 /** Nothing known. */
-export const emptyRuntimeState: RuntimeState = { version: 1, verdicts: {}, drainsStarted: {} };
+export const emptyRuntimeState: RuntimeState = {
+  version: 1,
+  verdicts: {},
+  drainsStarted: {},
+  endings: {},
+  announced: {},
+  drainForced: false,
+};
 
 /** Key of one backend of one VIP; `port` tells backends of an l7 VIP on one address apart. */
 export function backendKey(vipKey: string, address: string, port: number): string {

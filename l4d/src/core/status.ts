@@ -2,6 +2,8 @@
  * What the API answers about the running fabric, as plain JSON: addresses are text, times are
  * milliseconds since the epoch (`…AtMs`) or spans in milliseconds (`…Ms`).
  */
+import type { PeerStatus } from '@l4d/announcer/core/api.ts';
+import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 
 /** Sums since the forwarding of the thing began. */
 export interface CountersView {
@@ -43,6 +45,7 @@ export type VerdictCode =
   | 'announced'
   | 'disabled'
   | 'host-draining'
+  | 'stopping'
   | 'not-programmed'
   | 'settling'
   | 'too-few-healthy'
@@ -51,6 +54,30 @@ export type VerdictCode =
   | 'proxy-down'
   | 'detached'
   | 'withdrawn';
+
+/** How a VIP leaves that this host is to announce no more, by intent. */
+export interface EndingView {
+  readonly cause: 'removed' | 'disabled' | 'host-draining' | 'stopping' | 'detached';
+  readonly step: 'graceful-shutdown' | 'withdrawing' | 'withdrawn' | 'over';
+  readonly sinceMs: number;
+  /** For people. */
+  readonly text: string;
+  /** While withdrawn: packets that still came. */
+  readonly packetsLastSecond?: number;
+  /** While withdrawn: the bound of the wait. */
+  readonly forwardsUntilMs?: number;
+  /** When over: a counter that rested, the bound, or an announcer that never took the withdraw. */
+  readonly endedBy?: 'quiet' | 'bound' | 'no-announcer';
+}
+
+/** A VIP that is not declared any more and is still forwarded. */
+export interface LeavingVip {
+  /** ADDRESS-PORT-PROTOCOL. */
+  readonly key: string;
+  /** Undefined when only the kernel knows of it. */
+  readonly name?: string;
+  readonly ending: EndingView;
+}
 
 /** One VIP. */
 export interface VipStatus {
@@ -65,6 +92,8 @@ export interface VipStatus {
   /** Whether routers have been told of its address, for this VIP or another one of that address. */
   readonly addressAdvertised: boolean;
   readonly verdict: VerdictView;
+  /** Set while the operator wants it not to be announced. */
+  readonly ending?: EndingView;
   readonly tableSize: number;
   readonly backends: readonly BackendStatus[];
   readonly counters: CountersView;
@@ -81,6 +110,11 @@ export interface BgpPeerView {
   readonly holdTimeMs?: number;
   readonly messagesReceived: number;
   readonly messagesSent: number;
+  readonly messages?: MessageCounters;
+  /** Names of what both sides have agreed on, while Established. */
+  readonly negotiated?: readonly string[];
+  /** The connection, while Established. */
+  readonly session?: PeerStatus['session'];
   readonly prefixesReceived: number;
   readonly prefixesAdvertised: number;
   /** Times that the session left Established. */
@@ -167,6 +201,8 @@ export interface FabricStatus {
     readonly warnings?: readonly string[];
   };
   readonly vips: readonly VipStatus[];
+  /** VIPs that were removed and are still forwarded. */
+  readonly leaving?: readonly LeavingVip[];
   readonly bgp: BgpStatus;
   readonly dataplane: DataplaneStatus;
   /** Set when the operator has taken VIPs or everything out of the packet path. */
@@ -191,4 +227,6 @@ export interface PlanView {
   readonly operations: readonly string[];
   /** What the operator should weigh, such as flows that a resize moves. */
   readonly warnings: readonly string[];
+  /** Why the guard refuses the change unless it is forced. */
+  readonly guard: readonly string[];
 }

@@ -26,6 +26,7 @@ const fine = (fields: object = {}, healthy = [true, true]): VipFacts => ({
   vip: vipWith(fields),
   hasBgp: true,
   hostDraining: false,
+  stopping: false,
   detached: false,
   notProgrammed: undefined,
   proxyDown: undefined,

@@ -9,6 +9,8 @@ export interface VipFacts {
   /** Whether host.bgp is declared. */
   readonly hasBgp: boolean;
   readonly hostDraining: boolean;
+  /** A planned stop of the host's part is under way. */
+  readonly stopping: boolean;
   readonly detached: boolean;
   /** Why the kernel's entries are not what is wanted; undefined when they were read back as wanted. */
   readonly notProgrammed: string | undefined;
@@ -28,6 +30,7 @@ export function judgeVip(facts: VipFacts): VerdictView {
   const { vip } = facts;
   if (facts.detached)
     return { code: 'detached', reason: 'detached by the operator (l4d attach takes it back)' };
+  if (facts.stopping) return { code: 'stopping', reason: 'l4d is being stopped' };
   if (!vip.enabled) return { code: 'disabled', reason: 'disabled by the operator' };
   if (facts.hostDraining) return { code: 'host-draining', reason: 'the host is draining' };
   if (facts.notProgrammed !== undefined) {
@@ -79,4 +82,20 @@ export function judgeHealth(vip: Vip, healthy: readonly boolean[]): { enough: bo
       `${count} of ${total} backends healthy, ${Math.floor(percent)}% of the weight, ` +
       `at least ${minHealthy.percent}% needed`,
   };
+}
+
+/** Whether all but the operator's will speaks for announcing it. */
+export function mayServe(facts: VipFacts): boolean {
+  const vip = facts.vip.enabled ? facts.vip : { ...facts.vip, enabled: true };
+  return judgeVip({ ...facts, vip, hostDraining: false, stopping: false }).code === 'announced';
+}
+
+/** Whether a verdict of a fresh daemon may change without anything having happened: it does not know enough yet. */
+export function isProvisional(view: {
+  readonly verdict: VerdictView;
+  readonly conditions: readonly { readonly settled: boolean }[];
+}): boolean {
+  const { code } = view.verdict;
+  if (code === 'too-few-healthy') return view.conditions.some(({ settled }) => !settled);
+  return code === 'settling' || code === 'not-programmed' || code === 'proxy-down';
 }

@@ -5,7 +5,7 @@ import { routeTable, routeType } from '@l4d/kit/netlink/constants.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 
 /** RTPROT of our routes, unassigned in /etc/iproute2/rt_protos: they are ours to add and remove. */
-const ourProtocol = 108;
+export const ourProtocol = 108;
 
 /**
  * Makes the kernel deliver these addresses locally, without one being on an interface (so nothing

@@ -3,7 +3,14 @@ import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { emptyRuntimeState, type RuntimeState, runtimeStateSchema } from '../core/runtime-state.ts';
+import {
+  type AnnouncedVip,
+  emptyRuntimeState,
+  type RuntimeState,
+  runtimeStateSchema,
+  type StopRequest,
+  type StoredEnding,
+} from '../core/runtime-state.ts';
 
 /** Keeps the runtime state in a file. A change costs the same however much is kept; it is saved soon after. */
 export interface RuntimeStore {
@@ -13,7 +20,19 @@ export interface RuntimeStore {
   drainStarted(key: string): number | undefined;
   setDrainStarted(key: string, at: number): void;
   forgetDrain(key: string): void;
-  /** Drops what is kept of other keys. */
+  /** Endings under way, by VIP key. */
+  endings(): ReadonlyMap<string, StoredEnding>;
+  /** Undefined: the VIP does not leave any more, or has left. */
+  setEnding(vipKey: string, ending: StoredEnding | undefined): void;
+  /** VIPs that were announced last, by key. */
+  announced(): ReadonlyMap<string, AnnouncedVip>;
+  setAnnounced(vipKey: string, vip: AnnouncedVip | undefined): void;
+  /** The planned stop under way. */
+  stop(): StopRequest | undefined;
+  setStop(stop: StopRequest | undefined): void;
+  drainForced(): boolean;
+  setDrainForced(forced: boolean): void;
+  /** Drops what is kept of other backends. */
   keepOnly(keys: ReadonlySet<string>): void;
   /** Saves what is not saved yet, at once. */
   flush(): Promise<void>;
@@ -27,6 +46,9 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
   const loaded = read(path, logger);
   const verdicts = new Map(Object.entries(loaded.verdicts));
   const drains = new Map(Object.entries(loaded.drainsStarted));
+  const endings = new Map(Object.entries(loaded.endings));
+  const announced = new Map(Object.entries(loaded.announced));
+  let { stop, drainForced } = loaded;
   let dirty = false;
   let scheduled = false;
   let writing: Promise<void> = Promise.resolve();
@@ -41,6 +63,17 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
     });
   }
 
+  /** Sets or drops one entry. */
+  function put<Value>(map: Map<string, Value>, key: string, value: Value | undefined): void {
+    if (value === undefined) {
+      if (!map.delete(key)) return;
+    } else {
+      if (JSON.stringify(map.get(key)) === JSON.stringify(value)) return;
+      map.set(key, value);
+    }
+    changed();
+  }
+
   function save(): Promise<void> {
     writing = writing.then(async () => {
       if (!dirty) return;
@@ -49,6 +82,10 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
         version: 1,
         verdicts: Object.fromEntries(verdicts),
         drainsStarted: Object.fromEntries(drains),
+        endings: Object.fromEntries(endings),
+        announced: Object.fromEntries(announced),
+        drainForced,
+        ...(stop === undefined ? {} : { stop }),
       };
       try {
         await writeFileAtomically(path, `${JSON.stringify(state)}\n`);
@@ -74,6 +111,21 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
     },
     forgetDrain(key) {
       if (drains.delete(key)) changed();
+    },
+    endings: () => endings,
+    setEnding: (key, ending) => put(endings, key, ending),
+    announced: () => announced,
+    setAnnounced: (key, vip) => put(announced, key, vip),
+    stop: () => stop,
+    setStop(request) {
+      stop = request;
+      changed();
+    },
+    drainForced: () => drainForced,
+    setDrainForced(forced) {
+      if (forced === drainForced) return;
+      drainForced = forced;
+      changed();
     },
     keepOnly(keys) {
       for (const map of [verdicts, drains]) {

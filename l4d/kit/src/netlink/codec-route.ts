@@ -11,7 +11,7 @@ export interface RouteSpec {
   /** Table number; main (254) by default, local (255) for a route of type local. */
   readonly table?: number;
   /** `unicast` by default. */
-  readonly type?: 'unicast' | 'local' | 'blackhole';
+  readonly type?: 'unicast' | 'local' | 'blackhole' | 'unreachable';
   readonly gateway?: IpAddress;
   /** The gateway counts as on the link even when no route says so. */
   readonly onLink?: boolean;
@@ -105,6 +105,7 @@ export function decodeRoute(payload: Uint8Array): Result<Route | undefined, stri
 /** The scope that ip-route(8) gives: local is host, a unicast without a gateway (IPv4) is link. */
 function scopeOf(route: RouteSpec): number {
   if (route.type === 'local') return routeScope.HOST;
-  const direct = route.gateway === undefined && route.type !== 'blackhole';
+  const isRefusal = route.type === 'blackhole' || route.type === 'unreachable';
+  const direct = route.gateway === undefined && !isRefusal;
   return direct && route.destination.address.family === 4 ? routeScope.LINK : routeScope.UNIVERSE;
 }

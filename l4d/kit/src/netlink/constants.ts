@@ -80,6 +80,7 @@ export const routeType = {
   anycast: 4,
   multicast: 5,
   blackhole: 6,
+  unreachable: 7,
 } as const;
 
 /** RT_TABLE_*: the tables that every machine has. */

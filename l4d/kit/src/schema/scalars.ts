@@ -64,7 +64,7 @@ export function typed<Value>() {
 }
 
 /** A text that stands for a typed value. `refuse` tells what is wrong with a value that parses. */
-function textCodec<Value>(
+export function textCodec<Value>(
   noun: string,
   allowed: string,
   example: string,
@@ -161,3 +161,17 @@ export function durationText(min: Duration, max: Duration) {
 
 /** A port number. */
 export const portNumber = integer('a port', 1, 65_535);
+
+/** A share of 1% to 100%, as a number of percent. */
+export const percentText = textCodec<number>(
+  'a share',
+  '1% to 100%',
+  '50%',
+  (input) => {
+    const percent = Number(/^(\d{1,3})%$/.exec(input)?.[1] ?? 0);
+    return percent >= 1 && percent <= 100
+      ? { ok: true, value: percent }
+      : { ok: false, error: `${showValue(input)} is not a share` };
+  },
+  (percent) => `${percent}%`,
+);

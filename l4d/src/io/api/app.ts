@@ -12,7 +12,7 @@ import {
 } from '../../core/desired-state.ts';
 import * as edit from '../../core/edit.ts';
 import { openApiDocument } from '../../core/openapi.ts';
-import { invalid, refusal } from './problem.ts';
+import { guarded, invalid, refusal } from './problem.ts';
 
 /** Largest body read; 10,000 VIPs with ten backends each encode to about 12 MiB. */
 const maxBodyBytes = 64 * 1024 * 1024;
@@ -50,6 +50,13 @@ export function createApi(options: ApiOptions): Hono {
   app.get('/v1/status', async () => Response.json(await port.status()));
   app.get('/v1/bgp', async () => Response.json(await port.bgp()));
   app.post('/v1/reconcile', async () => Response.json(await port.reconcile()));
+  app.post('/v1/stop', async (context) => {
+    const body = await context.req.text();
+    const request = body === '' ? { ok: true as const, value: {} } : parseStop(body);
+    if (!request.ok) return invalid(request.error);
+    await port.stop({ ...request.value, force: isForced(context) });
+    return Response.json({ stopping: true }, { status: 202 });
+  });
   app.get('/v1/openapi.json', () => Response.json(openApiDocument(options.version)));
   app.get('/metrics', async (context) =>
     context.text(await port.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
@@ -74,10 +81,11 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
     const next = parseDesiredState(body.value, port.desired().state);
     return next.ok ? Response.json(await port.plan(next.value)) : invalid(next.error);
   });
-  app.post('/v1/undo', async () => {
-    const undone = await port.undo();
+  app.post('/v1/undo', async (context) => {
+    const undone = await port.undo({ force: isForced(context) });
     if (undone.ok) return Response.json({ revision: undone.value.revision });
     if (undone.error.kind === 'stale') return stale(undone.error.revision);
+    if (undone.error.kind === 'guarded') return guarded(undone.error.reasons);
     if (undone.error.kind === 'refused') return invalid(undone.error.problems);
     return refusal('nothing-to-undo', 'no earlier desired state is kept');
   });
@@ -157,6 +165,24 @@ function peerAndHostRoutes(app: Hono, port: ControlPort): void {
   );
 }
 
+/** The body of a planned stop: `{ "text": "why" }`, told to the operators of the routers (RFC 9003). */
+function parseStop(body: string): Result<{ readonly text?: string }, readonly ConfigProblem[]> {
+  const refused = (path: string, message: string) => ({ ok: false as const, error: [{ path, message }] });
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch {
+    return refused('', 'the body is not JSON (allowed: { "text": "why" }, or nothing)');
+  }
+  const { text, ...rest } = (json ?? {}) as { readonly [key: string]: unknown };
+  const unknown = Object.keys(rest)[0];
+  if (unknown !== undefined) return refused(unknown, 'is not known (allowed: text)');
+  if (text === undefined) return { ok: true, value: {} };
+  if (typeof text === 'string' && new TextEncoder().encode(text).length <= 255)
+    return { ok: true, value: { text } };
+  return refused('text', 'is not a text of at most 255 octets (RFC 9003)');
+}
+
 type Edit = (state: DesiredState, body: unknown) => Result<DesiredState, readonly ConfigProblem[]>;
 
 /** Reads the body, edits, stores, answers the new revision and what `more` tells of the new state. */
@@ -192,10 +218,11 @@ async function apply(
     if (wanted.value !== undefined && wanted.value !== revision) return stale(revision);
     const next = edited(current.state);
     if (!next.ok) return invalid(next.error);
-    const stored = await port.replace(next.value, { ifRevision: revision, note });
+    const stored = await port.replace(next.value, { ifRevision: revision, note, force: isForced(context) });
     if (stored.ok) {
       return Response.json({ revision: stored.value.revision, ...more(next.value) }, { status });
     }
+    if (stored.error.kind === 'guarded') return guarded(stored.error.reasons);
     if (stored.error.kind === 'refused') return invalid(stored.error.problems);
     revision = stored.error.revision;
   }
@@ -209,6 +236,11 @@ function ifMatch(context: Context): Result<number | undefined, Response> {
   if (digits !== undefined) return { ok: true, value: Number(digits) };
   const message = `${JSON.stringify(header)} is not a revision (allowed: a number)`;
   return { ok: false, error: invalid([{ path: 'If-Match', message }]) };
+}
+
+/** `?force=true`: what the guard says does not count. */
+function isForced(context: Context): boolean {
+  return context.req.query('force') === 'true';
 }
 
 function stale(revision: number): Response {

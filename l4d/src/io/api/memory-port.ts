@@ -1,4 +1,5 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { guardChange } from '../../core/change-guard.ts';
 import type { ControlPort } from '../../core/control-port.ts';
 import { isDrained } from '../../core/desired/backend.ts';
 import type { Vip } from '../../core/desired/vip.ts';
@@ -10,6 +11,8 @@ import type { BgpStatus, VipStatus } from '../../core/status.ts';
 export interface MemoryPort extends ControlPort {
   /** Told by `bgp()` and in the status; replace it at will. */
   bgpStatus: BgpStatus;
+  /** Text of the planned stop that was asked for. */
+  stopped?: string;
   /** Called before each `replace`, to interfere. */
   beforeReplace?: () => void;
 }
@@ -22,10 +25,12 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
   const port: MemoryPort = {
     bgpStatus: { state: 'off', reason: 'host.bgp is not declared' },
     desired: () => ({ revision, state: now() }),
-    async replace(next, { ifRevision }) {
+    async replace(next, { ifRevision, force }) {
       port.beforeReplace?.();
       if (ifRevision !== undefined && ifRevision !== revision)
         return { ok: false, error: { kind: 'stale', revision } };
+      const reasons = force === true ? [] : guardChange(now(), next);
+      if (reasons.length > 0) return { ok: false, error: { kind: 'guarded', reasons } };
       history.push(next);
       revision += 1;
       return { ok: true, value: { revision } };
@@ -40,7 +45,11 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
       changes: diffDesired(now(), next),
       operations: next.vips.map((vip) => `program vip ${vip.name}`),
       warnings: diffWarnings(now(), next),
+      guard: guardChange(now(), next),
     }),
+    async stop({ text }) {
+      port.stopped = text ?? '';
+    },
     reconcile: async () => ({ operations: [] }),
     status: async () => ({
       version: '0.0.0-test',

@@ -7,6 +7,7 @@ export type RefusalCode =
   | 'not-found'
   | 'stale-revision'
   | 'nothing-to-undo'
+  | 'guarded'
   | 'too-large'
   | 'internal';
 
@@ -15,6 +16,7 @@ const statusOf: Readonly<Record<RefusalCode, number>> = {
   'not-json': 400,
   'not-found': 404,
   'nothing-to-undo': 409,
+  guarded: 409,
   'stale-revision': 412,
   'too-large': 413,
   internal: 500,
@@ -25,6 +27,7 @@ const titleOf: Readonly<Record<RefusalCode, string>> = {
   'not-json': 'the body is not JSON',
   'not-found': 'not found',
   'nothing-to-undo': 'nothing is left to undo',
+  guarded: 'the guard refuses the change; nothing was changed',
   'stale-revision': 'the desired state was changed meanwhile',
   'too-large': 'the body is too large',
   internal: 'internal error',
@@ -57,4 +60,9 @@ export function refusal(
 /** The refusal of what the schema or its rules do not allow. */
 export function invalid(problems: readonly ConfigProblem[]): Response {
   return refusal('invalid', problems.length === 1 ? '1 problem' : `${problems.length} problems`, problems);
+}
+
+/** The refusal of a change that the guard holds back, and how it is forced. */
+export function guarded(reasons: readonly string[]): Response {
+  return refusal('guarded', `${reasons.join('; ')} (forced: l4ctl --force, or ?force=true)`);
 }

@@ -1,0 +1,71 @@
+import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import { type Vip, vipKeyText } from './desired/vip.ts';
+import type { DesiredState } from './desired-state.ts';
+import { withoutOtherPath } from './other-announcers.ts';
+
+/** Names told of a long list. */
+const maxNames = 5;
+
+/**
+ * Why a change is refused unless it is forced: it would take away more of this host's announcements than one change
+ * should. The guard is that of the state in force: a change does not loosen it for itself. Draining the host is no
+ * such change, for that is what it says; see drainWarnings.
+ */
+export function guardChange(before: DesiredState, after: DesiredState): string[] {
+  const announced = toAnnounce(before);
+  if (announced.length === 0) return [];
+  const lost = lostConnection(after);
+  if (lost !== undefined) {
+    return [`${lost}: none of the ${count(announced.length, 'VIP')} here would be announced any more`];
+  }
+  const { maxWithdrawShare, minVips } = before.host.guard;
+  if (announced.length < minVips) return [];
+  const left = new Set(after.vips.filter(({ enabled }) => enabled).map(vipKeyText));
+  const gone = announced.filter((vip) => !left.has(vipKeyText(vip)));
+  if (gone.length * 100 <= maxWithdrawShare * announced.length) return [];
+  const names = gone.slice(0, maxNames).map(({ name }) => name);
+  const more = gone.length > maxNames ? `, and ${gone.length - maxNames} more` : '';
+  return [
+    `withdraws ${gone.length} of ${announced.length} VIPs (${names.join(', ')}${more}); ` +
+      `host.guard.maxWithdrawShare allows ${maxWithdrawShare}% at a time`,
+  ];
+}
+
+/** What an operator should know before a drain; `paths` are those of other hosts, as routers show them. */
+export function drainWarnings(
+  before: DesiredState,
+  after: DesiredState,
+  paths: readonly OtherPath[],
+): string[] {
+  if (before.host.draining || !after.host.draining) return [];
+  const announced = toAnnounce(before);
+  const aggregates = before.host.bgp?.aggregates ?? [];
+  const lonely = withoutOtherPath(
+    paths,
+    announced.map(({ address }) => address),
+    aggregates,
+  );
+  if (lonely.length === 0) return [];
+  const held = after.host.guard.lastAnnouncer === 'hold';
+  const then = held
+    ? 'they stay announced with GRACEFUL_SHUTDOWN until one does, or the drain is forced'
+    : 'where no other host announces them, they end';
+  const names = lonely.slice(0, maxNames).join(', ');
+  const more = lonely.length > maxNames ? `, and ${lonely.length - maxNames} more` : '';
+  return [`no router shows another host's path to ${names}${more}: ${then}`];
+}
+
+function toAnnounce({ host, peers, vips }: DesiredState): Vip[] {
+  if (host.bgp === undefined || peers.length === 0 || host.draining) return [];
+  return vips.filter(({ enabled }) => enabled);
+}
+
+function lostConnection(after: DesiredState): string | undefined {
+  if (after.host.bgp === undefined) return 'removes host.bgp';
+  if (after.peers.length > 0) return undefined;
+  return 'removes the last BGP peer';
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
