@@ -12,32 +12,88 @@ export const maxTrackedPrefixes = 100_000;
 /** Prefixes received on one session. */
 export interface ReceivedPrefixes {
   readonly keys: Set<number | string>;
+  /** What was said of them, shared by those of one UPDATE. */
+  readonly paths: Map<number | string, ReceivedPath>;
   /** Announced while the set was full: what is in it is the least that there are. */
   overflowed: boolean;
 }
 
+/** What tells whose path it is. */
+export interface ReceivedPath {
+  /** Text; undefined for what was not understood. */
+  readonly nextHop: string | undefined;
+  /** All numbers of the AS_PATH. */
+  readonly asPath: readonly number[];
+}
+
 /** Nothing received. */
 export function emptyReceivedPrefixes(): ReceivedPrefixes {
-  return { keys: new Set(), overflowed: false };
+  return { keys: new Set(), paths: new Map(), overflowed: false };
 }
 
 /** Takes account of an UPDATE. RFC 7606 section 2: what is treated as withdrawn counts as withdrawn. */
 export function countUpdate(received: ReceivedPrefixes, update: ReceivedUpdate): void {
-  for (const prefix of update.withdrawn) received.keys.delete(keyOf(prefix));
-  const add = update.handling !== 'treat-as-withdraw';
+  for (const prefix of update.withdrawn) forget(received, prefix);
+  const isWithdrawn = update.handling === 'treat-as-withdraw';
+  const asPath = update.attributes.flatMap(({ value }) =>
+    value.kind === 'as-path' ? value.segments.flatMap(({ asNumbers }) => asNumbers) : [],
+  );
   for (const { value } of update.attributes) {
     if ((value.kind !== 'mp-reach' && value.kind !== 'mp-unreach') || value.nlri.kind !== 'prefixes')
       continue;
-    for (const prefix of value.nlri.prefixes) note(received, prefix, add && value.kind === 'mp-reach');
+    const path =
+      isWithdrawn || value.kind === 'mp-unreach'
+        ? undefined
+        : { nextHop: nextHopText(value.nextHop), asPath };
+    for (const prefix of value.nlri.prefixes) note(received, prefix, path);
   }
-  for (const prefix of update.nlri) note(received, prefix, add);
+  if (update.nlri.length === 0) return;
+  const nextHop = update.attributes.find(({ value }) => value.kind === 'next-hop')?.value;
+  const text = nextHop?.kind === 'next-hop' ? formatIpAddress(nextHop.address) : undefined;
+  for (const prefix of update.nlri)
+    note(received, prefix, isWithdrawn ? undefined : { nextHop: text, asPath });
 }
 
-function note(received: ReceivedPrefixes, prefix: NlriPrefix, add: boolean): void {
+/** The global address of an MP_REACH_NLRI, which a link-local one may follow. */
+function nextHopText(bytes: Uint8Array): string | undefined {
+  if (bytes.length === 4) return formatIpAddress(ipAddressFromBytes(bytes));
+  return bytes.length === 16 || bytes.length === 32
+    ? formatIpAddress(ipAddressFromBytes(bytes.subarray(0, 16)))
+    : undefined;
+}
+
+function forget(received: ReceivedPrefixes, prefix: NlriPrefix): void {
   const key = keyOf(prefix);
-  if (!add) received.keys.delete(key);
-  else if (received.keys.size < maxTrackedPrefixes || received.keys.has(key)) received.keys.add(key);
-  else received.overflowed = true;
+  received.keys.delete(key);
+  received.paths.delete(key);
+}
+
+function note(received: ReceivedPrefixes, prefix: NlriPrefix, path: ReceivedPath | undefined): void {
+  if (path === undefined) {
+    forget(received, prefix);
+    return;
+  }
+  const key = keyOf(prefix);
+  if (received.keys.size >= maxTrackedPrefixes && !received.keys.has(key)) {
+    received.overflowed = true;
+    return;
+  }
+  received.keys.add(key);
+  received.paths.set(key, path);
+}
+
+/** What was announced to us of a prefix. */
+export function pathOf(received: ReceivedPrefixes, prefix: NlriPrefix): ReceivedPath | undefined {
+  return received.paths.get(keyOf(prefix));
+}
+
+/**
+ * Whether a path is another speaker's than ours: a router may send our own back, with our AS in its path and us or
+ * itself as next hop. Hosts may share an AS: then another next hop tells them apart.
+ */
+export function isOthersPath(path: ReceivedPath, localAs: number, ourHops: readonly string[]): boolean {
+  if (path.nextHop === undefined || !path.asPath.includes(localAs)) return true;
+  return !ourHops.includes(path.nextHop);
 }
 
 /** A number for IPv4, a short text of the significant octets for IPv6. */
