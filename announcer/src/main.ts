@@ -8,6 +8,7 @@ import { Command, Option } from 'commander';
 import { createAnnouncer } from './io/announcer.ts';
 import { createApi, serveApi } from './io/api-server.ts';
 import { createBfdService } from './io/bfd/service.ts';
+import { createVrrpService } from './io/vrrp/service.ts';
 
 interface Options {
   readonly runDir: string;
@@ -22,6 +23,7 @@ async function run(options: Options): Promise<void> {
     random: Math.random,
     logger,
     bfd: createBfdService(systemClock, logger, join(dirname(socketPath), 'bfd.sock')),
+    vrrp: createVrrpService(systemClock, logger, join(dirname(socketPath), 'vrrp.sock')),
   });
   let leaving = false;
   const leave = () => {

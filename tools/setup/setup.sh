@@ -51,6 +51,7 @@ nsenter util-linux
 mount mount
 bird bird2
 etcd etcd-server
+keepalived keepalived
 ping iputils-ping
 openssl openssl
 bpftool bpftool
@@ -129,7 +130,7 @@ install_packages() {
     fail "\"apt-get install$packages\" failed (see above); mend it and run this again"
   cleanup
   # Nor at the next start of the machine, when it was this script that brought them.
-  for service in nginx:nginx frr:frr bird:bird2 etcd:etcd-server; do
+  for service in nginx:nginx frr:frr bird:bird2 etcd:etcd-server keepalived:keepalived; do
     case " $packages " in
       *" ${service#*:} "*) systemctl disable --quiet "${service%%:*}" >/dev/null 2>&1 || true ;;
     esac
