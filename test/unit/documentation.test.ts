@@ -136,6 +136,11 @@ async function helpOf(words: readonly string[]): Promise<string> {
     variables: {},
     request: () => Promise.reject(new Error('help asks nobody')),
     stdin: () => Promise.resolve(''),
+    stdinBytes: async () => new Uint8Array(0),
+    stdoutBytes: () => {},
+    isTerminal: false,
+    sleep: () => Promise.reject(new Error('the test is over')),
+    hostAddresses: () => [],
     now: () => 0,
   });
   // A wrong verb shows the help of its noun.

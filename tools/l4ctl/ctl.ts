@@ -3,9 +3,11 @@ import type { Env } from './env.ts';
 
 /** The options that every command takes. */
 export interface GlobalOptions {
-  readonly output: 'table' | 'json';
+  readonly output: 'table' | 'wide' | 'json';
   readonly socket?: string;
   readonly runDir?: string;
+  /** Changes go through though the guard refuses them. */
+  readonly force?: boolean;
 }
 
 /** What commands are written against. */
@@ -18,8 +20,11 @@ export interface Ctl {
     body?: unknown,
     headers?: Readonly<Record<string, string>>,
   ): Promise<unknown>;
-  /** Prints an answer: as it is with `-o json`, else as the text given. */
-  print(answer: unknown, asText: () => string): void;
+  /** The socket that is asked. */
+  socketPath(): string;
+  readonly format: () => GlobalOptions['output'];
+  /** Prints an answer: as it is with `-o json`, else as the text given, which may say more with `-o wide`. */
+  print(answer: unknown, asText: (wide: boolean) => string): void;
 }
 
 /** A Ctl whose global options are read when they are needed, after parsing. */
@@ -28,14 +33,19 @@ export function createCtl(env: Env, options: () => GlobalOptions): Ctl {
     env,
     async ask(method, path, body, headers) {
       const socketPath = socketPathOf(env, options());
-      const answer = await env.request(socketPath, method, path, body, headers).catch((error: unknown) => {
+      const force = options().force === true && method !== 'GET';
+      const target = force ? `${path}?force=true` : path;
+      const answer = await env.request(socketPath, method, target, body, headers).catch((error: unknown) => {
         throw unanswered(error, socketPath);
       });
       if (answer.status >= 200 && answer.status < 300) return answer.body;
       throw refused(answer.status, answer.body);
     },
+    socketPath: () => socketPathOf(env, options()),
+    format: () => options().output,
     print(answer, asText) {
-      env.stdout(options().output === 'json' ? `${JSON.stringify(answer, null, 2)}\n` : asText());
+      const { output } = options();
+      env.stdout(output === 'json' ? `${JSON.stringify(answer, null, 2)}\n` : asText(output === 'wide'));
     },
   };
 }

@@ -16,6 +16,16 @@ export interface Env {
   ): Promise<JsonAnswer>;
   /** The whole of standard input. */
   stdin(): Promise<string>;
+  /** The same, octet by octet. */
+  stdinBytes(): Promise<Uint8Array>;
+  /** Octets to standard output. */
+  stdoutBytes(bytes: Uint8Array): void;
+  /** Whether standard output is a terminal. */
+  readonly isTerminal: boolean;
+  /** Settles after so many milliseconds; rejects when there is nothing to wait for any more. */
+  sleep(milliseconds: number): Promise<void>;
+  /** Addresses of this host with their prefix lengths, such as 10.0.0.11/24. */
+  hostAddresses(): readonly string[];
   /** Milliseconds since the epoch. */
   now(): number;
 }

@@ -46,6 +46,11 @@ async function l4ctl(line: string, stdin = '', runDir = folder): Promise<Outcome
     request: (socketPath, method, path, body, headers) =>
       requestJson(socketPath, method, path, body, 5000, headers),
     stdin: async () => stdin,
+    stdinBytes: async () => new Uint8Array(0),
+    stdoutBytes: () => {},
+    isTerminal: false,
+    sleep: () => Promise.reject(new Error('the test is over')),
+    hostAddresses: () => [],
     now: () => 1_700_000_000_000 + 3_723_000,
   });
   return { code, out, err };
@@ -199,10 +204,11 @@ test('the host, its peers and their sessions', async () => {
   };
   expect((await l4ctl('bgp summary')).out).toBe(
     `BGP router identifier 10.0.0.11, local AS number 65001
+BGP table version 3
 
-Neighbor  V     AS  MsgRcvd  MsgSent  Flaps   Up/Down  State/PfxRcd  PfxSnt
-10.0.0.1  4  65000      120      118      1  01:02:03             2       5
-10.0.0.2  4  65000      120      118      1     1d01h        Active       0
+Neighbor  V     AS  MsgRcvd  MsgSent  TblVer  InQ  OutQ   Up/Down  State/PfxRcd  PfxSnt  Desc
+10.0.0.1  4  65000      120      118       3    0     0  01:02:03             2       5  N/A
+10.0.0.2  4  65000      120      118       0    0     0     1d01h        Active       0  N/A
 10.0.0.2: last error (received): Cease: administrative shutdown
 
 Total number of neighbors 2, prefixes 1
@@ -372,7 +378,7 @@ test.each([
   ['vip add 203.0.113.10:80 -b 10.0.0.1 --check http://x/', /TYPE\[:PORT\]\[\/PATH\]/],
   ['vip sohw web', /did you mean show/i],
   ['backend weight web 10.0.0.1 many', /whole number/],
-  ['-o xml vip ls', /table, json/],
+  ['-o xml vip ls', /table, wide, json/],
   ['apply', /--file/],
 ])('the command line "%s" is refused as wrong', async (line, reason) => {
   const { code, err } = await l4ctl(line);

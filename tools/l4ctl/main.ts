@@ -1,4 +1,6 @@
-import { text } from 'node:stream/consumers';
+import { networkInterfaces } from 'node:os';
+import { arrayBuffer, text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { Env } from './env.ts';
 import { runL4ctl } from './program.ts';
@@ -13,6 +15,14 @@ const env: Env = {
   request: (socketPath, method, path, body, headers) =>
     requestJson(socketPath, method, path, body, timeoutMs, headers),
   stdin: () => text(process.stdin),
+  stdinBytes: async () => new Uint8Array(await arrayBuffer(process.stdin)),
+  stdoutBytes: (bytes) => process.stdout.write(bytes),
+  isTerminal: process.stdout.isTTY === true,
+  sleep: (milliseconds) => sleep(milliseconds),
+  hostAddresses: () =>
+    Object.values(networkInterfaces()).flatMap((addresses = []) =>
+      addresses.flatMap(({ cidr }) => (cidr === null ? [] : [cidr])),
+    ),
   now: Date.now,
 };
 

@@ -1,6 +1,7 @@
 import { ConfigError, exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { addBackendCommands } from './backend-commands.ts';
+import { addBgpCommands } from './bgp-commands.ts';
 import { createCtl, type GlobalOptions } from './ctl.ts';
 import type { Env } from './env.ts';
 import { addHostCommands } from './host-commands.ts';
@@ -35,10 +36,11 @@ function createProgram(env: Env): Command {
   program
     .description('Says what the load balancer on this host shall do, and shows what it does.')
     .addOption(
-      new Option('-o, --output <format>', 'how to print').choices(['table', 'json']).default('table'),
+      new Option('-o, --output <format>', 'how to print').choices(['table', 'wide', 'json']).default('table'),
     )
     .option('--socket <path>', "the daemon's socket (default: l4d.sock in the run folder)")
     .option('--run-dir <folder>', "the daemon's run folder (default: $L4D_RUN_DIR or /run/l4d)")
+    .option('--force', 'make a change that the guard (host.guard) refuses')
     .addHelpText(
       'after',
       `
@@ -60,6 +62,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answe
   addVipCommands(program, ctl);
   addBackendCommands(program, ctl);
   addPeerCommands(program, ctl);
+  addBgpCommands(program, ctl);
   addHostCommands(program, ctl);
   addStateCommands(program, ctl);
   return program;

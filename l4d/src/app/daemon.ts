@@ -1,4 +1,5 @@
 import { accessSync, constants, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
@@ -9,6 +10,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
+import { requestJson } from '@l4d/kit/unix-http.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
@@ -313,6 +315,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     async status() {
       return fabricStatus(statusParts);
+    },
+    async askAnnouncer(method, path, body) {
+      const socketPath = join(folders.runDir, 'announcer.sock');
+      return await requestJson(socketPath, method, path, body).catch(() => undefined);
     },
     async bgp() {
       return bgpStatus(statusParts);

@@ -49,6 +49,12 @@ export interface ControlPort {
   reconcile(): Promise<{ readonly operations: readonly string[] }>;
   status(): Promise<FabricStatus>;
   bgp(): Promise<BgpStatus>;
+  /** A request to the announcer's API, passed on; undefined when it does not answer. */
+  askAnnouncer(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly body: unknown } | undefined>;
   /** Prometheus text. */
   metrics(): string | Promise<string>;
 }

@@ -69,6 +69,26 @@ export const operations: readonly Operation[] = [
   { method: 'post', path: '/v1/peers', summary: 'Add a BGP neighbour', body: 'Peer' },
   { method: 'delete', path: '/v1/peers/{address}', summary: 'Remove a BGP neighbour' },
   { method: 'get', path: '/v1/bgp', summary: 'The sessions and prefixes, as the announcer tells them' },
+  {
+    method: 'get',
+    path: '/v1/bgp/peers/{address}/advertised',
+    summary: 'Routes told to a peer, by pages: ?offset and ?limit; nextOffset goes on',
+  },
+  {
+    method: 'get',
+    path: '/v1/bgp/peers/{address}/received',
+    summary: 'Prefixes that a peer announces, by pages as above; none is imported',
+  },
+  {
+    method: 'get',
+    path: '/v1/bgp/peers/{address}/record',
+    summary: 'The flight record of a peer: ?after a sequence number and ?limit',
+  },
+  {
+    method: 'post',
+    path: '/v1/bgp/peers/{address}/clear',
+    summary: 'Reset the session; { "soft": true } sends all routes again instead',
+  },
   { method: 'get', path: '/v1/host', summary: 'The host, as declared' },
   {
     method: 'patch',

@@ -102,7 +102,7 @@ export interface VipStatus {
 /** One BGP neighbour, as the announcer tells it. */
 export interface BgpPeerView {
   readonly address: string;
-  readonly as: number;
+  readonly as: PeerStatus['as'];
   readonly state: 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established';
   /** How long it has been in this state. */
   readonly sinceMs: number;

@@ -49,6 +49,11 @@ export function createApi(options: ApiOptions): Hono {
   peerAndHostRoutes(app, port);
   app.get('/v1/status', async () => Response.json(await port.status()));
   app.get('/v1/bgp', async () => Response.json(await port.bgp()));
+  // What the announcer knows of one peer: its answer is passed on as it is.
+  for (const what of ['advertised', 'received', 'record']) {
+    app.get(`/v1/bgp/peers/:address/${what}`, (context) => passOn(context, port, what));
+  }
+  app.post('/v1/bgp/peers/:address/clear', (context) => passOn(context, port, 'clear'));
   app.post('/v1/reconcile', async () => Response.json(await port.reconcile()));
   app.post('/v1/stop', async (context) => {
     const body = await context.req.text();
@@ -62,6 +67,26 @@ export function createApi(options: ApiOptions): Hono {
     context.text(await port.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
   );
   return app;
+}
+
+async function passOn(context: Context, port: ControlPort, what: string): Promise<Response> {
+  const { method, url } = context.req;
+  const address = encodeURIComponent(context.req.param('address') ?? '');
+  let body: unknown;
+  if (method !== 'GET') {
+    const read = await readJson(context);
+    if (!read.ok) return read.error;
+    body = read.value;
+  }
+  const path = `/v1/peers/${address}/${what}${new URL(url).search}`;
+  const answer = await port.askAnnouncer(method, path, body);
+  if (answer === undefined) return refusal('no-announcer', 'the announcer does not answer');
+  const { status } = answer;
+  if (status < 200 || status >= 300) {
+    const { detail } = answer.body as { readonly detail?: string };
+    return refusal(status === 404 ? 'not-found' : 'refused-by-announcer', detail ?? '');
+  }
+  return Response.json(answer.body);
 }
 
 function desiredRoutes(app: Hono, port: ControlPort): void {

@@ -13,6 +13,8 @@ export interface MemoryPort extends ControlPort {
   bgpStatus: BgpStatus;
   /** Text of the planned stop that was asked for. */
   stopped?: string;
+  /** Answers for the announcer; without it there is none. */
+  announcer?: (method: string, path: string, body?: unknown) => { status: number; body: unknown };
   /** Called before each `replace`, to interfere. */
   beforeReplace?: () => void;
 }
@@ -67,6 +69,7 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
       },
     }),
     bgp: async () => port.bgpStatus,
+    askAnnouncer: async (method, path, body) => port.announcer?.(method, path, body),
     metrics: () => '# TYPE l4d_up gauge\nl4d_up 1\n',
   };
   return port;

@@ -9,6 +9,8 @@ export type RefusalCode =
   | 'nothing-to-undo'
   | 'guarded'
   | 'too-large'
+  | 'no-announcer'
+  | 'refused-by-announcer'
   | 'internal';
 
 const statusOf: Readonly<Record<RefusalCode, number>> = {
@@ -19,6 +21,8 @@ const statusOf: Readonly<Record<RefusalCode, number>> = {
   guarded: 409,
   'stale-revision': 412,
   'too-large': 413,
+  'no-announcer': 503,
+  'refused-by-announcer': 409,
   internal: 500,
 };
 
@@ -30,6 +34,8 @@ const titleOf: Readonly<Record<RefusalCode, string>> = {
   guarded: 'the guard refuses the change; nothing was changed',
   'stale-revision': 'the desired state was changed meanwhile',
   'too-large': 'the body is too large',
+  'no-announcer': 'the announcer cannot be asked',
+  'refused-by-announcer': 'the announcer refuses this',
   internal: 'internal error',
 };
 
