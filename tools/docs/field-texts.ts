@@ -56,8 +56,11 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.guard.lastAnnouncer':
     "A draining host to which no router has shown another host's path: `warn` says so and goes on, `hold` leaves the VIP announced with GRACEFUL_SHUTDOWN until one does or it is forced.",
   peers: 'BGP neighbours: the routers that are told of the VIPs.',
-  'peers[].address': 'Address of the neighbour; each once.',
-  'peers[].as': 'Its autonomous system.',
+  'peers[].address':
+    'Address of the neighbour; each once. Link-local with its interface: `fe80::1%eth0`. Needed unless `interface` is there.',
+  'peers[].interface':
+    'In place of an address: whoever advertises itself as a router on this interface. See [unnumbered](bgp.md#unnumbered).',
+  'peers[].as': 'Its autonomous system; `external` is any but ours, `internal` ours.',
   'peers[].port': 'Its port.',
   'peers[].localAddress': "Source address of the session. By default the kernel's choice.",
   'peers[].holdTime': 'Proposed hold time, in whole seconds; the smaller of both sides counts.',
@@ -77,8 +80,19 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'peers[].bfd.auth': 'Authentication of BFD packets; the same at both ends. By default off.',
   'peers[].bfd.auth.type': 'Its type (RFC 5880).',
   'peers[].bfd.auth.keyId': 'Number of the key.',
-  'peers[].bfd.auth.key': 'The key.',
+  'peers[].bfd.auth.key': 'The key, or `keyFile`.',
+  'peers[].bfd.auth.keyFile': 'A file with the key, as `passwordFile`.',
   'peers[].password': 'TCP MD5 password (RFC 2385), the same on the router.',
+  'peers[].passwordFile':
+    'In place of `password`: a file with it, of mode 0600, read again when it changes. See [secrets](bgp.md#secrets-in-files).',
+  'peers[].tcpAo':
+    'TCP-AO (RFC 5925), where the kernel has it (6.7 and later, if built with it). Not together with a password.',
+  'peers[].tcpAo.key': 'The key, or `keyFile`.',
+  'peers[].tcpAo.keyFile': 'A file with the key, as `passwordFile`.',
+  'peers[].tcpAo.sendId': 'KeyID of what we send: the RecvID of the router.',
+  'peers[].tcpAo.receiveId': 'KeyID of what the router sends: its SendID.',
+  'peers[].tcpAo.algorithm': 'Algorithm (RFC 5926).',
+  'peers[].ttl': 'TTL of what is sent. By default `1` to routers of another AS, `64` inside ours.',
   'peers[].ttlSecurityHops':
     'GTSM (RFC 5082): the router is at most so many hops away; 1 is on the same link.',
   'peers[].promise':
@@ -90,7 +104,10 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'How long GRACEFUL_SHUTDOWN (RFC 8326) stands before a planned stop. By default not at all.',
   'peers[].extendedMessages': 'Messages up to 65535 octets (RFC 8654).',
   'peers[].enhancedRouteRefresh': 'Refreshes are marked begin and end (RFC 7313).',
-  'peers[].extendedNextHop': 'IPv4 VIPs with IPv6 next hops (RFC 8950).',
+  'peers[].extendedNextHop':
+    'IPv4 VIPs with IPv6 next hops (RFC 8950). By default `true` on an interface and to a link-local address, else `false`.',
+  'peers[].extendedOptionalParameters': 'OPEN in the form of RFC 9072 also where it need not be.',
+  'peers[].addPath': 'Prefixes go with a path identifier (RFC 7911) to routers that take it. Only sent.',
   'peers[].role': 'What we are to the router (RFC 9234); between different AS alone.',
   'peers[].roleStrict': 'With `role`: a router that says no role is refused.',
   'peers[].delayOpen': 'Waits so long for the OPEN of the router before ours is sent.',
@@ -167,9 +184,14 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].check.host': 'Host header (gRPC: authority), and TLS server name. By default the address asked.',
   'vips[].check.method': 'Method of the request.',
   'vips[].check.expectStatus': 'Good status codes: `200`, `"200-399"`, `"200-299,404"`.',
-  'vips[].check.service': 'Service asked for by `grpc.health.v1.Health/Check`. By default the server as a whole.',
+  'vips[].check.service':
+    'Service asked for by `grpc.health.v1.Health/Check`. By default the server as a whole.',
   'vips[].check.tls': 'gRPC over TLS; the certificate is not verified.',
   'vips[].check.send': 'Datagram sent: text, or `0x` and hexadecimal digits. By default empty.',
   'vips[].check.expect':
     'What the answer must begin with. Without it silence is good and only an ICMP error is bad.',
+  dynamicPeers:
+    'Whoever connects from these ranges is a neighbour; needs `host.bgp.listen`. Named neighbours go first.',
+  'dynamicPeers[].range': 'Prefix of the addresses.',
+  'dynamicPeers[].limit': 'Neighbours of the range at a time.',
 };

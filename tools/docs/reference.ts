@@ -27,11 +27,17 @@ export interface Field {
   readonly otherDefaults: readonly string[];
 }
 
-/** All fields of the schema in its order; the variants of a choice between mappings become one list. */
+/**
+ * All fields of the schema in its order; the variants of a choice between mappings become one list. What neighbours of
+ * a range have in common with named ones is there once.
+ */
 export function fieldsOf(schema: unknown): Field[] {
   const fields: Field[] = [];
   walk(schema as Schema, '', fields);
-  return fields;
+  const named = new Set(fields.map(({ path }) => path));
+  return fields.filter(
+    ({ path }) => !named.has(path.replace(/^dynamicPeers/, 'peers')) || !path.startsWith('dyn'),
+  );
 }
 
 function walk(schema: Schema, prefix: string, fields: Field[]): void {
@@ -73,6 +79,11 @@ const sections: readonly (readonly [title: string, prefix: string, text: string]
   ['The document', '', ''],
   ['host', 'host.', ''],
   ['peers', 'peers[].', 'One entry a BGP neighbour. Peers need `host.bgp`.'],
+  [
+    'dynamicPeers',
+    'dynamicPeers[].',
+    'One entry a range. All other fields are those of `peers`, without `address`, `interface`, `port` and `mode`.',
+  ],
   ['vips', 'vips[].', 'One entry an address, port and protocol.'],
   ['vips: backends', 'vips[].backends[].', ''],
   ['vips: check', 'vips[].check.', ''],

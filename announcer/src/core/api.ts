@@ -11,7 +11,7 @@ import { bfdSchema } from './bfd/bfd-option.ts';
 import type { BfdStatus } from './bfd/session-config.ts';
 import type { RecordedEnds } from './flight-recorder.ts';
 import type { Phase } from './fsm-types.ts';
-import type { MessageCounters } from './message-counts.ts';
+import { type MessageCounters, noMessages } from './message-counts.ts';
 import {
   formatScopedAddress,
   interfaceNamePattern,
@@ -283,6 +283,30 @@ export interface PeerStatus {
   readonly lastError?: StatusError;
   /** There with the option `bfd`, once its process has reported. */
   readonly bfd?: BfdStatus;
+}
+
+/** A peer that cannot even be tried, and why; `now` is Unix time in milliseconds. */
+export function idlePeerStatus(
+  address: string,
+  { as, holdTimeMs }: Pick<DesiredPeer, 'as' | 'holdTimeMs'>,
+  reason: string,
+  now: number,
+  sinceMs = 0,
+): PeerStatus {
+  return {
+    address,
+    as,
+    state: 'Idle',
+    sinceMs,
+    holdTimeMs,
+    messagesReceived: 0,
+    messagesSent: 0,
+    messages: noMessages(),
+    prefixesReceived: 0,
+    prefixesAdvertised: 0,
+    flaps: 0,
+    lastError: { atMs: now, direction: 'local', code: 0, subcode: 0, text: reason },
+  };
 }
 
 /** A prefix in `GET /v1/prefixes`. */

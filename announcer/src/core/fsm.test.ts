@@ -109,6 +109,7 @@ describe('the way up (RFC 4271 8.2.2)', () => {
       kind: 'established',
       connection: 1,
       negotiated: {
+        remoteAs: 65000,
         holdTimeSeconds: 9,
         fourOctetAs: true,
         internal: false,

@@ -339,7 +339,7 @@ function collisionLoser(
   older: Connection,
 ): Connection {
   if (older.phase === 'Established') return newer;
-  const difference = settings.routerId - negotiated.remoteRouterId || settings.localAs - settings.peerAs;
+  const difference = settings.routerId - negotiated.remoteRouterId || settings.localAs - negotiated.remoteAs;
   const keep = difference > 0 ? 'outgoing' : 'incoming';
   return newer.direction === keep ? older : newer;
 }

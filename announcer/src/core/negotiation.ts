@@ -41,7 +41,8 @@ export interface SessionSettings {
   readonly localAs: number;
   /** Our BGP Identifier, unsigned 32 bits. */
   readonly routerId: number;
-  readonly peerAs: number;
+  /** `external`: any other than ours. */
+  readonly peerAs: number | 'external';
   /** Seconds: 0, or 3 to 65535. */
   readonly holdTimeSeconds: number;
   readonly families: readonly FamilyName[];
@@ -68,6 +69,7 @@ export interface SessionSettings {
 export interface Negotiated {
   /** Seconds; 0: neither hold timer nor keepalives. */
   readonly holdTimeSeconds: number;
+  readonly remoteAs: number;
   readonly fourOctetAs: boolean;
   readonly internal: boolean;
   /** Families that both sides have announced. */
@@ -164,10 +166,13 @@ export function acceptOpen(settings: SessionSettings, open: OpenMessage): Result
   const remoteAs = fourOctet ?? open.myAs;
   // RFC 4271 section 6.2: "If the Autonomous System field of the OPEN message is unacceptable, then the Error
   // Subcode MUST be set to Bad Peer AS."
-  if (remoteAs !== settings.peerAs) {
+  const isExpected =
+    settings.peerAs === 'external' ? remoteAs !== settings.localAs : remoteAs === settings.peerAs;
+  if (!isExpected) {
+    const configured = typeof settings.peerAs === 'number' ? `AS ${settings.peerAs}` : 'another AS than ours';
     return refuse(
       openSubcode.badPeerAs,
-      `the peer says that it is AS ${remoteAs}, configured is AS ${settings.peerAs}`,
+      `the peer says that it is AS ${remoteAs}, configured is ${configured}`,
     );
   }
   const internal = settings.localAs === settings.peerAs;
@@ -186,6 +191,7 @@ export function acceptOpen(settings: SessionSettings, open: OpenMessage): Result
   const theirs: readonly (FamilyName | undefined)[] = hasMultiprotocol ? announced.map(familyName) : ['ipv4'];
   const families = settings.families.filter((family) => theirs.includes(family));
   return ok({
+    remoteAs,
     // RFC 4271 section 4.2: "calculate the value of the Hold Timer by using the smaller of its configured
     // Hold Time and the Hold Time received". Zero on either side turns the timers off.
     holdTimeSeconds: Math.min(settings.holdTimeSeconds, open.holdTimeSeconds),

@@ -9,6 +9,24 @@ export interface ScopedAddress {
   readonly zone?: string;
 }
 
+/** A peer's address as one value: an address with, when it is link-local, its interface. */
+export interface PeerAddress extends IpAddress {
+  readonly zone?: string;
+}
+
+/** As parseScopedAddress, in one value. */
+export function parsePeerAddress(text: string): Result<PeerAddress, string> {
+  const parsed = parseScopedAddress(text);
+  if (!parsed.ok) return parsed;
+  const { address, zone } = parsed.value;
+  return ok(zone === undefined ? address : { ...address, zone });
+}
+
+/** Canonical text of a peer's address. */
+export function formatPeerAddress(address: PeerAddress): string {
+  return formatScopedAddress(address.zone === undefined ? { address } : { address, zone: address.zone });
+}
+
 /** Names that Linux takes for interfaces (dev_valid_name), without what would be ambiguous in our texts. */
 export const interfaceNamePattern = /^(?!\.{1,2}$)[^\s/:%]{1,15}$/;
 

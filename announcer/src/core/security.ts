@@ -11,16 +11,25 @@ const keyText = z
     message: `must be at most ${maxKeyBytes} octets of UTF-8`,
   });
 
+/** Where a secret is read from. */
+export const secretPath = z
+  .string()
+  .regex(/^\/[^\0\n]{1,4094}$/, { message: 'must be an absolute path, such as /etc/l4d/router1.key' });
+
 /** Options of a peer that protect its TCP connection. */
 export const securityShape = {
   /** TCP MD5 (RFC 2385): both sides sign every segment with it. */
   password: keyText.optional(),
+  /** In place of the password: a file that this process reads, and reads again when it changes. */
+  passwordFile: secretPath.optional(),
   /** GTSM (RFC 5082): segments from farther than so many hops are dropped; 1 is a neighbour on the link. */
   ttlSecurityHops: z.number().int().min(1).max(254).optional(),
   /** TCP-AO (RFC 5925), where the kernel has it. */
   tcpAo: z
     .strictObject({
-      key: keyText,
+      key: keyText.optional(),
+      /** In place of the key, as passwordFile. */
+      keyFile: secretPath.optional(),
       /** KeyID of what we send. */
       sendId: z.number().int().min(0).max(255),
       /** KeyID of what the peer sends. */
@@ -39,17 +48,41 @@ export interface TcpAoKey {
   readonly algorithm: 'hmac(sha1)' | 'cmac(aes128)';
 }
 
-/** Options that exclude each other: the field at fault, and why. */
-export function securityConflicts(peer: {
+/** What protects the connection with a peer, as it is declared. */
+export interface PeerSecurity {
   readonly password?: string | undefined;
-  readonly tcpAo?: TcpAoKey | undefined;
+  readonly passwordFile?: string | undefined;
+  readonly tcpAo?: { readonly key?: string | undefined; readonly keyFile?: string | undefined } | undefined;
+  readonly bfd?:
+    | {
+        readonly auth?:
+          | { readonly key?: string | undefined; readonly keyFile?: string | undefined }
+          | undefined;
+      }
+    | undefined;
   readonly ttlSecurityHops?: number | undefined;
   readonly ttl?: number | undefined;
-}): { readonly field: 'tcpAo' | 'ttl'; readonly message: string }[] {
-  const found: { field: 'tcpAo' | 'ttl'; message: string }[] = [];
-  if (peer.password !== undefined && peer.tcpAo !== undefined) {
+}
+
+/** Options that exclude each other: the field at fault, and why. */
+export function securityConflicts(
+  peer: PeerSecurity,
+): { readonly field: 'tcpAo' | 'ttl' | 'passwordFile' | 'bfd'; readonly message: string }[] {
+  const found: { field: 'tcpAo' | 'ttl' | 'passwordFile' | 'bfd'; message: string }[] = [];
+  const isSigned = peer.password !== undefined || peer.passwordFile !== undefined;
+  if (peer.password !== undefined && peer.passwordFile !== undefined) {
+    found.push({ field: 'passwordFile', message: 'is not possible together with password' });
+  }
+  if (isSigned && peer.tcpAo !== undefined) {
     // RFC 5925 section 3.1: a connection uses the one or the other.
     found.push({ field: 'tcpAo', message: 'is not possible together with password (TCP MD5)' });
+  }
+  for (const [field, key] of [
+    ['tcpAo', peer.tcpAo],
+    ['bfd', peer.bfd?.auth],
+  ] as const) {
+    if (key === undefined || (key.key === undefined) !== (key.keyFile === undefined)) continue;
+    found.push({ field, message: 'needs its key in either key or keyFile' });
   }
   if (peer.ttlSecurityHops !== undefined && peer.ttl !== undefined) {
     // RFC 5082 section 3: what is protected is sent with 255.

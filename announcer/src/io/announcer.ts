@@ -8,8 +8,10 @@ import {
   type Desired,
   type DesiredLocal,
   type DesiredPeer,
+  idlePeerStatus,
   type OtherPath,
   type Patch,
+  type PeerStatus,
   type PrefixesStatus,
   type PrefixStatus,
   peerName,
@@ -34,6 +36,7 @@ import { createRecorders } from '../core/recorders.ts';
 import { createDynamicPeers } from './dynamic-peers.ts';
 import { createListener, type ListenerProtection } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
+import { createSecretFiles, type FilledPeers } from './secret-files.ts';
 import { createInterfacePeers } from './unnumbered/interface-peers.ts';
 
 /** All peers and what is announced to them. */
@@ -54,6 +57,8 @@ export interface Announcer {
   revision(): number;
   /** Paths of other speakers to what we announce, as far as peers show them to us. */
   otherPaths(): readonly OtherPath[];
+  /** Whether some peer has been told of the prefix, and not yet that it is gone. */
+  isTold(prefix: string): boolean;
   /** Unix time of the clock's, both in milliseconds. */
   wallTimeOf(at: number): number;
   /** The peer of an address, as it is written anywhere. */
@@ -91,6 +96,14 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
   });
   const recorders = createRecorders();
+  /** As declared: secrets are where it says. */
+  let declared: Desired | undefined;
+  let withheld: FilledPeers['withheld'] = [];
+  const secrets = createSecretFiles(clock, logger, () => {
+    if (declared === undefined) return;
+    const { desired: filled } = takeSecrets(declared);
+    for (const peer of takePeers(filled, filled)) peer.announce();
+  });
   const interfaces = createInterfacePeers({
     clock,
     wallClock: environment.wallClock,
@@ -144,6 +157,31 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         return reason === undefined ? [] : [{ peer: peerName(peer.config), reason }];
       }),
     };
+  }
+
+  /** The state with its secrets, which is then in force. */
+  function takeSecrets(next: Desired): FilledPeers {
+    declared = next;
+    const filled = secrets.fill(next);
+    withheld = filled.withheld;
+    desired = filled.desired;
+    return filled;
+  }
+
+  /** Everything that follows from who the peers are. */
+  function takePeers(next: Desired, previous: Desired | undefined): Peer[] {
+    interfaces.replace(next);
+    protectListener(next);
+    return replacePeers(next, previous);
+  }
+
+  function withheldPeers(): PeerStatus[] {
+    return withheld.flatMap(({ name, reason }) => {
+      const { peers: named = [], interfacePeers = [] } = declared ?? {};
+      const peer =
+        named.find(({ address }) => address === name) ?? interfacePeers.find((one) => one.interface === name);
+      return peer === undefined ? [] : [idlePeerStatus(name, peer, reason, environment.wallClock())];
+    });
   }
 
   function announceAll(): void {
@@ -216,7 +254,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     put(next, fingerprint) {
       const previous = desired;
       // The texts of the prefixes are in their typed form: no second copy of a long list.
-      desired = { ...next, prefixes: emptyPrefixTable(1) };
+      const { desired: filled } = takeSecrets({ ...next, prefixes: emptyPrefixTable(1) });
       const changed = replaceAll(table, next.prefixes);
       table.muted = false;
       stampAll(table);
@@ -228,9 +266,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       const listen = next.local?.listen ?? false;
       listener.setPort(listen === false ? undefined : listen === true ? bgpPort : listen.port);
       environment.vrrp?.configure(next.vrrp, next.deadManMs);
-      interfaces.replace(next);
-      protectListener(next);
-      replacePeers(next, previous);
+      takePeers(filled, previous);
       for (const peer of peers.values()) peer.holdEndOfRib(!next.complete);
       announceAll();
       for (const slot of changed) release(table, slot);
@@ -289,7 +325,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
         ...(vrrp === undefined ? {} : { vrrp }),
-        peers: [...all.map((peer) => peer.status()), ...interfaces.absent()],
+        peers: [...all.map((peer) => peer.status()), ...interfaces.absent(), ...withheldPeers()],
         prefixCount: table.size,
         changes: table.changes,
       };
@@ -324,6 +360,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       }
       return paths;
     },
+    isTold(prefix) {
+      const slot = findName(prefix);
+      return slot !== undefined && [...peers.values()].some((peer) => peer.isAdvertised(slot));
+    },
     wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
     peer: (address) => peers.get(canonicalAddress(address)),
     record: (address) => recorders.find(canonicalAddress(address)),
@@ -331,6 +371,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       deadManTimer?.cancel();
       listener.setPort(undefined);
       interfaces.close();
+      secrets.close();
       // RFC 9003: the text tells the operators at the other end.
       const data = encodeShutdownText(text ?? 'announcer shut down');
       const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
@@ -371,7 +412,7 @@ function localOf({ local }: Desired): DesiredLocal {
   return local;
 }
 
-/** What of a peer cannot change under a running session. */
+/** What of a peer cannot change under a running session; a password may change, but not come or go. */
 function sessionKey(peer: DesiredPeer): string {
   const {
     connectRetryMs,
@@ -381,7 +422,9 @@ function sessionKey(peer: DesiredPeer): string {
     policy,
     gracefulShutdownMs,
     maxPrefixesReceived,
+    password,
+    passwordFile,
     ...rest
   } = peer;
-  return JSON.stringify(Object.entries(rest).sort());
+  return JSON.stringify([password !== undefined, ...Object.entries(rest).sort()]);
 }

@@ -1,10 +1,9 @@
 /** From the desired state's texts to what state machine, sockets and routes of a peer need. */
 
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { parseIpAddress } from '@l4d/kit/ip-address.ts';
 import {
   connectRetry,
-  type Desired,
+  type DesiredLocal,
   type DesiredPeer,
   holdTimeSeconds,
   restartTimeSeconds,
@@ -13,15 +12,17 @@ import {
 import type { PeerSettings } from '../core/fsm-types.ts';
 import type { Negotiated } from '../core/negotiation.ts';
 import type { SessionView } from '../core/out-routes.ts';
+import { isLinkLocal, parseScopedAddress } from '../core/peer-address.ts';
 import { toPeerPolicy } from '../core/route-policy.ts';
+import type { TcpAoKey } from '../core/security.ts';
 import type { TcpOptions } from './tcp.ts';
 
 /** Settings of the state machine. */
-export function peerSettings(local: Desired['local'], peer: DesiredPeer): PeerSettings {
+export function peerSettings(local: DesiredLocal, peer: DesiredPeer): PeerSettings {
   return {
     localAs: local.as,
     routerId: routerIdNumber(local.routerId),
-    peerAs: peer.as,
+    peerAs: peer.as === 'internal' ? local.as : peer.as,
     holdTimeSeconds: holdTimeSeconds(peer),
     families: peer.families,
     mode: peer.mode,
@@ -42,7 +43,7 @@ function sessionOptions(peer: DesiredPeer): Partial<PeerSettings> {
     ...(peer.extendedMessages ? { extendedMessages: true } : {}),
     ...(peer.enhancedRouteRefresh ? { enhancedRouteRefresh: true } : {}),
     ...(peer.extendedOptionalParameters ? { extendedOptionalParameters: true } : {}),
-    ...(peer.extendedNextHop ? { extendedNextHop: true } : {}),
+    ...(wantsExtendedNextHop(peer) ? { extendedNextHop: true } : {}),
     ...(peer.addPath ? { addPath: true } : {}),
     ...(peer.role === undefined ? {} : { role: peer.role, roleStrict: peer.roleStrict ?? false }),
     ...(peer.delayOpenMs ? { delayOpen: Milliseconds(peer.delayOpenMs) } : {}),
@@ -50,16 +51,22 @@ function sessionOptions(peer: DesiredPeer): Partial<PeerSettings> {
   };
 }
 
+/** A link-local session has no IPv4 next hop of its own: RFC 8950 is asked for unless it is declared off. */
+function wantsExtendedNextHop(peer: DesiredPeer): boolean {
+  const address = toAddress(peer.address);
+  return peer.extendedNextHop ?? (address !== undefined && isLinkLocal(address));
+}
+
 /** How routes look on a session whose own end has the address `localAddress`. */
 export function sessionView(
-  local: Desired['local'],
+  local: DesiredLocal,
   peer: DesiredPeer,
   negotiated: Negotiated,
   localAddress: string | undefined,
   shuttingDown = false,
 ): SessionView {
-  const own = parseIpAddress(localAddress ?? '');
-  const ownAddress = own.ok ? own.value : undefined;
+  const own = parseScopedAddress(localAddress ?? '');
+  const ownAddress = own.ok ? own.value.address : undefined;
   const nextHop4 = toAddress(peer.nextHop4) ?? (ownAddress?.family === 4 ? ownAddress : undefined);
   const nextHop6 = toAddress(peer.nextHop6) ?? (ownAddress?.family === 6 ? ownAddress : undefined);
   return {
@@ -85,20 +92,32 @@ function routerIdNumber(text: string): number {
 }
 
 /** How the peer's TCP connections are made. */
-export function tcpOptions(local: Desired['local'], peer: DesiredPeer): TcpOptions {
+export function tcpOptions(local: DesiredLocal, peer: DesiredPeer): TcpOptions {
   const address = toAddress(peer.address);
   if (address === undefined) throw new TypeError(`"${peer.address}" is not an address`);
   const localAddress = toAddress(peer.localAddress);
+  const scoped = parseScopedAddress(peer.address);
+  const zone = scoped.ok ? scoped.value.zone : undefined;
+  const tcpAo = tcpAoKey(peer);
+  const isInternal = peer.as === 'internal' || local.as === peer.as;
   return {
     address,
+    ...(zone === undefined ? {} : { zone }),
     port: peer.port,
-    ttl: peer.ttlSecurityHops === undefined ? (peer.ttl ?? (local.as === peer.as ? 64 : 1)) : 255,
+    ttl: peer.ttlSecurityHops === undefined ? (peer.ttl ?? (isInternal || peer.bfd?.multihop ? 64 : 1)) : 255,
     // RFC 5082 section 3: sent with 255, and received with no less than 255 less the hops between.
     ...(peer.ttlSecurityHops === undefined ? {} : { minimumTtl: 256 - peer.ttlSecurityHops }),
     ...(peer.password === undefined ? {} : { password: peer.password }),
-    ...(peer.tcpAo === undefined ? {} : { tcpAo: peer.tcpAo }),
+    ...(tcpAo === undefined ? {} : { tcpAo }),
     // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
     userTimeoutMs: peer.holdTimeMs,
     ...(localAddress === undefined ? {} : { localAddress }),
   };
+}
+
+/** The TCP-AO key of a peer whose secrets are known. */
+export function tcpAoKey({ tcpAo }: Pick<DesiredPeer, 'tcpAo'>): TcpAoKey | undefined {
+  if (tcpAo?.key === undefined) return undefined;
+  const { key, sendId, receiveId, algorithm } = tcpAo;
+  return { key, sendId, receiveId, algorithm };
 }

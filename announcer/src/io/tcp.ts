@@ -1,7 +1,16 @@
 import { type Server, Socket } from 'node:net';
-import { bind, closeFd, constant, socket as openSocket, setSocketOptionInt } from '@l4d/kit/ffi/libc.ts';
+import { SyscallError } from '@l4d/kit/errors.ts';
+import {
+  bind,
+  closeFd,
+  constant,
+  interfaceIndex,
+  socket as openSocket,
+  setSocketOptionInt,
+} from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import { formatIpAddress, type IpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
+import type { IpAddress, IpFamily } from '@l4d/kit/ip-address.ts';
+import { formatScopedAddress } from '../core/peer-address.ts';
 import type { TcpAoKey } from '../core/security.ts';
 import { addAoKey, setMd5Key } from './tcp-keys.ts';
 
@@ -15,6 +24,8 @@ const internetworkControl = 0xc0;
 /** How the TCP connections with a peer are made. */
 export interface TcpOptions {
   readonly address: IpAddress;
+  /** Interface of a link-local address. */
+  readonly zone?: string;
   readonly port: number;
   /** Source address. */
   readonly localAddress?: IpAddress;
@@ -36,17 +47,27 @@ export function connectTcp(options: TcpOptions): Socket {
   const fd = openSocket(domain, constant.SOCK_STREAM | constant.SOCK_NONBLOCK | constant.SOCK_CLOEXEC);
   let socket: Socket;
   try {
+    scopeOf(options);
     applyOptions(fd, options);
     if (options.tcpAo !== undefined) addAoKey(fd, options.address, options.tcpAo);
-    if (options.localAddress !== undefined) bind(fd, encodeSockaddr(options.localAddress, 0));
+    if (options.localAddress !== undefined)
+      bind(fd, encodeSockaddr(options.localAddress, 0, scopeOf(options)));
     socket = new Socket({ fd, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
   } catch (error) {
     closeFd(fd);
     throw error;
   }
   socket.setNoDelay(true);
-  socket.connect({ host: formatIpAddress(options.address), port: options.port });
+  const { address, zone, port } = options;
+  socket.connect({ host: formatScopedAddress(zone === undefined ? { address } : { address, zone }), port });
   return socket;
+}
+
+/** Index of the interface that a link-local address is on, 0 for others. Throws SyscallError when there is none. */
+function scopeOf({ zone }: TcpOptions): number {
+  const index = zone === undefined ? 0 : interfaceIndex(zone);
+  if (zone !== undefined && index === 0) throw new SyscallError(`connect over ${zone}`, constant.ENODEV);
+  return index;
 }
 
 /** Gives an accepted connection the options that an outgoing one gets. Throws SyscallError. */

@@ -117,6 +117,7 @@ test('BFD of a peer goes to the announcer by its own names', () => {
     rxIntervalMs: 300,
     multiplier: 3,
     multihop: false,
+    echo: false,
     strict: true,
     auth: { type: 'keyed-sha1', keyId: 1, key: 'lab' },
   });

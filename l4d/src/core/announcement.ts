@@ -1,5 +1,5 @@
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
-import { type NextHops, peerInput } from '@l4d/announcer/core/config/peer-input.ts';
+import { type NextHops, peersInput } from '@l4d/announcer/core/config/peer-input.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { DesiredState } from './desired-state.ts';
 
@@ -27,7 +27,7 @@ export function announcerDesired(
       routerId: formatIpAddress(bgp.routerId),
       listen: bgp.listen ? { port: bgp.listenPort } : false,
     },
-    peers: state.peers.map((peer) => peerInput(peer, nextHops)),
+    ...peersInput(state.peers, state.dynamicPeers ?? [], nextHops),
     prefixes: [...prefixes],
     ...(isComplete ? {} : { complete: false }),
   };

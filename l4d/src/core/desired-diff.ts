@@ -51,9 +51,14 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
 }
 
 function parts(state: DesiredState, leftOut: ReadonlySet<Vip>): Map<string, JsonObject> {
-  const encoded = encodeDesiredState({ ...state, vips: [] }) as { host: JsonObject; peers: JsonObject[] };
+  const encoded = encodeDesiredState({ ...state, vips: [] }) as {
+    host: JsonObject;
+    peers: JsonObject[];
+    dynamicPeers?: JsonObject[];
+  };
   const found = new Map<string, JsonObject>([['host', encoded.host]]);
-  for (const peer of encoded.peers) found.set(`peer ${peer.address}`, peer);
+  for (const peer of encoded.peers) found.set(`peer ${peer.address ?? peer.interface}`, peer);
+  for (const peer of encoded.dynamicPeers ?? []) found.set(`peers of ${peer.range}`, peer);
   for (const vip of state.vips) {
     if (leftOut.has(vip)) continue;
     const { backends, ...fields } = encodeVip(vip) as JsonObject & { backends: JsonObject[] };

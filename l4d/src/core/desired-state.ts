@@ -6,6 +6,7 @@
  * The fields are under desired/, one file a noun; desired/rules.ts holds what spans fields.
  */
 
+import { dynamicPeersSchema } from '@l4d/announcer/core/config/dynamic-peer.ts';
 import { peerSchema } from '@l4d/announcer/core/config/peer.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
@@ -34,6 +35,8 @@ export const desiredStateSchema = z.strictObject({
   }),
   host: hostSchema.prefault({}),
   peers: list(peerSchema, 'peers').prefault([]),
+  /** Whoever connects from these ranges is a neighbour too. */
+  dynamicPeers: list(dynamicPeersSchema, 'ranges').exactOptional(),
   vips: list(vipSchema, 'VIPs').prefault([]),
 });
 

@@ -4,7 +4,8 @@
  * (`port`), or from the top (`vips[0].minHealthy`) when something else no longer fits.
  */
 
-import { type Peer, peerSchema } from '@l4d/announcer/core/config/peer.ts';
+import { declaredPeerName, type Peer, peerSchema } from '@l4d/announcer/core/config/peer.ts';
+import { formatPeerAddress, parsePeerAddress } from '@l4d/announcer/core/peer-address.ts';
 import { formatIpAddress, parseIpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
@@ -39,17 +40,20 @@ export function findVip(
   ]);
 }
 
-/** The peer of an address, with its place. */
+/** The peer of an address or interface, with its place. */
 export function findPeer(
   state: DesiredState,
   address: string,
 ): Result<{ peer: Peer; index: number }, PathProblem[]> {
-  const wanted = parseIpAddress(address);
-  const index = state.peers.findIndex((peer) => wanted.ok && sameIpAddress(peer.address, wanted.value));
+  const wanted = parsePeerAddress(address);
+  const name = wanted.ok ? formatPeerAddress(wanted.value) : address;
+  const index = state.peers.findIndex((peer) => declaredPeerName(peer) === name);
   const peer = state.peers[index];
   if (peer !== undefined) return ok({ peer, index });
-  const known = state.peers.map((one) => formatIpAddress(one.address));
-  return err([problemAt(['address'], `no peer has the address "${address}"`, knownNames(known))]);
+  const known = state.peers.map(declaredPeerName);
+  return err([
+    problemAt(['address'], `no peer has the ${wanted.ok ? 'address' : 'interface'} "${address}"`, knownNames(known)),
+  ]);
 }
 
 /** Places of the backends that `ADDRESS` or `ADDRESS:PORT` (l7) stands for; an address alone must be one backend. */

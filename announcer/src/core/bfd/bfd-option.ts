@@ -1,5 +1,6 @@
 /** The option `bfd` of a peer, as text of the API and as a session. */
 import { z } from 'zod';
+import { secretPath } from '../security.ts';
 import { type AuthType, maxKeyBytes } from './authentication.ts';
 import type { BfdSessionConfig } from './session-config.ts';
 
@@ -40,11 +41,13 @@ export const bfdSchema = z
       .strictObject({
         type: z.enum(authTypes),
         keyId: z.number().int().min(0).max(255).default(1),
-        key: z.string().min(1),
+        key: z.string().min(1).optional(),
+        /** In place of the key: a file that has it. */
+        keyFile: secretPath.optional(),
       })
       .superRefine(({ type, key }, context) => {
         const most = maxKeyBytes(type);
-        if (new TextEncoder().encode(key).length <= most) return;
+        if (key === undefined || new TextEncoder().encode(key).length <= most) return;
         const message = `must be at most ${most} octets of UTF-8 for ${type}`;
         context.addIssue({ code: 'custom', path: ['key'], message });
       })
@@ -83,6 +86,7 @@ export function bfdSession(
     echo,
     outliveMs,
     ...(localAddress === undefined ? {} : { localAddress }),
-    ...(auth === undefined ? {} : { auth }),
+    // The key of a file is in its place by now.
+    ...(auth?.key === undefined ? {} : { auth: { type: auth.type, keyId: auth.keyId, key: auth.key } }),
   };
 }

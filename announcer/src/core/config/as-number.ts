@@ -1,4 +1,5 @@
 import { integer, notA } from '@l4d/kit/schema/scalars.ts';
+import { z } from 'zod';
 import { asTrans } from '../codec/iana.ts';
 
 /**
@@ -7,4 +8,9 @@ import { asTrans } from '../codec/iana.ts';
  */
 export const asNumber = integer('an AS number', 1, 4_294_967_294).refine((value) => value !== asTrans, {
   error: notA('an AS number', `1 to 4294967294, but ${asTrans} stands for AS numbers of four octets`),
+});
+
+/** The AS of a neighbour: a number, `external` (any but ours) or `internal` (ours). */
+export const remoteAs = z.union([asNumber, z.enum(['external', 'internal'])], {
+  error: notA('an AS number', `1 to 4294967294 without ${asTrans}, external, or internal`),
 });

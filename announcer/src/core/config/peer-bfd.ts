@@ -1,6 +1,7 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { choice, durationText, flag, integer, text } from '@l4d/kit/schema/scalars.ts';
+import { choice, durationText, flag, integer } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
+import { asciiSecretText, secretFileText } from './secret.ts';
 
 const interval = durationText(Milliseconds(10), Seconds(60));
 
@@ -29,7 +30,9 @@ export const bfdSchema = z.strictObject({
       ]),
       keyId: integer('a key id', 0, 255).prefault(1),
       /** RFC 5880 section 4.3: at most 16 octets; the same bound for all types. */
-      key: text('a key', /^[\x20-\x7e]{1,16}$/, '1 to 16 printable ASCII characters'),
+      key: asciiSecretText('a key', 16).exactOptional(),
+      /** In place of the key: the file that has it. */
+      keyFile: secretFileText.exactOptional(),
     })
     .exactOptional(),
 });

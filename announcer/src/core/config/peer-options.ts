@@ -6,23 +6,31 @@ import {
   integer,
   ipv4AddressText,
   ipv6AddressText,
-  text,
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { maxKeyBytes } from '../security.ts';
 import { policySchema } from './route-attributes.ts';
-
-const passwordAllowed = `1 to ${maxKeyBytes} octets of UTF-8, on one line`;
-const passwordText = text('a password', /^.+$/u, passwordAllowed).refine(
-  (value) => new TextEncoder().encode(value).length <= maxKeyBytes,
-  // Without the value: it is a secret.
-  { error: `is longer than a password may be (allowed: ${passwordAllowed})` },
-);
+import { secretFileText, secretText } from './secret.ts';
 
 /** Options of a BGP neighbour; without them a session is plain BGP-4. */
 export const peerOptionsShape = {
   /** TCP MD5 (RFC 2385). */
-  password: passwordText.exactOptional(),
+  password: secretText('a password', maxKeyBytes).exactOptional(),
+  /** In place of the password: the file that has it, read again when it changes. */
+  passwordFile: secretFileText.exactOptional(),
+  /** TCP-AO (RFC 5925), where the kernel has it. */
+  tcpAo: z
+    .strictObject({
+      key: secretText('a key', maxKeyBytes).exactOptional(),
+      /** In place of the key: the file that has it. */
+      keyFile: secretFileText.exactOptional(),
+      sendId: integer('a key id', 0, 255),
+      receiveId: integer('a key id', 0, 255),
+      algorithm: choice('an algorithm', ['hmac(sha1)', 'cmac(aes128)']).prefault('hmac(sha1)'),
+    })
+    .exactOptional(),
+  /** TTL of what is sent; 1 to routers of another AS, 64 inside ours. */
+  ttl: integer('a TTL', 1, 255).exactOptional(),
   /** GTSM (RFC 5082): the router is at most so many hops away; 1 is on the same link. */
   ttlSecurityHops: integer('a number of hops', 1, 254).exactOptional(),
   /** fast: a dead announcer takes its routes with it; continuity: the router keeps them (RFC 4724). */
@@ -37,7 +45,11 @@ export const peerOptionsShape = {
   extendedMessages: flag().exactOptional(),
   /** RFC 7313. */
   enhancedRouteRefresh: flag().exactOptional(),
-  /** IPv4 VIPs with IPv6 next hops (RFC 8950). */
+  /** OPEN in the form of RFC 9072 also where it need not be. */
+  extendedOptionalParameters: flag().exactOptional(),
+  /** Several paths of a prefix (RFC 7911); only sent. */
+  addPath: flag().exactOptional(),
+  /** IPv4 VIPs with IPv6 next hops (RFC 8950); on by itself where the neighbour has a link-local address. */
   extendedNextHop: flag().exactOptional(),
   /** What we are to the router (RFC 9234). */
   role: choice('a role', ['provider', 'customer', 'peer', 'rs', 'rs-client']).exactOptional(),

@@ -1,11 +1,15 @@
 import { type Duration, formatDuration } from '@l4d/kit/duration.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
 import { formatPath, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
-import type { Peer } from './peer.ts';
+import { isLinkLocal } from '../peer-address.ts';
+import { securityConflicts } from '../security.ts';
+import type { DynamicPeers } from './dynamic-peer.ts';
+import { declaredPeerName, type Peer } from './peer.ts';
 
 /** Most neighbours that the announcer takes. */
 const maxPeers = 1000;
+const maxRanges = 100;
 
 /** Who speaks to the neighbours. */
 export interface Speaker {
@@ -23,11 +27,11 @@ export function checkPeers(
   const listen = formatPath([...place, 'listen']);
   const problems = duplicates(
     peers,
-    (peer) => formatIpAddress(peer.address),
+    declaredPeerName,
     (peer, first) =>
       problemAt(
-        [...first.at, 'address'],
-        `${formatIpAddress(peer.address)} is already peers[${first.index}]`,
+        [...first.at, peer.interface === undefined ? 'address' : 'interface'],
+        `${declaredPeerName(peer)} is already peers[${first.index}]`,
       ),
     'peers',
   );
@@ -60,32 +64,89 @@ export function checkPeers(
         ),
       );
     }
-    if (peer.localAddress !== undefined && peer.localAddress.family !== peer.address.family) {
+    problems.push(...checkPlace(peer, at));
+    const family = peer.address?.family ?? 6;
+    if (peer.localAddress !== undefined && peer.localAddress.family !== family) {
       problems.push(
-        problemAt(
-          [...at, 'localAddress'],
-          `is IPv${peer.localAddress.family}, the peer is IPv${peer.address.family}`,
-        ),
+        problemAt([...at, 'localAddress'], `is IPv${peer.localAddress.family}, the peer is IPv${family}`),
       );
     }
-    if (peer.bfd?.minTtl !== undefined && !peer.bfd.multihop) {
-      problems.push(
-        problemAt([...at, 'bfd', 'minTtl'], 'goes with multihop alone', 'set bfd.multihop: true'),
-      );
-    }
-    if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
-      problems.push(
-        problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
-      );
-    }
-    problems.push(...checkOptions(peer, speaker?.as, at));
-    problems.push(...checkHoldTime(peer.holdTime, [...at, 'holdTime']));
+    problems.push(...checkCommon(peer, speaker?.as, at));
   }
   return problems;
 }
 
+/** The rules of neighbours that are named by their range; they open the sessions. */
+export function checkDynamicPeers(
+  dynamicPeers: readonly DynamicPeers[],
+  speaker: Speaker | undefined,
+  place: readonly PathSegment[],
+): PathProblem[] {
+  const listen = formatPath([...place, 'listen']);
+  const problems: PathProblem[] = [];
+  if (dynamicPeers.length > maxRanges) {
+    const message = `has ${dynamicPeers.length} ranges (allowed: at most ${maxRanges})`;
+    problems.push(problemAt(['dynamicPeers'], message));
+  }
+  if (dynamicPeers.length > 0 && speaker?.listen !== true) {
+    const message = `wait for neighbours, but ${listen} is not true`;
+    problems.push(problemAt(['dynamicPeers'], message, `set ${listen}: true`));
+  }
+  for (const [index, peer] of dynamicPeers.entries()) {
+    const at = ['dynamicPeers', index];
+    if (peer.localAddress !== undefined && peer.localAddress.family !== peer.range.address.family) {
+      const message = `is IPv${peer.localAddress.family}, the range is IPv${peer.range.address.family}`;
+      problems.push(problemAt([...at, 'localAddress'], message));
+    }
+    problems.push(...checkCommon(peer, speaker?.as, at));
+  }
+  return problems;
+}
+
+/** A neighbour is at an address or on an interface. */
+function checkPlace(peer: Peer, at: readonly PathSegment[]): PathProblem[] {
+  const { address, interface: name, bfd, ttlSecurityHops } = peer;
+  if (address === undefined && name === undefined) {
+    return [
+      problemAt([...at, 'address'], 'is missing (needed: address, or interface for an unnumbered one)'),
+    ];
+  }
+  if (address !== undefined && name !== undefined) {
+    const hint = 'a link-local neighbour that is named: address: fe80::1%eth0';
+    return [problemAt([...at, 'interface'], 'contradicts address (allowed: one of both)', hint)];
+  }
+  if (address !== undefined && !isLinkLocal(address)) return [];
+  // Routers do not forward what has a link-local address (RFC 4291 section 2.5.6).
+  const problems: PathProblem[] = [];
+  if (bfd?.multihop)
+    problems.push(problemAt([...at, 'bfd', 'multihop'], 'is not possible on a link of its own'));
+  if (ttlSecurityHops !== undefined && ttlSecurityHops > 1) {
+    problems.push(
+      problemAt([...at, 'ttlSecurityHops'], `${ttlSecurityHops} hops are not on the link (allowed: 1)`),
+    );
+  }
+  return problems;
+}
+
+type CommonPeer = Omit<Peer, 'address' | 'interface' | 'port' | 'mode'>;
+
+/** What holds wherever the neighbour is. */
+function checkCommon(peer: CommonPeer, as: number | undefined, at: readonly PathSegment[]): PathProblem[] {
+  const problems: PathProblem[] = [];
+  if (peer.bfd?.minTtl !== undefined && !peer.bfd.multihop) {
+    problems.push(problemAt([...at, 'bfd', 'minTtl'], 'goes with multihop alone', 'set bfd.multihop: true'));
+  }
+  if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
+    problems.push(
+      problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),
+    );
+  }
+  for (const { field, message } of securityConflicts(peer)) problems.push(problemAt([...at, field], message));
+  return [...problems, ...checkOptions(peer, as, at), ...checkHoldTime(peer.holdTime, [...at, 'holdTime'])];
+}
+
 /** Options that say nothing without another, or contradict it. */
-function checkOptions(peer: Peer, as: number | undefined, at: readonly PathSegment[]): PathProblem[] {
+function checkOptions(peer: CommonPeer, as: number | undefined, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   for (const field of ['restartTime', 'longLivedGracefulRestart'] as const) {
     if (peer[field] === undefined || peer.promise === 'continuity') continue;
@@ -95,9 +156,12 @@ function checkOptions(peer: Peer, as: number | undefined, at: readonly PathSegme
   if (peer.roleStrict !== undefined && peer.role === undefined) {
     problems.push(problemAt([...at, 'roleStrict'], 'says nothing without a role', 'set role'));
   }
-  if (peer.role !== undefined && as === peer.as) {
+  if (peer.role !== undefined && (peer.as === 'internal' || as === peer.as)) {
     problems.push(
-      problemAt([...at, 'role'], `has no meaning inside AS ${peer.as} (allowed: for peers of another AS)`),
+      problemAt(
+        [...at, 'role'],
+        `has no meaning inside AS ${as ?? peer.as} (allowed: for peers of another AS)`,
+      ),
     );
   }
   if (peer.nextHopSelf === true && peer.nextHops !== undefined) {

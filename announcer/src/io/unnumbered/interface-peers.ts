@@ -1,8 +1,13 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { formatIpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { canonicalAddress, type Desired, type DesiredPeer, type PeerStatus } from '../../core/api.ts';
-import { noMessages } from '../../core/message-counts.ts';
+import {
+  canonicalAddress,
+  type Desired,
+  type DesiredPeer,
+  idlePeerStatus,
+  type PeerStatus,
+} from '../../core/api.ts';
 import { formatScopedAddress, parseScopedAddress } from '../../core/peer-address.ts';
 import { createInterfaceSpeaker, type InterfaceSpeaker } from './interface-speaker.ts';
 import { type InterfaceTable, watchInterfaces } from './interface-table.ts';
@@ -139,26 +144,10 @@ export function createInterfacePeers(environment: InterfacePeersEnvironment): In
     },
     present,
     absent() {
-      return absentPeers().map(({ name, zone, peer: { as, holdTimeMs } }) => ({
-        address: name,
-        as,
-        state: 'Idle',
-        sinceMs: Math.round(clock.now() - (absentSince.get(name) ?? clock.now())),
-        holdTimeMs,
-        messagesReceived: 0,
-        messagesSent: 0,
-        messages: noMessages(),
-        prefixesReceived: 0,
-        prefixesAdvertised: 0,
-        flaps: 0,
-        lastError: {
-          atMs: environment.wallClock(),
-          direction: 'local',
-          code: 0,
-          subcode: 0,
-          text: reasonOf(zone),
-        },
-      }));
+      return absentPeers().map(({ name, zone, peer }) => {
+        const sinceMs = Math.round(clock.now() - (absentSince.get(name) ?? clock.now()));
+        return idlePeerStatus(name, peer, reasonOf(zone), environment.wallClock(), sinceMs);
+      });
     },
     close() {
       for (const speaker of speakers.values()) speaker.close();

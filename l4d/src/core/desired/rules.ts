@@ -1,5 +1,6 @@
+import type { DynamicPeers } from '@l4d/announcer/core/config/dynamic-peer.ts';
 import type { Peer } from '@l4d/announcer/core/config/peer.ts';
-import { checkPeers } from '@l4d/announcer/core/config/peer-rules.ts';
+import { checkDynamicPeers, checkPeers } from '@l4d/announcer/core/config/peer-rules.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
 import { didYouMean, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
@@ -9,11 +10,13 @@ import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
 import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
+import { checkVrrp } from './vrrp-rules.ts';
 
 /** The parts of a desired state that the rules look at. */
 interface Parts {
   readonly host: Host;
   readonly peers: readonly Peer[];
+  readonly dynamicPeers?: readonly DynamicPeers[];
   readonly vips: readonly Vip[];
 }
 
@@ -45,7 +48,9 @@ export function checkRules(state: Parts): PathProblem[] {
     ...sameName.filter((problem) => !told.has(problem.segments[1])),
     ...checkAnnounce(state.vips),
     ...checkVipConflicts(state),
+    ...checkVrrp(state),
     ...checkPeers(state.peers, state.host.bgp, ['host', 'bgp']),
+    ...checkDynamicPeers(state.dynamicPeers ?? [], state.host.bgp, ['host', 'bgp']),
     ...checkAggregates(state),
   ];
 }
