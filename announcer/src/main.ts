@@ -1,14 +1,18 @@
 import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { systemClock } from '@l4d/kit/clock.ts';
-import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { ConfigError, exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { takeRunFolder } from '@l4d/kit/run-folder.ts';
-import { Command, Option } from 'commander';
 import { createAnnouncer } from './io/announcer.ts';
 import { createApi, serveApi } from './io/api-server.ts';
 import { createBfdService } from './io/bfd/service.ts';
 import { createVrrpService } from './io/vrrp/service.ts';
+import { warmUp } from './io/warm-up.ts';
+import { addSidecarCommands } from './sidecar/app/commands.ts';
+
+const defaultRunDir = process.env['L4D_RUN_DIR'] ?? '/run/l4d';
 
 interface Options {
   readonly runDir: string;
@@ -45,28 +49,45 @@ async function run(options: Options): Promise<void> {
     logger.fatal({ error: { message: error.message, stack: error.stack } }, 'invariant broken');
     process.exit(exitCode.failure);
   });
+  warmUp();
   await serveApi(createApi(announcer, logger, leave), socketPath);
   logger.info({ socket: socketPath }, 'ready');
 }
 
-const program = new Command('l4-announcer')
-  .description('BGP-4 speaker of l4d: announces VIP prefixes to routers')
-  .version('0.1.0')
-  .option(
-    '--run-dir <folder>',
-    'folder of the API socket (L4D_RUN_DIR)',
-    process.env['L4D_RUN_DIR'] ?? '/run/l4d',
-  )
-  // One set of folder flags for all of l4d's programs, so that one line can start any of them.
-  .addOption(new Option('--state-dir <folder>', 'not used: the announcer keeps nothing').hideHelp())
-  .addOption(new Option('--bpf-dir <folder>', 'not used: the announcer has no programs').hideHelp())
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCode.ok : exitCode.usage))
-  .action(run);
+const usage = `Usage: l4-announcer [options]
+
+BGP-4 speaker of l4d: announces VIP prefixes to routers
+
+Options:
+  -V, --version       output the version number
+  --run-dir <folder>  folder of the API socket (L4D_RUN_DIR) (default: "${defaultRunDir}")
+  -h, --help          display help for command
+`;
+
+/** What the command line says; undefined when it was answered. Throws a TypeError for what is no option. */
+function readArguments(): Options | undefined {
+  const { values } = parseArgs({
+    options: {
+      'run-dir': { type: 'string', default: defaultRunDir },
+      // One set of folder flags for all of l4d's programs, so that one line can start any of them.
+      'state-dir': { type: 'string' },
+      'bpf-dir': { type: 'string' },
+      version: { type: 'boolean', short: 'V', default: false },
+      help: { type: 'boolean', short: 'h', default: false },
+    },
+  });
+  if (!values.help && !values.version) return { runDir: values['run-dir'] };
+  process.stdout.write(values.help ? usage : '0.1.0\n');
+  return undefined;
+}
 
 try {
-  await program.parseAsync();
+  const options = readArguments();
+  if (options !== undefined) await run(options);
 } catch (error) {
-  if (!(error instanceof OperatorError)) throw error;
+  const isUsage =
+    error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS');
+  if (!isUsage && !(error instanceof OperatorError)) throw error;
   process.stderr.write(`l4-announcer: ${error.message}\n`);
-  process.exit(error.exitCode);
+  process.exit(error instanceof OperatorError ? error.exitCode : exitCode.usage);
 }

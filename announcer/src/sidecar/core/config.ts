@@ -54,7 +54,7 @@ const serviceSchema = z.strictObject({
 const fileSchema = z.strictObject({
   version: z.literal(1, { error: 'is not 1, the only version there is' }).prefault(1),
   as: asNumber,
-  /** Own BGP identifier; by default the host's address towards the first neighbour. */
+  /** Own BGP identifier; by default the host's first IPv4 address. */
   routerId: ipv4AddressText.exactOptional(),
   /** Whether routers may open the session (port 179). */
   listen: flag().prefault(false),

@@ -7,6 +7,7 @@ const wishes: Wishes = {
   announce: { med: 10 },
   whenDown: 'withdraw',
   whenMaintenance: 'withdraw',
+  ownsAddresses: true,
   linger: 2000,
   gracefulShutdown: 1000,
 };
@@ -15,7 +16,7 @@ const nothing: Actual = {
   addressesThere: false,
   announced: undefined,
   onWire: true,
-  withdrawnSince: undefined,
+  withdrawnSince: 0,
 };
 
 const up: Condition = { kind: 'up' };
@@ -105,6 +106,18 @@ describe('a service', () => {
     const host = simulate(nothing);
     host.at(0, down, { ...wishes, whenDown: { med: 1000 } });
     expect(host.actual().announced).toEqual({ med: 1000 });
+  });
+
+  it('leaves addresses alone that are not its own', () => {
+    const host = simulate(nothing);
+    const theirs = { ...wishes, ownsAddresses: false };
+    host.at(0, up, theirs);
+    host.wire();
+    host.at(10, down, theirs);
+    expect(host.at(20, down, theirs).settled).toBe(false);
+    host.wire();
+    expect(host.at(60_000, down, theirs).settled).toBe(true);
+    expect(host.done).toEqual(['announce', 'withdraw']);
   });
 
   it('is never announced without its address, nor loses it while a router may use it', () => {

@@ -21,7 +21,7 @@ export type Condition =
 
 /** What is so at present. */
 export interface Actual {
-  /** All addresses are there: on lo, or not our care. */
+  /** All addresses are on lo. */
   readonly addressesThere: boolean;
   /** What the routers are to be told; undefined: nothing. */
   readonly announced: Attributes | undefined;
@@ -36,6 +36,8 @@ export interface Wishes {
   readonly announce: Attributes;
   readonly whenDown: 'withdraw' | Attributes;
   readonly whenMaintenance: 'withdraw' | Attributes;
+  /** Whether its addresses are ours to set and to take away; else they count as there. */
+  readonly ownsAddresses: boolean;
   /** Milliseconds. */
   readonly linger: number;
   /** Milliseconds. */
@@ -64,16 +66,16 @@ const gracefulShutdownCommunity = '65535:0';
 export function planService(wishes: Wishes, condition: Condition, actual: Actual, now: number): Plan {
   const wanted = wantedAttributes(wishes, condition, actual, now);
   if (wanted.attributes !== undefined) {
-    if (!actual.addressesThere) return act({ kind: 'add-addresses' });
+    if (wishes.ownsAddresses && !actual.addressesThere) return act({ kind: 'add-addresses' });
     if (!sameAttributes(actual.announced, wanted.attributes)) {
       return act({ kind: 'announce', attributes: wanted.attributes });
     }
     return { action: undefined, askAgainAt: wanted.until, settled: wanted.until === undefined };
   }
   if (actual.announced !== undefined) return act({ kind: 'withdraw' });
-  if (!actual.addressesThere) return rest(undefined);
-  if (!actual.onWire || actual.withdrawnSince === undefined) {
-    return { action: undefined, askAgainAt: undefined, settled: false };
+  if (!actual.onWire || actual.withdrawnSince === undefined) return wait(undefined);
+  if (!wishes.ownsAddresses || !actual.addressesThere) {
+    return { action: undefined, askAgainAt: undefined, settled: true };
   }
   const end = actual.withdrawnSince + wishes.linger;
   return end <= now
@@ -130,6 +132,6 @@ function act(action: Action): Plan {
   return { action, askAgainAt: undefined, settled: false };
 }
 
-function rest(askAgainAt: number | undefined): Plan {
-  return { action: undefined, askAgainAt, settled: true };
+function wait(askAgainAt: number | undefined): Plan {
+  return { action: undefined, askAgainAt, settled: false };
 }
