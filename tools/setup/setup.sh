@@ -50,6 +50,9 @@ ps procps
 nsenter util-linux
 mount mount
 bird bird2
+gobgpd gobgpd
+gobgp gobgpd
+exabgp exabgp
 etcd etcd-server
 keepalived keepalived
 ping iputils-ping
@@ -130,7 +133,8 @@ install_packages() {
     fail "\"apt-get install$packages\" failed (see above); mend it and run this again"
   cleanup
   # Nor at the next start of the machine, when it was this script that brought them.
-  for service in nginx:nginx frr:frr bird:bird2 etcd:etcd-server keepalived:keepalived; do
+  for service in nginx:nginx frr:frr bird:bird2 etcd:etcd-server keepalived:keepalived \
+    gobgpd:gobgpd exabgp:exabgp; do
     case " $packages " in
       *" ${service#*:} "*) systemctl disable --quiet "${service%%:*}" >/dev/null 2>&1 || true ;;
     esac
@@ -180,6 +184,12 @@ if [ -f bpf/build.sh ]; then
   else
     left_out="$left_out; the BPF objects (no clang or libbpf-dev)"
   fi
+fi
+
+if [ -d node_modules/rolldown ]; then
+  run node_modules/.bin/node tools/bundle/main.ts || fail "bundling the announcer (tools/bundle) failed (see above)"
+else
+  left_out="$left_out; the announcer's bundle (no rolldown), it runs from its sources"
 fi
 
 if ! grep -q ' /sys/fs/bpf bpf ' /proc/mounts; then

@@ -1,0 +1,300 @@
+/** Each feature with each of four routers, all at the same time; docs/operators/interop.md shows the outcome. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { DesiredInput, PeerStatus } from '@l4d/announcer/core/api.ts';
+import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { run, runIn, spawnIn } from '../../tools/lab/io/bgp-lab.ts';
+import { until } from './bgp-until.ts';
+import { bird } from './matrix/bird.ts';
+import { exabgp } from './matrix/exabgp.ts';
+import { columns, type FeatureName, features } from './matrix/features.ts';
+import { frr } from './matrix/frr.ts';
+import { gobgp } from './matrix/gobgp.ts';
+import { type RouterName, routerNames } from './matrix/names.ts';
+import { ourAs, password, type Router, routerAs } from './matrix/router.ts';
+import {
+  addresses,
+  announcerNamespace,
+  folder,
+  type SessionName,
+  sessionNames,
+  setUp,
+  tearDown,
+} from './matrix/topology.ts';
+
+type PeerInput = DesiredInput['peers'][number];
+
+const routers: readonly Router[] = [frr, bird, gobgp, exabgp];
+const first4 = '203.0.113.10/32';
+const first6 = '2001:db8:113::10/128';
+const withdrawn = '203.0.113.11/32';
+const notLongLived = '203.0.113.12/32';
+/** A prefix of each router, with two next hops on its link. */
+const twoPaths = (router: RouterName) => `198.51.100.${routerNames.indexOf(router) + 1}/32`;
+/** As many as make a message of more than 4096 octets. */
+const many = Array.from({ length: 1500 }, (_, i) => ({ prefix: `11.0.${i >> 8}.${i & 255}/32` }));
+const lastOfMany = many.at(-1)?.prefix ?? '';
+/** Each is a message of its own: more than the keepalives of the time that is waited. */
+const distinct = Array.from({ length: 20 }, (_, med) => ({ prefix: `198.18.0.${med}/32`, med }));
+const shutdownText = 'disk swap in rack 4';
+
+const options: Partial<Record<SessionName, Partial<PeerInput>>> = {
+  plain: { gracefulShutdownMs: 1500 },
+  overIpv6: { extendedNextHop: true },
+  options: {
+    promise: 'continuity',
+    restartTimeMs: 2000,
+    longLivedGracefulRestartMs: 60_000,
+    extendedMessages: true,
+    enhancedRouteRefresh: true,
+    addPath: true,
+    role: 'customer',
+    policy: {},
+  },
+  secured: { password, ttlSecurityHops: 1 },
+  wrongPassword: { password },
+  routerConnects: { mode: 'passive' },
+  weConnect: { mode: 'active' },
+  routersRange: { mode: 'active' },
+  longOpen: { extendedOptionalParameters: true },
+};
+
+function peer(router: RouterName, session: SessionName): PeerInput {
+  const { theirs, ours } = addresses(router, session);
+  return {
+    address: theirs,
+    localAddress: ours,
+    as: routerAs,
+    connectRetryMs: 200,
+    ...(session === 'overIpv6' ? {} : { nextHop6: addresses(router, 'overIpv6').ours }),
+    policy: { deny: ['11.0.0.0/8', '198.51.100.0/24'] },
+    ...options[session],
+  };
+}
+
+const desired: DesiredInput = {
+  owner: 'test',
+  local: { as: ourAs, routerId: '10.78.0.2', listen: true },
+  peers: routerNames.flatMap((router) =>
+    sessionNames.filter((session) => session !== 'ourRange').map((session) => peer(router, session)),
+  ),
+  dynamicPeers: routerNames.map((router) => ({
+    range: `${addresses(router, 'ourRange').theirs}/32`,
+    template: { as: routerAs },
+  })),
+  prefixes: [
+    {
+      prefix: first4,
+      communities: ['65001:9'],
+      largeCommunities: ['65001:1:2'],
+      linkBandwidth: { mbps: 80 },
+    },
+    { prefix: first6 },
+    { prefix: withdrawn },
+    { prefix: notLongLived, communities: ['65535:7'] },
+    ...routerNames.flatMap((router) => [
+      { prefix: twoPaths(router) },
+      { prefix: twoPaths(router), pathId: 2, nextHop: addresses(router, 'plain').ours },
+    ]),
+    ...many,
+    ...distinct,
+  ],
+};
+
+let announcer: ChildProcess;
+let client: AnnouncerClient;
+
+async function start(): Promise<void> {
+  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const runDir = join(folder, 'announcer');
+  announcer = spawnIn(announcerNamespace, process.execPath, main, '--run-dir', runDir);
+  announcer.stderr?.resume();
+  client = announcerClient(join(runDir, 'announcer.sock'));
+  await until('the announcer answers', () =>
+    client.status().then(
+      () => true,
+      () => false,
+    ),
+  );
+}
+
+/** What has been tried, by row and router. */
+const outcomes = new Map<string, boolean>();
+
+/** Waits for a row's check to hold with all routers that are known to have it; the others must not hold it. */
+async function row(
+  feature: FeatureName,
+  holds: (router: Router, status: (session: SessionName) => PeerStatus | undefined) => boolean,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const { cells } = features[feature];
+  let failing: string[] = [];
+  const look = async () => {
+    const { peers } = await client.status().catch(() => ({ peers: [] as readonly PeerStatus[] }));
+    failing = routers
+      .filter((router) => {
+        const status = (session: SessionName) =>
+          peers.find(({ address }) => address === addresses(router.name, session).theirs);
+        const outcome = holds(router, status);
+        outcomes.set(`${feature} ${router.name}`, outcome);
+        return outcome !== (cells[router.name] === 'yes');
+      })
+      .map(({ name }) => name);
+    return failing.length === 0;
+  };
+  await until(feature, look, timeoutMs).catch(() => undefined);
+  expect(failing, feature).toEqual([]);
+}
+
+/** A row that is a session of its own. */
+const established = (feature: FeatureName & SessionName) =>
+  row(feature, (_, status) => status(feature)?.state === 'Established' && status(feature)?.flaps === 0);
+
+beforeAll(async () => {
+  setUp();
+  for (const router of routers) router.start();
+  await start();
+  // SYN-ACKs of neither side come through at first: both sides of this session have begun to connect when they do.
+  const gate = ['add table inet gate', 'add chain inet gate in { type filter hook input priority 0; }'];
+  const range = '10.78.0.0/16';
+  const isCollision = `ip saddr ${range} ip saddr & 0.0.0.255 == 10 tcp flags & (syn|ack) == syn|ack drop`;
+  for (const rule of [...gate, `add rule inet gate in ${isCollision}`])
+    runIn(announcerNamespace, 'nft', rule);
+  const theirs = `ip daddr ${range} ip saddr & 0.0.0.255 == 110 tcp flags & (syn|ack) == syn|ack drop`;
+  runIn(announcerNamespace, 'nft', 'add chain inet gate out { type filter hook output priority 0; }');
+  runIn(announcerNamespace, 'nft', `add rule inet gate out ${theirs}`);
+  await client.put(desired);
+});
+
+afterAll(() => {
+  announcer?.kill('SIGKILL');
+  for (const router of routers) router.stop();
+  tearDown();
+});
+
+it('are the versions of the page', () => {
+  const texts: Record<RouterName, string> = {
+    frr: run('/usr/lib/frr/bgpd', '--version'),
+    bird: run('sh', '-c', 'bird --version 2>&1'),
+    gobgp: run('gobgpd', '--version'),
+    exabgp: run('exabgp', '--version'),
+  };
+  for (const name of routerNames) expect(texts[name]).toContain(columns[name].version);
+});
+
+it('sessions', async () => {
+  await row('overIpv4', (router, status) => {
+    const isUp = status('plain')?.state === 'Established' && status('plain')?.flaps === 0;
+    return isUp && router.route('plain', first4) !== '' && router.route('plain', first6) !== '';
+  });
+  // Both ends have sent their SYN by now, and no longer wait than the connection may take.
+  runIn(announcerNamespace, 'nft', 'delete table inet gate');
+  await row('overIpv6', (router, status) => {
+    const isUp = status('overIpv6')?.state === 'Established' && status('overIpv6')?.flaps === 0;
+    return isUp && router.route('overIpv6', first6) !== '';
+  });
+  await row('extendedNextHop', (router) => router.route('overIpv6', first4).includes('fd78:'));
+  await established('weConnect');
+  await established('routerConnects');
+  await established('ourRange');
+  await established('routersRange');
+  await established('secured');
+  await established('longOpen');
+  await established('collision');
+  await row('wrongPassword', (_, status) => {
+    const { state, lastError } = status('wrongPassword') ?? {};
+    return state !== 'Established' && /wrong signature: the passwords differ/.test(lastError?.text ?? '');
+  });
+});
+
+it('what routes carry', async () => {
+  await row('largeCommunities', (router) =>
+    /65001[:, ]+1[:, ]+2\b|"ASN":65001,"LocalData1":1,"LocalData2":2\b/.test(router.route('plain', first4)),
+  );
+  // 80 Mbit/s are 10,000,000 octets a second: as a number, as the bits of a float, and with type and AS before them.
+  await row('linkBandwidth', (router) =>
+    /\b(10000000|1259902592|1405078335952512)\b/.test(router.route('plain', first4)),
+  );
+});
+
+it('what both sides agree on', async () => {
+  await row('addPath', (router) => {
+    const paths = router.route('options', twoPaths(router.name));
+    const { ours } = addresses(router.name, 'plain');
+    return paths.includes(addresses(router.name, 'options').ours) && paths.includes(ours);
+  });
+  await row('roles', (router) => /role: customer/i.test(router.neighbor('options')));
+  await row(
+    'longMessages',
+    (router, status) =>
+      (status('options')?.negotiated?.includes('extendedMessages') ?? false) &&
+      router.route('options', lastOfMany) !== '',
+  );
+});
+
+it('refreshes', async () => {
+  const { peers } = await client.status();
+  const before = new Map(peers.map(({ address, messagesSent }) => [address, messagesSent]));
+  for (const router of routers) {
+    router.refresh('plain');
+    router.refresh('options');
+  }
+  const isResent = (status: PeerStatus | undefined, messages: number) =>
+    (status?.messagesSent ?? 0) >= (before.get(status?.address ?? '') ?? 0) + messages;
+  await row('refresh', (_, status) => isResent(status('plain'), distinct.length));
+  await row(
+    'enhancedRefresh',
+    (_, status) =>
+      (status('options')?.negotiated?.includes('enhancedRouteRefresh') ?? false) &&
+      isResent(status('options'), distinct.length),
+  );
+});
+
+it('withdraws', async () => {
+  await client.patch({ remove: [withdrawn] });
+  await row(
+    'withdraw',
+    (router, status) =>
+      router.route('plain', withdrawn) === '' &&
+      router.route('plain', first4) !== '' &&
+      status('plain')?.flaps === 0,
+  );
+});
+
+it('restarts', async () => {
+  announcer.kill('SIGKILL');
+  await once(announcer, 'exit');
+  // First: the promise "fast" of the other sessions.
+  await until('the routes of other sessions are gone', () =>
+    routers.every((router) => router.route('plain', first4) === ''),
+  );
+  const isLongLived = /llgr-stale|\(65535, ?6\)|4294901766/;
+  await row('longLived', (router) => {
+    const kept = router.route('options', first4);
+    return isLongLived.test(kept) && router.route('options', notLongLived) === '';
+  });
+  await start();
+  await client.put(desired);
+  await row('gracefulRestart', (router, status) => {
+    const fresh = router.route('options', first4);
+    const isFresh = fresh !== '' && !isLongLived.test(fresh) && !/"stale":true/.test(fresh);
+    return isFresh && status('options')?.state === 'Established' && router.name !== 'exabgp';
+  });
+});
+
+it('stops', async () => {
+  await row('overIpv4', (router) => router.route('plain', first4) !== '');
+  const stopped = client.shutdown({ text: shutdownText });
+  await row('gracefulShutdown', (router) =>
+    /graceful-shutdown|\(65535, ?0\)|\[ 65535, 0 \]|4294901760/.test(router.route('plain', first4)),
+  );
+  await stopped;
+  await row('shutdownText', (router) => `${router.neighbor('plain')}${router.log()}`.includes(shutdownText));
+});
+
+it('has tried every cell', () => {
+  const cells = Object.keys(features).flatMap((feature) => routerNames.map((name) => `${feature} ${name}`));
+  expect(cells.filter((cell) => !outcomes.has(cell))).toEqual([]);
+});
