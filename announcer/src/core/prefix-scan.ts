@@ -41,6 +41,9 @@ interface Tail {
   readonly path: number;
 }
 
+/** Octets of `{"prefix":"203.0.113.10/32"},`. */
+const typicalItemBytes = 28;
+
 /** Most different tails that are kept: beyond them the list is not one of alike prefixes. */
 const maxTails = 1000;
 
@@ -93,7 +96,7 @@ function scanList(
   maxPrefixes: number,
 ): { readonly end: number; readonly prefixes: PrefixTable } | undefined {
   if (bytes[start] !== openBracket) return undefined;
-  const prefixes = emptyPrefixTable();
+  const prefixes = emptyPrefixTable(Math.min(maxPrefixes, (bytes.length - start) / typicalItemBytes));
   const tails = new Map<string, Tail>();
   const scanned: Ipv4Prefix = { address: 0, length: 0 };
   let at = skipSpace(bytes, start + 1);

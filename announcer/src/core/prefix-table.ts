@@ -47,7 +47,7 @@ export interface PrefixTable {
   /** Slots below `slots` with nothing in them. */
   readonly vacant: number[];
   /** Attribute sets by their text, some of them no longer in use. */
-  readonly sets: Map<string, AttributeSet>;
+  sets: Map<string, AttributeSet>;
   setsBound: number;
 }
 
@@ -59,8 +59,9 @@ const firstCapacity = 16;
 /** Released prefixes that are kept track of, at least. */
 const goneKept = 1000;
 
-/** A table with nothing in it. */
-export function emptyPrefixTable(capacity = firstCapacity): PrefixTable {
+/** A table with nothing in it, and room for about so many prefixes before it grows. */
+export function emptyPrefixTable(expected = firstCapacity): PrefixTable {
+  const capacity = 2 ** Math.ceil(Math.log2(Math.max(firstCapacity, expected)));
   return {
     slots: 0,
     size: 0,
@@ -165,6 +166,8 @@ export function release(table: PrefixTable, slot: number): void {
 /** Makes the table what `next` is; the slots that have changed. Those that went are to be released by the caller. */
 export function replaceAll(table: PrefixTable, next: PrefixTable): number[] {
   const changed: number[] = [];
+  if (table.size === 0 && table.vacant.length === table.slots) return takeOver(table, next);
+  while (table.families.length < next.size) grow(table);
   const kept = new Uint8Array(table.slots + next.slots);
   for (let other = 0; other < next.slots; other++) {
     const set = next.attributes[other];
@@ -188,6 +191,34 @@ export function replaceAll(table: PrefixTable, next: PrefixTable): number[] {
     if (kept[slot] === 0 && assign(table, slot, undefined)) changed.push(slot);
   }
   return changed;
+}
+
+/** An empty table becomes the other, which is not to be used any more. */
+function takeOver(table: PrefixTable, next: PrefixTable): number[] {
+  const { families, lengths, words, paths, attributes, holders, stamps, buckets, sets, setsBound } = next;
+  const { slots, size } = next;
+  // Capacities only grow: sessions have columns of the old one.
+  if (families.length < table.families.length) {
+    while (next.families.length < table.families.length) grow(next);
+    return takeOver(table, next);
+  }
+  Object.assign(table, {
+    slots,
+    size,
+    families,
+    lengths,
+    words,
+    paths,
+    attributes,
+    holders,
+    stamps,
+    buckets,
+  });
+  Object.assign(table, { sets, setsBound });
+  table.vacant.length = 0;
+  for (const slot of next.vacant) table.vacant.push(slot);
+  stampAll(table);
+  return Array.from({ length: slots }, (_, slot) => slot);
 }
 
 /** The prefix of a slot as a value; with its path identifier where `withPath`. */

@@ -24,9 +24,13 @@ const restartInterval = 1000;
 const startupTime = 10_000;
 
 const entryPoint = {
-  announcer: new URL('../../../announcer/src/main.ts', import.meta.url),
-  proxy: new URL('../../../l7/src/main.ts', import.meta.url),
+  announcer: [pathOf('announcer/bin/l4-announcer')],
+  proxy: [process.execPath, pathOf('l7/src/main.ts')],
 } as const;
+
+function pathOf(file: string): string {
+  return fileURLToPath(new URL(`../../../${file}`, import.meta.url));
+}
 
 /** Sees to it that the process runs. */
 export interface Companion {
@@ -50,8 +54,8 @@ export function createCompanion(options: CompanionOptions): Companion {
       lastStart = options.clock.now();
       mkdirSync(dirname(options.logPath), { recursive: true });
       const log = openSync(options.logPath, 'a', 0o640);
-      const path = fileURLToPath(entryPoint[options.name]);
-      const child = spawn(process.execPath, [path, ...options.args], {
+      const [program, ...first] = entryPoint[options.name];
+      const child = spawn(program, [...first, ...options.args], {
         detached: true,
         stdio: ['ignore', log, log],
         cwd: '/',

@@ -72,6 +72,7 @@ describe('programName', () => {
   it.each([
     ['bgpd', ['/usr/lib/frr/bgpd', '--daemon'], 'bgpd'],
     ['MainThread', ['/r/bin/node', '/r/announcer/bin/../src/main.ts', 'run'], 'announcer'],
+    ['MainThread', ['/r/bin/node', '--flag=1', '/r/announcer/bin/start.mjs'], 'announcer'],
     ['MainThread', ['node', '--inspect', '/r/tools/l4ctl/main.ts'], 'l4ctl'],
     ['MainThread', ['node', 'server.js'], 'server.js'],
     ['MainThread', ['node'], 'MainThread'],

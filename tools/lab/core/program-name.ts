@@ -12,5 +12,6 @@ export function programName(thread: string, commandLine: readonly string[]): str
     else if (part !== '' && part !== '.') folders.push(part);
   }
   const file = folders.pop() ?? thread;
-  return file === 'main.ts' ? (folders.filter((part) => part !== 'src').at(-1) ?? file) : file;
+  if (file !== 'main.ts' && file !== 'start.mjs') return file;
+  return folders.filter((part) => part !== 'src' && part !== 'bin').at(-1) ?? file;
 }

@@ -177,8 +177,8 @@ export function startAnnouncer(): {
 } {
   const runDir = mkdtempSync(join(folder, 'run-'));
   mkdirSync(runDir, { recursive: true });
-  const main = join(import.meta.dirname, '../../../announcer/src/main.ts');
-  const child = spawnIn(namespaces.announcer, process.execPath, main, '--run-dir', runDir);
+  const main = join(import.meta.dirname, '../../../announcer/bin/l4-announcer');
+  const child = spawnIn(namespaces.announcer, main, '--run-dir', runDir);
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString();

@@ -1,0 +1,54 @@
+/**
+ * Puts each program that is started often or runs beside others into few files of plain JavaScript: no types to take
+ * out at the start, no modules that are not used. `bin/start.mjs` of the program takes them while they are newer than
+ * nothing they were made of; without them it runs the sources.
+ */
+import { globSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import { rolldown } from 'rolldown';
+
+const root = join(import.meta.dirname, '../..');
+
+/** Programs: the folder of the workspace. */
+const programs = ['announcer'];
+
+for (const program of programs) await bundle(join(root, program));
+
+async function bundle(folder: string): Promise<void> {
+  // Processes that the program starts by their file are programs of their own.
+  const processes = globSync('src/**/*-process.ts', { cwd: folder });
+  const input = Object.fromEntries(
+    ['src/main.ts', ...processes].map((file) => [basename(file, '.ts'), join(folder, file)]),
+  );
+  const build = await rolldown({
+    input,
+    platform: 'node',
+    // It finds its native part by where it is.
+    external: [/^koffi/],
+    plugins: [
+      {
+        name: 'processes',
+        transform: (code: string) =>
+          code.replace(
+            /new URL\('\.\/([\w-]+-process)\.ts', import\.meta\.url\)/g,
+            "new URL('./$1.js', import.meta.url)",
+          ),
+      },
+    ],
+  });
+  const target = join(folder, 'dist');
+  const fresh = `${target}.${process.pid}`;
+  mkdirSync(fresh, { recursive: true });
+  const { output } = await build.write({ dir: fresh, format: 'esm', minify: true });
+  await build.close();
+  const sources = new Set(output.flatMap((part) => (part.type === 'chunk' ? part.moduleIds : [])));
+  const madeOf = [...sources]
+    .filter((path) => path.startsWith(root) && !path.includes('/node_modules/'))
+    .concat(join(root, 'package-lock.json'))
+    .map((path) => [relative(folder, path), statSync(path).mtimeMs]);
+  writeFileSync(join(fresh, 'made-of.json'), JSON.stringify(madeOf));
+  writeFileSync(join(fresh, 'package.json'), '{ "type": "module" }\n');
+  // Whoever starts now finds the old one, the new one, or none, but no half.
+  rmSync(target, { recursive: true, force: true });
+  renameSync(fresh, target);
+}
