@@ -145,6 +145,46 @@ export function closeAdjRibOut(rib: AdjRibOut): void {
   stampAll(rib.table);
 }
 
+/** The peer has these slots with the octets of `shape`, told before this Adj-RIB-Out was opened. */
+export function countAsTold(rib: AdjRibOut, shape: UpdateShape, slots: Iterable<number>): void {
+  fit(rib);
+  const known = new Map<Lane, boolean>();
+  let foreign: Lane | undefined;
+  for (const slot of slots) {
+    const route = rib.table.attributes[slot] === undefined ? undefined : rib.view.routeOf(rib.table, slot);
+    let lane = route === undefined || typeof route === 'string' ? undefined : laneOf(rib, route);
+    if (lane !== undefined) {
+      const isSame = known.get(lane) ?? sameShape(lane, shape);
+      known.set(lane, isSame);
+      if (!isSame) lane = undefined;
+    }
+    // Told otherwise than it would be now: another route, whose group is nobody's.
+    foreign ??=
+      lane === undefined
+        ? addLane(rib, shape, { ...shape, attributes: [], group: `told before ${rib.lanes.length}` })
+        : undefined;
+    if (rib.pending[slot] !== 0) unlink(rib, slot);
+    settle(rib, slot, lane ?? (foreign as Lane));
+    look(rib, slot);
+  }
+}
+
+/** The peer wants these slots again. */
+export function countAsRefreshing(rib: AdjRibOut, slots: Iterable<number>): void {
+  fit(rib);
+  for (const slot of slots) {
+    rib.refreshing ??= new Uint8Array(rib.told.length);
+    rib.refreshing[slot] = 1;
+    look(rib, slot);
+  }
+}
+
+function sameShape(a: UpdateShape, b: UpdateShape): boolean {
+  const same = (x: Uint8Array | undefined, y: Uint8Array | undefined) =>
+    x?.length === y?.length && (x === undefined || x.every((byte, index) => byte === y?.[index]));
+  return a.family === b.family && same(a.attributes, b.attributes) && same(a.mpNextHop, b.mpNextHop);
+}
+
 /** The session looks at the table in another way, or the whole of the table may have changed. */
 export function retarget(rib: AdjRibOut, view: RouteView): void {
   rib.view = view;

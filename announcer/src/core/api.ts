@@ -207,6 +207,26 @@ export const shutdownSchema = z.strictObject({
 /** Body of `POST /v1/shutdown`. */
 export type ShutdownInput = z.input<typeof shutdownSchema>;
 
+/** Body of `POST /v1/handover`, which may be empty. */
+export const handoverSchema = z.strictObject({
+  /**
+   * What happens when the successor cannot take the sessions: nothing, or the announcer ends as with
+   * `{ "keepRoutes": true }`, for whoever starts it anew.
+   */
+  otherwise: z.enum(['stay', 'restart']).default('stay'),
+});
+
+/** Body of `POST /v1/handover`. */
+export type HandoverInput = z.input<typeof handoverSchema>;
+
+/** Answer of `POST /v1/handover`. */
+export interface HandoverAnswer {
+  /** Of the successor. */
+  readonly pid: number;
+  /** Milliseconds for which no session was served. */
+  readonly frozenMs: number;
+}
+
 /** Body of `POST /v1/withdraw`. */
 export const withdrawSchema = z.strictObject({ prefixes: z.union([z.literal('all'), z.array(prefixText)]) });
 
@@ -321,8 +341,12 @@ export interface PrefixStatus {
 /** Answer of `GET /v1/status`: costs the same however many prefixes there are. */
 export interface AnnouncerSummary {
   readonly pid: number;
-  /** RFC 3339. */
+  /** RFC 3339; of the first of those who have handed their sessions on to one another. */
   readonly startedAt: string;
+  /** How often sessions were handed on since then. */
+  readonly handovers: number;
+  /** Of the program. */
+  readonly version: string;
   readonly revision: number;
   readonly owner: string | null;
   /** Milliseconds since the owner's last sign of life; null when there never was one. */

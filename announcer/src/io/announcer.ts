@@ -1,13 +1,18 @@
 import type { Timer } from '@l4d/kit/clock.ts';
-import { Milliseconds } from '@l4d/kit/duration.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
+import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { err, ok, type Result } from '@l4d/kit/result.ts';
 import {
   type AnnouncerSummary,
   canonicalAddress,
   type Desired,
   type DesiredLocal,
   type DesiredPeer,
+  describeProblems,
+  desiredSchema,
   idlePeerStatus,
   type OtherPath,
   type Patch,
@@ -20,6 +25,8 @@ import {
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
+import { prefixInputs } from '../core/handover/prefix-text.ts';
+import type { AnnouncerSnapshot } from '../core/handover/snapshot.ts';
 import {
   assign,
   changedSince,
@@ -33,20 +40,22 @@ import {
   stampAll,
 } from '../core/prefix-table.ts';
 import { createRecorders } from '../core/recorders.ts';
+import { announcerVersion } from '../core/version.ts';
 import { createDynamicPeers } from './dynamic-peers.ts';
-import { createListener, type ListenerProtection } from './listener.ts';
+import { createListener, type ListenerKey } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
+import { tcpAoKey } from './peer-settings.ts';
 import { createSecretFiles, type FilledPeers } from './secret-files.ts';
 import { createInterfacePeers } from './unnumbered/interface-peers.ts';
 
 /** All peers and what is announced to them. */
 export interface Announcer {
   /**
-   * Replaces the desired state; returns its revision. `fingerprint` is the request's text: an equal one is a sign
+   * Replaces the desired state; returns its revision. `fingerprint` stands for the request's text: an equal one is a sign
    * of life and nothing else.
    */
   put(desired: Desired, fingerprint: string): number;
-  /** Whether this text is what is in force; then it counts as a sign of life. */
+  /** Whether the text of this fingerprint is what is in force; then it counts as a sign of life. */
   isCurrent(fingerprint: string): boolean;
   heartbeat(): void;
   /** Withdraws now and forgets until the next put. */
@@ -68,18 +77,36 @@ export interface Announcer {
   /** Changes some prefixes and leaves the rest; a conflict changes nothing. */
   patch(patch: Patch): { readonly revision: number } | { readonly conflict: string };
   /**
+   * Lets go of all sessions and listening sockets without a sign on them, for a successor: until `resume` nothing
+   * happens any more. Throws SyscallError.
+   */
+  freeze(): FrozenAnnouncer;
+  /** Goes on where this announcer or another was frozen; the reason why not, and then nothing has happened. */
+  prepare(frozen: FrozenAnnouncer): Result<{ resume(elapsedMs: number): void }, string>;
+  /**
    * GRACEFUL_SHUTDOWN where it is configured, then Cease to all peers; settles when the sockets are gone.
    * `keepRoutes`: peers with graceful restart are left without a word instead.
    */
   shutdown(how: { readonly text?: string | undefined; readonly keepRoutes: boolean }): Promise<void>;
 }
 
+/** An announcer between two processes. */
+export interface FrozenAnnouncer {
+  readonly snapshot: AnnouncerSnapshot;
+  /** What the snapshot counts; whoever has them owns them. */
+  readonly descriptors: readonly number[];
+}
+
 const bgpPort = 179;
+
+/** Routers advertise themselves within less (RFC 4861 section 10). */
+const findTime = Seconds(30);
 
 /** Makes an announcer that announces nothing. */
 export function createAnnouncer(environment: PeerEnvironment): Announcer {
   const { clock, logger } = environment;
-  const startedAt = new Date(environment.wallClock()).toISOString();
+  let startedAt = new Date(environment.wallClock()).toISOString();
+  let handovers = 0;
   /** By canonical address. */
   const peers = new Map<string, Peer>();
   const listener = createListener(clock, logger, (socket) => {
@@ -96,6 +123,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
   });
   const recorders = createRecorders();
+  /** Peers of interfaces that a predecessor has found, and this process not yet. */
+  const found = new Map<string, DesiredPeer>();
   /** As declared: secrets are where it says. */
   let declared: Desired | undefined;
   let withheld: FilledPeers['withheld'] = [];
@@ -124,13 +153,14 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   let deadMan = false;
   let deadManTimer: Timer | undefined;
 
-  function heard(): void {
-    lastHeard = clock.now();
+  function heard(atMs = clock.now()): void {
+    lastHeard = atMs;
     deadManTimer?.cancel();
     deadManTimer = undefined;
     if (desired === undefined || deadMan) return;
     const { deadManMs, owner } = desired;
-    deadManTimer = clock.after(Milliseconds(deadManMs), () => {
+    const remaining = Math.max(0, Math.round(deadManMs - (clock.now() - atMs)));
+    deadManTimer = clock.after(Milliseconds(remaining), () => {
       deadMan = true;
       table.muted = true;
       stampAll(table);
@@ -184,6 +214,19 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     });
   }
 
+  /** Those that can be spoken to now; found before a handover, they are there until they should have been heard. */
+  function presentPeers(): DesiredPeer[] {
+    const present = interfaces.present();
+    const names = new Set(present.flatMap((peer) => [peer.address, peer.interface ?? peer.address]));
+    const left = [...found].filter(([key, peer]) => !names.has(key) && !names.has(peer.interface ?? key));
+    return [...present, ...left.map(([, peer]) => peer)];
+  }
+
+  function forgetFound(): void {
+    found.clear();
+    if (desired !== undefined) for (const peer of replacePeers(desired, desired)) peer.announce();
+  }
+
   function announceAll(): void {
     for (const peer of peers.values()) peer.announce();
   }
@@ -191,7 +234,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   /** What the listener has to know of the peers before they connect. */
   function protectListener(next: Desired): void {
     const { interfacePeers = [], dynamicPeers = [] } = next;
-    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...interfaces.present()];
+    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...presentPeers()];
     listener.protect({
       keys: [...named.flatMap(peerKey), ...dynamicPeers.flatMap(rangeKey)],
       fullTtl: [...next.peers, ...interfacePeers, ...dynamicPeers.map(({ template }) => template)].some(
@@ -213,7 +256,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
 
   /** Ends the peers that are no longer wanted and starts those that are; returns the latter. */
   function replacePeers(next: Desired, previous: Desired | undefined): Peer[] {
-    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...interfaces.present()];
+    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...presentPeers()];
     const wanted = new Map(named.map((peer) => [canonicalAddress(peer.address), peer]));
     const started: Peer[] = [];
     dynamic.replaceRanges(next.dynamicPeers);
@@ -245,6 +288,49 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     return started;
   }
 
+  function resume(
+    from: AnnouncerSnapshot,
+    wanted: Desired | undefined,
+    descriptors: readonly number[],
+    elapsedMs: number,
+  ): void {
+    ({ startedAt, revision, deadMan, fingerprint: currentFingerprint } = { fingerprint: undefined, ...from });
+    handovers = from.handovers;
+    if (from.heardAgeMs !== undefined) lastHeard = clock.now() - from.heardAgeMs - elapsedMs;
+    if (wanted === undefined) return;
+    const { desired: filled } = takeSecrets({ ...wanted, prefixes: emptyPrefixTable(1) });
+    replaceAll(table, wanted.prefixes);
+    table.muted = deadMan;
+    table.changes = Math.max(table.changes, from.changes);
+    stampAll(table);
+    environment.vrrp?.configure(wanted.vrrp, wanted.deadManMs);
+    dynamic.replaceRanges(filled.dynamicPeers);
+    dynamic.resume(from.dynamic);
+    found.clear();
+    for (const peer of from.peers) if (peer.found !== undefined) found.set(peer.key, peer.found);
+    if (found.size > 0) clock.after(findTime, forgetFound);
+    interfaces.replace(filled);
+    protectListener(filled);
+    const configs = new Map(filled.peers.map((peer) => [canonicalAddress(peer.address), peer]));
+    for (const peer of from.peers) {
+      const config = configs.get(peer.key) ?? dynamic.configOf(peer.key) ?? found.get(peer.key);
+      // Its secret cannot be had any more.
+      if (config === undefined) {
+        for (const { descriptor } of peer.connections) closeFd(descriptors[descriptor] ?? -1);
+        continue;
+      }
+      const resumed = createPeer(localOf(filled), config, environment, recorders.take(peer.key), table);
+      peers.set(peer.key, resumed);
+      resumed.resume(peer, { descriptors, elapsedMs, endOfRibHeld: !filled.complete });
+    }
+    const sockets = from.listeners.flatMap(({ host, descriptor }) => {
+      const fd = descriptors[descriptor];
+      return fd === undefined ? [] : [{ host, descriptor: fd }];
+    });
+    listener.resume(portOf(filled), sockets);
+    if (lastHeard !== undefined) heard(lastHeard);
+  }
+
   return {
     isCurrent(fingerprint) {
       if (fingerprint !== currentFingerprint) return false;
@@ -263,8 +349,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       deadMan = false;
       revision += 1;
       heard();
-      const listen = next.local?.listen ?? false;
-      listener.setPort(listen === false ? undefined : listen === true ? bgpPort : listen.port);
+      listener.setPort(portOf(next));
       environment.vrrp?.configure(next.vrrp, next.deadManMs);
       takePeers(filled, previous);
       for (const peer of peers.values()) peer.holdEndOfRib(!next.complete);
@@ -299,7 +384,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       }
       return { revision };
     },
-    heartbeat: heard,
+    heartbeat: () => heard(),
     withdraw(which) {
       const slots =
         which === 'all' ? Array.from({ length: table.slots }, (_, slot) => slot) : which.map(findName);
@@ -318,6 +403,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       return {
         pid: process.pid,
         startedAt,
+        handovers,
+        version: announcerVersion,
         revision,
         owner: desired?.owner ?? null,
         lastHeardMs: lastHeard === undefined ? null : Math.round(clock.now() - lastHeard),
@@ -345,6 +432,48 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       };
     },
     revision: () => revision,
+    freeze() {
+      reserveDescriptors(2 * peers.size + 16);
+      deadManTimer?.cancel();
+      deadManTimer = undefined;
+      dynamic.stop();
+      secrets.close();
+      const descriptors: number[] = [];
+      const take = (descriptor: number) => descriptors.push(descriptor) - 1;
+      const prefixes = prefixInputs(table);
+      const frozenPeers = Array.from(peers, ([key, peer]) => {
+        const { config } = peer;
+        const frozen = peer.freeze(take);
+        return key.includes('%') ? { ...frozen, key, found: config } : { ...frozen, key };
+      });
+      const listeners = listener
+        .freeze()
+        .map(({ host, descriptor }) => ({ host, descriptor: take(descriptor) }));
+      peers.clear();
+      interfaces.close();
+      const snapshot: AnnouncerSnapshot = {
+        startedAt,
+        handovers,
+        revision,
+        deadMan,
+        changes: table.changes,
+        ...(lastHeard === undefined ? {} : { heardAgeMs: clock.now() - lastHeard }),
+        ...(currentFingerprint === undefined ? {} : { fingerprint: currentFingerprint }),
+        ...(declared === undefined ? {} : { desired: { ...declared, prefixes } }),
+        listeners,
+        dynamic: dynamic.admitted(),
+        peers: frozenPeers,
+      };
+      return { snapshot, descriptors };
+    },
+    prepare({ snapshot, descriptors }) {
+      const parsed = snapshot.desired === undefined ? undefined : desiredSchema.safeParse(snapshot.desired);
+      if (parsed?.success === false) return err(describeProblems(parsed.error).detail);
+      const used = [...snapshot.peers.flatMap(({ connections }) => connections), ...snapshot.listeners];
+      const missing = used.find(({ descriptor }) => descriptors[descriptor] === undefined);
+      if (missing !== undefined) return err(`the socket ${missing.descriptor} is missing`);
+      return ok({ resume: (elapsedMs) => resume(snapshot, parsed?.data, descriptors, elapsedMs) });
+    },
     otherPaths() {
       const paths: OtherPath[] = [];
       for (let slot = 0; slot < table.slots; slot++) {
@@ -387,18 +516,41 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   };
 }
 
-type ListenerKey = ListenerProtection['keys'][number];
+/** Throws SyscallError (EMFILE) before anything is let go of, when there is not room for so many descriptors. */
+function reserveDescriptors(count: number): void {
+  const reserved: number[] = [];
+  try {
+    for (let i = 0; i < count; i++) reserved.push(duplicate(0));
+  } finally {
+    for (const descriptor of reserved) closeFd(descriptor);
+  }
+}
 
-function peerKey({ address, password }: DesiredPeer): ListenerKey[] {
-  const parsed = toAddress(address);
-  return password === undefined || parsed === undefined ? [] : [{ owner: { address: parsed }, password }];
+function portOf({ local }: Desired): number | undefined {
+  const listen = local?.listen ?? false;
+  if (listen === false) return undefined;
+  return listen === true ? bgpPort : listen.port;
+}
+
+function peerKey(peer: DesiredPeer): ListenerKey[] {
+  const address = toAddress(peer.address);
+  return address === undefined ? [] : keysOf({ address }, peer);
 }
 
 function rangeKey({ range, template }: NonNullable<Desired['dynamicPeers']>[number]): ListenerKey[] {
   const parsed = parseIpPrefix(range);
-  if (template.password === undefined || !parsed.ok) return [];
+  if (!parsed.ok) return [];
   const { address, length } = parsed.value;
-  return [{ owner: { address, prefixLength: length }, password: template.password }];
+  return keysOf({ address, prefixLength: length }, template);
+}
+
+function keysOf(owner: ListenerKey['owner'], peer: Pick<DesiredPeer, 'password' | 'tcpAo'>): ListenerKey[] {
+  const ao = tcpAoKey(peer);
+  const { password } = peer;
+  return [
+    ...(password === undefined ? [] : [{ owner, password }]),
+    ...(ao === undefined ? [] : [{ owner, ao }]),
+  ];
 }
 
 /** What of the local side is in every OPEN. */

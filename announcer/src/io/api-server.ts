@@ -10,16 +10,20 @@ import { listenOnSocket } from '@l4d/kit/run-folder.ts';
 import type { ApiProblem } from '../core/api.ts';
 import type { Announcer } from './announcer.ts';
 import { type Answer, coreRoutes } from './api-routes.ts';
+import { handoverPath, handoverRoute, type ProcessControl } from './handover/handover-route.ts';
 
 /** Longest request: a million prefixes with room to spare. */
 const maxBodyBytes = 256 * 1024 * 1024;
 
 /**
  * Answers the API's requests. What announces and withdraws is taken from the socket as it comes; what only shows
- * something is loaded when it is first asked for. `onShutdown` is called once the peers have been told.
+ * something is loaded when it is first asked for.
  */
-export function createApi(announcer: Announcer, logger: Logger, onShutdown: () => void): RequestListener {
-  const routes = coreRoutes(announcer, onShutdown);
+export function createApi(announcer: Announcer, logger: Logger, control: ProcessControl): RequestListener {
+  const routes = new Map([
+    ...coreRoutes(announcer, control.leave),
+    [`POST ${handoverPath}`, handoverRoute(announcer, logger, control)],
+  ]);
   let views: Promise<RequestListener> | undefined;
 
   const fail = (response: ServerResponse, error: unknown) => {
@@ -30,6 +34,10 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
   };
 
   return (request, response) => {
+    if (control.isFrozen()) {
+      send(response, problem(503, 'The sessions are being handed over', 'the successor answers in a moment'));
+      return;
+    }
     const [path = '', query = ''] = (request.url ?? '').split('?');
     const route = routes.get(`${request.method} ${path}`);
     if (route === undefined) {
@@ -59,7 +67,7 @@ export function createApi(announcer: Announcer, logger: Logger, onShutdown: () =
   };
 }
 
-/** Serves the API on a unix socket that only the owner may use. Rejects with the socket's error. */
+/** Serves on a unix socket that only the owner may use. Rejects with the socket's error. */
 export async function serveApi(listener: RequestListener, socketPath: string): Promise<Server> {
   const server = createServer(listener);
   await listenOnSocket(server, socketPath);

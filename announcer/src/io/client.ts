@@ -5,6 +5,8 @@ import type {
   AnnouncerSummary,
   ApiProblem,
   DesiredInput,
+  HandoverAnswer,
+  HandoverInput,
   OtherPath,
   PatchInput,
   PrefixesStatus,
@@ -29,6 +31,8 @@ export interface AnnouncerClient {
   /** Paths of other speakers to what it announces, as far as peers show them. */
   otherPaths(): Promise<readonly OtherPath[]>;
   shutdown(how?: ShutdownInput): Promise<void>;
+  /** Rejects with AnnouncerRefusal when the sessions were not handed over (status 409). */
+  handOver(how?: HandoverInput): Promise<HandoverAnswer>;
 }
 
 /** The announcer refused a request; nothing was changed. */
@@ -67,5 +71,6 @@ export function announcerClient(socketPath: string, timeoutMs = 10_000): Announc
     async shutdown(how) {
       await call('POST', '/v1/shutdown', how);
     },
+    handOver: async (how) => (await call('POST', '/v1/handover', how ?? {})) as HandoverAnswer,
   };
 }

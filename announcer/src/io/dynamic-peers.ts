@@ -15,6 +15,12 @@ export interface DynamicPeers {
   configOf(address: string): DesiredPeer | undefined;
   /** Forgets those that have had no session for a while. */
   replaceRanges(ranges: Desired['dynamicPeers']): void;
+  /** Who was admitted, and by which range. */
+  admitted(): readonly (readonly [address: string, range: string])[];
+  /** Admits those who were admitted elsewhere. */
+  resume(admitted: ReturnType<DynamicPeers['admitted']>): void;
+  /** Watches nobody any more. */
+  stop(): void;
 }
 
 /** Keeps account of dynamic peers among `peers` (by canonical address); `remove` ends one of them. */
@@ -70,6 +76,16 @@ export function createDynamicPeers(
       return configOf(address);
     },
     configOf,
+    admitted: () => [...admitted],
+    resume(those) {
+      admitted.clear();
+      for (const [address, range] of those) admitted.set(address, range);
+      schedule();
+    },
+    stop() {
+      sweeping?.cancel();
+      sweeping = undefined;
+    },
     replaceRanges(next) {
       ranges = next ?? [];
       for (const address of admitted.keys()) if (rangeOf(address) === undefined) admitted.delete(address);

@@ -1,10 +1,12 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
+import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import type { TcpAoKey } from '../core/security.ts';
 import { descriptorOf, setTtl } from './tcp.ts';
-import { type KeyOwner, setMd5Key } from './tcp-keys.ts';
+import { addAoKey, type KeyOwner, removeAoKey, setMd5Key } from './tcp-keys.ts';
 
 /** Takes connections from peers on one port, IPv4 and IPv6. */
 export interface Listener {
@@ -14,12 +16,29 @@ export interface Listener {
   error(): string | undefined;
   /** Replaces how connections are protected while they come up. */
   protect(protection: ListenerProtection): void;
+  /** Lets go of the sockets, which stay open; who connects meanwhile waits in them. Throws SyscallError. */
+  freeze(): readonly ListeningSocket[];
+  /** In place of `setPort`: goes on with sockets that another let go of. */
+  resume(port: number | undefined, sockets: readonly ListeningSocket[]): void;
 }
+
+/** A listening socket between two listeners. */
+export interface ListeningSocket {
+  /** The address that it listens on. */
+  readonly host: string;
+  readonly descriptor: number;
+}
+
+/** What connections of a peer are signed with. */
+export type ListenerKey = { readonly owner: KeyOwner } & (
+  | { readonly password: string }
+  | { readonly ao: TcpAoKey }
+);
 
 /** What a connection must have before it is accepted. */
 export interface ListenerProtection {
-  /** TCP MD5 passwords by peer. */
-  readonly keys: readonly { readonly owner: KeyOwner; readonly password: string }[];
+  /** TCP MD5 passwords or TCP-AO keys by peer. */
+  readonly keys: readonly ListenerKey[];
   /** Whether our part of the handshake goes with TTL 255, for peers with GTSM (RFC 5082). */
   readonly fullTtl: boolean;
 }
@@ -38,13 +57,12 @@ export function createListener(
   const servers = new Map<string, Server>();
   const errors = new Map<string, string>();
   /** Keys that are on a server's socket, by owner. */
-  const applied = new WeakMap<Server, Map<string, string>>();
-  const owners = new Map<string, KeyOwner>();
+  const applied = new WeakMap<Server, Map<string, ListenerKey>>();
   let protection: ListenerProtection = { keys: [], fullTtl: false };
   const retries = new Map<string, Timer>();
   let current: number | undefined;
 
-  function open(host: string, port: number): void {
+  function open(host: string, port: number, descriptor?: number): void {
     const server = createServer({ noDelay: true, allowHalfOpen: true }, onConnection);
     servers.set(host, server);
     server.on('error', (error: NodeJS.ErrnoException) => {
@@ -60,7 +78,8 @@ export function createListener(
       );
     });
     // Two sockets instead of a dual-stack one: peers then show as what they are, not as ::ffff:a.b.c.d.
-    server.listen({ host, port, ipv6Only: host === '::' }, () => {
+    const where = descriptor === undefined ? { host, port, ipv6Only: host === '::' } : { fd: descriptor };
+    server.listen(where, () => {
       errors.delete(host);
       applyProtection(host, server);
     });
@@ -70,19 +89,18 @@ export function createListener(
     const fd = descriptorOf(server);
     if (fd === undefined) return;
     const family = host === '::' ? 6 : 4;
-    const before = applied.get(server) ?? new Map<string, string>();
-    const after = new Map<string, string>();
+    const before = applied.get(server) ?? new Map<string, ListenerKey>();
+    const after = new Map<string, ListenerKey>();
     try {
-      for (const { owner, password } of protection.keys) {
-        if (owner.address.family !== family) continue;
-        const name = `${formatIpAddress(owner.address)}/${owner.prefixLength ?? ''}`;
-        after.set(name, password);
-        if (before.get(name) !== password) setMd5Key(fd, owner, password);
-        owners.set(name, owner);
+      for (const key of protection.keys) if (key.owner.address.family === family) after.set(nameOf(key), key);
+      // First what goes: of TCP-AO keys with the same KeyIDs there can be but one.
+      for (const [name, key] of before) {
+        const wanted = after.get(name);
+        const isReplaced = wanted !== undefined && 'password' in key;
+        if (!isReplaced && JSON.stringify(wanted) !== JSON.stringify(key)) removeKey(fd, key);
       }
-      for (const name of before.keys()) {
-        const owner = owners.get(name);
-        if (!after.has(name) && owner !== undefined) setMd5Key(fd, owner, '');
+      for (const [name, key] of after) {
+        if (JSON.stringify(before.get(name)) !== JSON.stringify(key)) addKey(fd, key);
       }
       if (protection.fullTtl) setTtl(fd, family, 255);
       errors.delete(host);
@@ -94,15 +112,19 @@ export function createListener(
     applied.set(server, after);
   }
 
+  function close(): void {
+    for (const timer of retries.values()) timer.cancel();
+    for (const server of servers.values()) server.close();
+    servers.clear();
+    retries.clear();
+    errors.clear();
+  }
+
   return {
     setPort(port) {
       if (port === current) return;
       current = port;
-      for (const timer of retries.values()) timer.cancel();
-      for (const server of servers.values()) server.close();
-      servers.clear();
-      retries.clear();
-      errors.clear();
+      close();
       if (port === undefined) return;
       open('0.0.0.0', port);
       open('::', port);
@@ -111,6 +133,36 @@ export function createListener(
       protection = next;
       for (const [host, server] of servers) if (server.listening) applyProtection(host, server);
     },
+    freeze() {
+      const sockets = [...servers].flatMap(([host, server]) => {
+        const fd = server.listening ? descriptorOf(server) : undefined;
+        return fd === undefined ? [] : [{ host, descriptor: duplicate(fd) }];
+      });
+      close();
+      current = undefined;
+      return sockets;
+    },
+    resume(port, sockets) {
+      current = port;
+      const left = new Map(sockets.map(({ host, descriptor }) => [host, descriptor]));
+      if (port !== undefined) for (const host of ['0.0.0.0', '::']) open(host, port, left.get(host));
+    },
     error: () => (errors.size === 0 ? undefined : [...errors.values()].join('; ')),
   };
+}
+
+/** Equal for keys of which a socket can have but one. */
+function nameOf(key: ListenerKey): string {
+  const owner = `${formatIpAddress(key.owner.address)}/${key.owner.prefixLength ?? ''}`;
+  return 'password' in key ? `md5 ${owner}` : `ao ${owner} ${key.ao.sendId} ${key.ao.receiveId}`;
+}
+
+function addKey(fd: number, key: ListenerKey): void {
+  if ('password' in key) setMd5Key(fd, key.owner, key.password);
+  else addAoKey(fd, key.owner, key.ao);
+}
+
+function removeKey(fd: number, key: ListenerKey): void {
+  if ('password' in key) setMd5Key(fd, key.owner, '');
+  else removeAoKey(fd, key.owner, key.ao);
 }

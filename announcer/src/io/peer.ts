@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
-import type { Clock, Timer } from '@l4d/kit/clock.ts';
-import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
@@ -36,6 +37,13 @@ import { endOfRibBound } from '../core/end-of-rib-hold.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
+import type {
+  ConnectionSnapshot,
+  PeerSnapshot,
+  SessionSnapshot,
+  TimerName,
+} from '../core/handover/snapshot.ts';
+import { restoreToldRoutes, toldRoutes } from '../core/handover/told-routes.ts';
 import { totalMessages } from '../core/message-counts.ts';
 import {
   describeNegotiated,
@@ -64,9 +72,11 @@ import {
   type RoutePage,
 } from '../core/route-views.ts';
 import type { BfdService, BfdWatch } from './bfd/service.ts';
+import { attachSocket } from './detach.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { createPeerRecording } from './peer-recording.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
+import { createPeerTimers } from './peer-timers.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
 import type { VrrpService } from './vrrp/service.ts';
 import { createWire, type Wire } from './wire.ts';
@@ -88,6 +98,13 @@ export interface PeerEnvironment {
 /** A running peer: performs the state machine's effects and feeds it events. */
 export interface Peer {
   start(): void;
+  /**
+   * Lets go of all connections without a sign on them, for a successor; nothing happens any more. Each open one's
+   * descriptor is given to `take`, which says where it is. Throws SyscallError.
+   */
+  freeze(take: (descriptor: number) => number): PeerSnapshot;
+  /** In place of `start` and the first `announce`: goes on where another was frozen `elapsedMs` ago. */
+  resume(from: PeerSnapshot, context: ResumeContext): void;
   /** Tells the peer and closes; settles when the sockets are gone. */
   stop(notification: NotificationMessage, keepRoutes?: boolean): Promise<void>;
   /** A connection from the peer's address. */
@@ -116,6 +133,16 @@ export interface Peer {
   received(offset: number, limit: number): RoutePage<ReceivedRoute>;
   /** Ends the session with Cease / Administrative Reset and begins anew; `soft`: sends all routes again instead. */
   clear(soft: boolean): void;
+}
+
+/** What a frozen peer is resumed with. */
+export interface ResumeContext {
+  /** By the index that `freeze` was told. */
+  readonly descriptors: readonly number[];
+  /** As with `holdEndOfRib`. */
+  readonly endOfRibHeld: boolean;
+  /** Time since the freeze. */
+  readonly elapsedMs: number;
 }
 
 interface Session {
@@ -148,9 +175,9 @@ export function createPeer(
 ): Peer {
   const { clock } = environment;
   const logger = environment.logger.child({ peer: initial.address });
-  const tcp = tcpOptions(local, initial);
+  let tcp = tcpOptions(local, initial);
   const wires = new Map<number, Wire>();
-  const timers = new Map<string, Timer>();
+  const timers = createPeerTimers(clock, onTimer);
   const queue: { event: PeerEvent; socket?: Socket }[] = [];
   const md5 = createMd5Watch(clock, initial.password !== undefined, (text) =>
     report({ direction: 'local', code: 0, subcode: 0, text }),
@@ -161,6 +188,7 @@ export function createPeer(
   let session: Session | undefined;
   let shuttingDown = false;
   let endOfRibHeld = false;
+  let frozen = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
   const recording = createPeerRecording(clock, environment.wallClock, recorder);
@@ -169,6 +197,7 @@ export function createPeer(
 
   /** Events that come while effects are performed wait for their turn. */
   function dispatch(event: PeerEventWithoutJitter, socket?: Socket): void {
+    if (frozen) return;
     const complete = { ...event, jitter: environment.random() } as PeerEvent;
     queue.push(socket === undefined ? { event: complete } : { event: complete, socket });
     if (running) return;
@@ -224,20 +253,16 @@ export function createPeer(
         forget(effect.connection);
         return;
       case 'set-connect-retry':
-        setTimer('connect-retry', effect.delay, { kind: 'connect-retry-expired' });
+        timers.set('connect-retry', 0, effect.delay);
         return;
       case 'clear-connect-retry':
-        clearTimer('connect-retry');
+        timers.clear('connect-retry', 0);
         return;
-      case 'set-timer': {
-        const { timer, connection, delay } = effect;
-        const expired = { kind: 'timer-expired', timer, connection } as const;
-        if (timer === 'hold') setHoldTimer(`${connection} ${timer}`, delay, expired);
-        else setTimer(`${connection} ${timer}`, delay, expired);
+      case 'set-timer':
+        timers.set(effect.timer, effect.connection, effect.delay);
         return;
-      }
       case 'clear-timer':
-        clearTimer(`${effect.connection} ${effect.timer}`);
+        timers.clear(effect.timer, effect.connection);
         return;
       case 'established':
         establish(effect.connection, effect.negotiated);
@@ -254,10 +279,10 @@ export function createPeer(
         if (session?.connection === effect.connection) count(session, effect.update);
         return;
       case 'set-idle-hold':
-        setTimer('idle-hold', effect.delay, { kind: 'idle-hold-expired' });
+        timers.set('idle-hold', 0, effect.delay);
         return;
       case 'clear-idle-hold':
-        clearTimer('idle-hold');
+        timers.clear('idle-hold', 0);
         return;
       case 'error':
         report(effect.error);
@@ -309,7 +334,7 @@ export function createPeer(
 
   function forget(connection: number): void {
     wires.delete(connection);
-    for (const key of timers.keys()) if (key.startsWith(`${connection} `)) clearTimer(key);
+    timers.clearConnection(connection);
   }
 
   function send(connection: number, messages: readonly (BgpMessage | Uint8Array)[]): void {
@@ -324,22 +349,27 @@ export function createPeer(
   function establish(connection: number, negotiated: Negotiated): void {
     const wire = wires.get(connection);
     if (wire === undefined) return;
+    session = openSession(connection, wire, negotiated);
+    // RFC 4724 section 2: End-of-RIB follows the first complete set of routes, also an empty one.
+    if (negotiated.endOfRib) for (const family of negotiated.families) session.owed.set(family, 'end-of-rib');
+    if (endOfRibHeld) boundEndOfRib(session);
+    pump();
+  }
+
+  function openSession(connection: number, wire: Wire, negotiated: Negotiated): Session {
     const maxBytes = negotiated.extendedMessages ? maxExtendedMessageBytes : maxMessageBytes;
     const { fourOctetAs, internal } = negotiated;
     wire.context = { fourOctetAs, internal, maxBytes, settled: true };
-    session = {
+    return {
       connection,
       wire,
       negotiated,
       rib: openAdjRibOut(table, viewOf(negotiated, wire), { fourOctetAs, maxBytes }),
       refreshes: new Map(),
-      // RFC 4724 section 2: End-of-RIB follows the first complete set of routes, also an empty one.
-      owed: new Map(negotiated.endOfRib ? negotiated.families.map((family) => [family, 'end-of-rib']) : []),
+      owed: new Map(),
       received: emptyReceivedPrefixes(),
       endOfRibDue: !endOfRibHeld,
     };
-    if (endOfRibHeld) boundEndOfRib(session);
-    pump();
   }
 
   function boundEndOfRib(current: Session): void {
@@ -349,6 +379,41 @@ export function createPeer(
       current.endOfRibDue = true;
       pump();
     });
+  }
+
+  /** What is sent before and after nobody sends anything, so that no hold timer is near its end. */
+  function keepAlive(): void {
+    for (const { id, phase, negotiated } of state.connections) {
+      if ((phase !== 'Established' && phase !== 'OpenConfirm') || negotiated?.holdTimeSeconds === 0) continue;
+      send(id, [{ type: 'keepalive' }]);
+    }
+  }
+
+  function freezeSession({ connection, rib, owed, received, refreshes }: Session): SessionSnapshot {
+    return {
+      connection,
+      told: toldRoutes(rib),
+      owed: [...owed],
+      received: {
+        prefixes: Array.from(received.keys, (key) => [key, received.paths.get(key) ?? null] as const),
+        overflowed: received.overflowed,
+      },
+      refreshed: [...refreshes.keys()],
+    };
+  }
+
+  function resumeSession(from: SessionSnapshot, wire: Wire, negotiated: Negotiated): void {
+    const current = openSession(from.connection, wire, negotiated);
+    session = current;
+    restoreToldRoutes(current.rib, from.told);
+    for (const [family, what] of from.owed) current.owed.set(family, what);
+    for (const [key, path] of from.received.prefixes) {
+      current.received.keys.add(key);
+      if (path !== null) current.received.paths.set(key, path);
+    }
+    current.received.overflowed = from.received.overflowed;
+    for (const family of from.refreshed) holdRefresh(current, family);
+    if (endOfRibHeld) boundEndOfRib(current);
   }
 
   function tell(): void {
@@ -380,12 +445,7 @@ export function createPeer(
       current.refreshes.set(family, true);
       return;
     }
-    current.refreshes.set(family, false);
-    clock.after(refreshPause, () => {
-      const again = current.refreshes.get(family);
-      current.refreshes.delete(family);
-      if (again) refresh(current, family);
-    });
+    holdRefresh(current, family);
     // RFC 7313 section 4.1: begin and end around the routes; not before End-of-RIB was sent.
     if (current.negotiated.enhancedRouteRefresh && !current.owed.has(family)) {
       send(current.connection, [refreshMarker(family, 'begin')]);
@@ -393,6 +453,15 @@ export function createPeer(
     }
     resend(current.rib, family);
     pump();
+  }
+
+  function holdRefresh(current: Session, family: FamilyName): void {
+    current.refreshes.set(family, false);
+    clock.after(refreshPause, () => {
+      const again = current.refreshes.get(family);
+      current.refreshes.delete(family);
+      if (again) refresh(current, family);
+    });
   }
 
   /** Sends UPDATEs while the peer takes them; onProgress comes back for the rest. */
@@ -414,25 +483,32 @@ export function createPeer(
     }
   }
 
-  function setTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
-    clearTimer(key);
-    const timer = clock.after(delay, () => {
-      timers.delete(key);
-      dispatch(event);
-    });
-    timers.set(key, timer);
+  function onTimer(name: TimerName, connection: number): void {
+    if (name === 'connect-retry') dispatch({ kind: 'connect-retry-expired' });
+    else if (name === 'idle-hold') dispatch({ kind: 'idle-hold-expired' });
+    else dispatch({ kind: 'timer-expired', timer: name, connection });
   }
 
   /**
-   * After the machine or this process stood still, the timer is due before the octets that would have re-armed it
-   * are read. One more turn of the event loop reads them.
+   * RFC 2385 says nothing of a change. The session stays when the peer changes within the hold time too: until then
+   * each side drops what the other signs, and TCP sends it again.
    */
-  function setHoldTimer(key: string, delay: Duration, event: PeerEventWithoutJitter): void {
-    clearTimer(key);
-    timers.set(
-      key,
-      clock.after(delay, () => setTimer(key, Milliseconds(1), event)),
-    );
+  function changePassword(changed: DesiredPeer): void {
+    tcp = tcpOptions(local, changed);
+    for (const wire of wires.values()) {
+      try {
+        wire.setPassword(tcp);
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        report({
+          direction: 'local',
+          code: 0,
+          subcode: 0,
+          text: `the new password is not in force: ${reason}`,
+        });
+      }
+    }
+    logger.info('the TCP MD5 password was changed');
   }
 
   /** Wants, changes or lets go the BFD session, as configured. */
@@ -446,18 +522,15 @@ export function createPeer(
     // As long as the routers keep the routes of a dead announcer (RFC 5882 section 4.3).
     const outliveMs = 1000 * (restartTimeSeconds(config) ?? 0);
     const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd, outliveMs);
-    if (bfd !== undefined) bfd.reconfigure(wanted);
-    else
-      bfd = environment.bfd?.watch(
-        wanted,
-        (verdict, why) => dispatch({ kind: 'bfd', verdict, why }),
-        recording.bfd,
-      );
-  }
-
-  function clearTimer(key: string): void {
-    timers.get(key)?.cancel();
-    timers.delete(key);
+    bfd?.reconfigure(wanted);
+    bfd ??= environment.bfd?.watch(
+      wanted,
+      (verdict, why) => {
+        // After a handover the verdict comes again.
+        if (verdict !== state.bfd) dispatch({ kind: 'bfd', verdict, why });
+      },
+      recording.bfd,
+    );
   }
 
   return {
@@ -468,9 +541,81 @@ export function createPeer(
       watchPath();
       dispatch({ kind: 'start' });
     },
+    freeze(take) {
+      keepAlive();
+      frozen = true;
+      const left = timers.stop();
+      md5.setConnected(true);
+      const { settings, ...machine } = state;
+      const connections: ConnectionSnapshot[] = [];
+      for (const [id, wire] of wires) {
+        const detached = wire.detach();
+        if (detached === undefined) continue;
+        const { descriptor, unread, unsent } = detached;
+        connections.push({ id, descriptor: take(descriptor), unread: toHex(unread), unsent: toHex(unsent) });
+      }
+      const snapshot = {
+        key: config.address,
+        machine,
+        connections,
+        timers: left,
+        phaseAgeMs: clock.now() - phaseSince,
+        counters: recording.counters,
+        ...(session === undefined ? {} : { session: freezeSession(session) }),
+        ...(lastError === undefined ? {} : { lastError }),
+      };
+      if (session !== undefined) closeAdjRibOut(session.rib);
+      session = undefined;
+      // What was still being connected is not worth handing on.
+      for (const wire of wires.values()) wire.close();
+      wires.clear();
+      bfd = undefined;
+      return snapshot;
+    },
+    resume(from, { descriptors, elapsedMs, endOfRibHeld: isHeld }) {
+      endOfRibHeld = isHeld;
+      const open = new Map(from.connections.map((connection) => [connection.id, connection]));
+      // An attempt that was under way is made anew.
+      const connections = from.machine.connections.filter(
+        ({ id, phase }) => open.has(id) || phase !== 'Connect',
+      );
+      state = { ...from.machine, settings: state.settings, connections };
+      phase = peerPhase(state);
+      phaseSince = clock.now() - from.phaseAgeMs - elapsedMs;
+      lastError = from.lastError;
+      Object.assign(recording.counters.sent, from.counters.sent);
+      Object.assign(recording.counters.received, from.counters.received);
+      md5.setConnected(phase === 'Established' || phase === 'Idle');
+      for (const { id, negotiated } of connections) {
+        const descriptor = descriptors[open.get(id)?.descriptor ?? -1];
+        if (descriptor === undefined) continue;
+        addWire(id, attachSocket(descriptor));
+        const wire = wires.get(id);
+        recording.connected(id, wire, false);
+        if (wire === undefined || negotiated === undefined || from.session?.connection !== id) continue;
+        resumeSession(from.session, wire, negotiated);
+      }
+      for (const { name, connection, remainingMs } of from.timers) {
+        if (connection !== 0 && !wires.has(connection)) continue;
+        timers.set(name, connection, Milliseconds(Math.max(0, Math.round(remainingMs - elapsedMs))));
+      }
+      for (const { id, unread, unsent } of from.connections) {
+        const left = { unread: fromHex(unread), unsent: fromHex(unsent) };
+        if (left.unread === undefined || left.unsent === undefined) continue;
+        wires.get(id)?.resume({ unread: left.unread, unsent: left.unsent });
+      }
+      keepAlive();
+      watchPath();
+      tell();
+      for (const { id } of connections) {
+        if (open.has(id)) continue;
+        dispatch({ kind: 'tcp-closed', connection: id, reason: 'the connection ended before the handover' });
+      }
+      dispatch({ kind: 'start' });
+    },
     async stop(notification, keepRoutes = false) {
       dispatch({ kind: 'stop', notification, keepRoutes });
-      for (const key of [...timers.keys()]) clearTimer(key);
+      timers.stop();
       md5.setConnected(true);
       await Promise.all(closing);
       // After the NOTIFICATION: what the peer hears first is why.
@@ -520,6 +665,7 @@ export function createPeer(
       await new Promise<void>((resolve) => clock.after(Milliseconds(wait), resolve));
     },
     reconfigure(changed) {
+      if (changed.password !== config.password) changePassword(changed);
       config = changed;
       const { strict: bfdStrict = false } = changed.bfd ?? {};
       state = {

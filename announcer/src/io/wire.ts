@@ -13,6 +13,7 @@ import {
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import type { RecordedEnds } from '../core/flight-recorder.ts';
 import { detachSocket, trackOutgoing } from './detach.ts';
+import { changeTcpPassword, type TcpOptions } from './tcp.ts';
 
 /** Octets that may wait for a peer that does not read. */
 export const maxQueuedBytes = 256 * 1024;
@@ -53,14 +54,19 @@ export interface Wire {
   ends(): RecordedEnds | undefined;
   /** Octets that wait here for the kernel to take them. */
   readonly queuedBytes: () => number;
+  /** Signs and expects signatures with the password of these options from here on. Throws SyscallError. */
+  setPassword(options: TcpOptions): void;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
   /** Messages, encoded ones among them. */
   send(messages: readonly (BgpMessage | Uint8Array)[]): void;
   /** Sends what is queued, then closes; nothing is told to the handlers any more. */
   close(): void;
-  /** Lets go of the connection without a sign on it; nothing is told to the handlers any more. Throws SyscallError. */
-  detach(): DetachedWire;
+  /**
+   * Lets go of the connection without a sign on it, after which nothing is told to the handlers any more; undefined
+   * when it is not up. Throws SyscallError.
+   */
+  detach(): DetachedWire | undefined;
   /** Takes what the wire that was detached before this one has left, in and out. */
   resume(left: Omit<DetachedWire, 'descriptor'>): void;
   /** Settles when the socket is gone. */
@@ -102,6 +108,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       };
     },
     queuedBytes: () => socket.writableLength,
+    setPassword: (options) => changeTcpPassword(socket, options),
     hasRoom: () => open && socket.writableLength < maxQueuedBytes,
     send(messages) {
       if (!open) return;
@@ -139,6 +146,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
       socket.once('close', () => linger.cancel());
     },
     detach() {
+      if (!open || socket.connecting || socket.destroyed) return undefined;
       open = false;
       const buffered = (socket.read() as Uint8Array | null) ?? new Uint8Array(0);
       const unread = rest.length === 0 ? buffered : Buffer.concat([rest, buffered]);

@@ -19,13 +19,17 @@ export type BfdReport =
 /** How often the status is reported, in milliseconds. */
 export const statusPeriodMs = 250;
 
-/** Hands over each line of a socket, parsed. Both ends are of one version: what is no JSON is a fault of ours. */
-export function onLines(socket: Socket, onMessage: (message: unknown) => void): void {
-  let rest = '';
+/**
+ * Calls back with each line of a socket, parsed; returns what tells the beginning of a line that has come so far, and
+ * takes one. What is no JSON is a fault of ours.
+ */
+export function onLines(socket: Socket, onMessage: (message: unknown) => void, begun = ''): () => string {
+  let rest = begun;
   socket.setEncoding('utf8');
   socket.on('data', (chunk: string) => {
     const lines = (rest + chunk).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) onMessage(JSON.parse(line));
   });
+  return () => rest;
 }

@@ -3,9 +3,12 @@ import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
+import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
+import type { BfdLinkSnapshot } from '../../core/handover/snapshot.ts';
+import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../detach.ts';
 import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
 
 /** The announcer's hand on BFD. */
@@ -21,6 +24,13 @@ export interface BfdService {
    * go on instead.
    */
   shutdown(keep: boolean): Promise<void>;
+  /**
+   * Lets go of the process without its noticing, for a successor; undefined when there is no connection with it. Its
+   * descriptor is given to `take`, which says where it is. Throws SyscallError.
+   */
+  freeze(take: (descriptor: number) => number): BfdLinkSnapshot | undefined;
+  /** Goes on with the process that another has let go of; call it before the first `watch`. */
+  resume(from: BfdLinkSnapshot | undefined, descriptors: readonly number[]): void;
 }
 
 /** One wanted session. */
@@ -57,6 +67,8 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   let stopping = false;
   let spawnedAt = Number.NEGATIVE_INFINITY;
   let onStopped: (() => void) | undefined;
+  let outgoing: Outgoing | undefined;
+  let unread = () => '';
 
   function configure(): void {
     if (socket === undefined) {
@@ -69,14 +81,20 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
 
   function attach(): void {
     const attempt = connect(socketPath);
-    socket = attempt;
     attempt.on('connect', () => {
       connected = true;
       configure();
     });
-    onLines(attempt, (message) => onReport(message as BfdReport));
+    use(attempt);
+  }
+
+  function use(attempt: Socket, begun = ''): void {
+    socket = attempt;
+    outgoing = trackOutgoing(attempt);
+    unread = onLines(attempt, (message) => onReport(message as BfdReport), begun);
     attempt.on('error', () => {});
     attempt.on('close', () => {
+      if (socket !== attempt) return;
       const lost = connected;
       connected = false;
       socket = undefined;
@@ -106,7 +124,14 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   }
 
   function send(request: BfdRequest): void {
-    socket?.write(`${JSON.stringify(request)}\n`);
+    const line = new TextEncoder().encode(`${JSON.stringify(request)}\n`);
+    write(line);
+  }
+
+  function write(bytes: Uint8Array): void {
+    const record = outgoing;
+    record?.add(bytes);
+    socket?.write(bytes, () => record?.taken());
   }
 
   function onReport(report: BfdReport): void {
@@ -154,6 +179,39 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
           configure();
         },
       };
+    },
+    freeze(take) {
+      stopping = true;
+      watched.clear();
+      const held = socket;
+      socket = undefined;
+      if (held === undefined || outgoing === undefined) return undefined;
+      if (!connected) {
+        held.destroy();
+        return undefined;
+      }
+      connected = false;
+      const { descriptor, unsent } = detachSocket(held, outgoing);
+      return {
+        descriptor: take(descriptor),
+        unread: unread(),
+        unsent: toHex(unsent),
+        verdicts: [...verdicts],
+      };
+    },
+    resume(from, descriptors) {
+      stopping = false;
+      const descriptor = from === undefined ? undefined : descriptors[from.descriptor];
+      if (from === undefined || descriptor === undefined) return;
+      for (const [peer, verdict] of from.verdicts) verdicts.set(peer, verdict);
+      use(attachSocket(descriptor), from.unread);
+      const unsent = fromHex(from.unsent);
+      if (unsent !== undefined && unsent.length > 0) write(unsent);
+      // Once all peers have said what they want: what the process is not told of, it ends.
+      queueMicrotask(() => {
+        connected = true;
+        configure();
+      });
     },
     async shutdown(keep) {
       stopping = true;

@@ -9,14 +9,16 @@ import { takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { notifySupervisor, watchdogIntervalMs } from '@l4d/kit/service-notify.ts';
 import { createAnnouncer } from '../../io/announcer.ts';
 import { createApi, serveApi } from '../../io/api-server.ts';
+import { withoutHandover } from '../../io/handover/handover-route.ts';
 import { createBfdService } from '../../io/bfd/service.ts';
+import { withoutHandover } from '../../io/handover/handover-route.ts';
 import type { SidecarFlags } from '../core/command-line.ts';
 import type { SidecarConfig } from '../core/config.ts';
 import type { SidecarStatus } from '../core/status.ts';
 import { createLoopbackAddresses } from '../io/loopback-addresses.ts';
 import { createMaintenanceStore } from '../io/maintenance-store.ts';
 import { sidecarListener } from '../io/sidecar-api.ts';
-import { findRouterId, loadConfig } from './load-config.ts';
+import { findNextHops, findRouterId, loadConfig } from './load-config.ts';
 import { createSidecar, type Sidecar } from './sidecar.ts';
 
 /** Where a sidecar lives, and what it is told. */
@@ -52,12 +54,17 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     random: Math.random,
     logger,
     findRouterId,
+    findNextHops,
     onChange: (status) => {
       if (ready) notifySupervisor(process.env, { status: statusLine(status) });
     },
   });
   let running = config;
-  const api = createApi(announcer, logger, () => {});
+  const api = createApi(
+    announcer,
+    logger,
+    withoutHandover(() => {}),
+  );
   await serveApi(sidecarListener(sidecar, api, Date.now), socketPath);
   await sidecar.configure(config);
   await serveMetrics(config, sidecar, api);

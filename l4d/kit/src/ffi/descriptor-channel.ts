@@ -1,14 +1,13 @@
 /** Messages with open descriptors between processes: AF_UNIX sockets of type SOCK_SEQPACKET and SCM_RIGHTS (unix(7)). */
-import { rmSync } from 'node:fs';
 import koffi from 'koffi';
 import { SyscallError } from '../errors.ts';
-import { bind, closeFd, connect, constant, socket } from './libc.ts';
+import { closeFd, connect, constant, socket } from './libc.ts';
+import { openUnixListener, unixAddress } from './unix-listener.ts';
 import { watchSocket } from './watch-socket.ts';
 
 const libc = koffi.load(null);
 const sendmsg = libc.func('long sendmsg(int fd, const void *message, int flags)');
 const recvmsg = libc.func('long recvmsg(int fd, void *message, int flags)');
-const listen = libc.func('int listen(int fd, int backlog)');
 const accept4 = libc.func('int accept4(int fd, void *address, void *length, int flags)');
 
 const SOCK_SEQPACKET = 5;
@@ -73,19 +72,7 @@ export function listenForChannels(
   path: string,
   onChannel: (open: (handlers: ChannelHandlers) => DescriptorChannel) => void,
 ): () => void {
-  const fd = socket(constant.AF_UNIX, SOCK_SEQPACKET | openFlags);
-  // By the mask and not by chmod afterwards: at no moment may others connect.
-  const mask = process.umask(0o177);
-  try {
-    rmSync(path, { force: true });
-    bind(fd, unixAddress(path));
-    if (listen(fd, 8) < 0) throw new SyscallError('listen', koffi.errno());
-  } catch (error) {
-    closeFd(fd);
-    throw error;
-  } finally {
-    process.umask(mask);
-  }
+  const fd = openUnixListener(path, 'seqpacket');
   const unwatch = watchSocket(fd, 'readable', () => {
     const accepted = accept4(fd, null, null, openFlags);
     if (accepted >= 0) onChannel((handlers) => createChannel(accepted, handlers));
@@ -173,14 +160,4 @@ function createChannel(fd: number, handlers: ChannelHandlers): DescriptorChannel
     },
   };
   return channel;
-}
-
-/** struct sockaddr_un. */
-function unixAddress(path: string): Uint8Array {
-  const bytes = new Uint8Array(110);
-  new DataView(bytes.buffer).setUint16(0, constant.AF_UNIX, true);
-  const text = new TextEncoder().encode(path);
-  if (text.length > 107) throw new RangeError(`the path of a socket has at most 107 octets: ${path}`);
-  bytes.set(text, 2);
-  return bytes;
 }
