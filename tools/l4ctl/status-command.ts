@@ -27,6 +27,9 @@ export function statusText(status: FabricStatus, nowMs: number): string {
   const entries = dataplane.flowTable.entries;
   const trouble = [
     ...(host.warnings ?? []),
+    ...(status.leaving ?? []).map(
+      ({ name, key, ending }) => `vip ${name ?? key} was removed: ${ending.text}`,
+    ),
     ...vips
       .filter((vip) => vip.enabled && !vip.announced && vip.verdict.code !== 'detached')
       .map((vip) => `vip ${vip.name} is not announced: ${vip.verdict.reason}`),

@@ -1,4 +1,4 @@
-import type { VipStatus } from '@l4d/l4d/core/status.ts';
+import type { FabricStatus, VipStatus } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
 import {
   type Fields,
@@ -69,6 +69,13 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
     .command('explain <name>')
     .description('why a VIP is announced, or is not')
     .action(async (name: string) => {
+      // A VIP that is declared no more may still be on its way out.
+      const { leaving = [] } = (await ctl.ask('GET', '/v1/status')) as FabricStatus;
+      const left = leaving.find((one) => one.name === name || one.key === name);
+      if (left !== undefined) {
+        ctl.print(left, () => `${name} was removed: ${left.ending.text}\n`);
+        return;
+      }
       const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly status?: VipStatus };
       ctl.print(answer, () => explainVip(name, answer.status));
     });
