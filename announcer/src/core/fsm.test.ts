@@ -70,6 +70,28 @@ function notified(effects: readonly PeerEffect[], connection?: number): [number,
 }
 
 describe('the way up (RFC 4271 8.2.2)', () => {
+  it.each([
+    [
+      'a message that is no OPEN',
+      (peer: ReturnType<typeof harness>) => peer.receive(1, keepalive),
+      'KEEPALIVE before OPEN',
+    ],
+    [
+      'bytes that are no message',
+      (peer: ReturnType<typeof harness>) =>
+        peer.feed({ kind: 'malformed', connection: 1, notification: notification(1, 1) }),
+      'Message Header Error / Connection Not Synchronized',
+    ],
+  ])('with DelayOpen, %s ends the connection without a NOTIFICATION, and is told', (_name, bad, text) => {
+    const peer = harness({ delayOpen: Seconds(5) });
+    peer.feed({ kind: 'start' });
+    peer.feed({ kind: 'tcp-connected', connection: 1 });
+    const effects = bad(peer);
+    expect(effects.map(({ kind }) => kind)).toEqual(['close', 'error', 'set-connect-retry']);
+    expect(effects[1]).toMatchObject({ error: { direction: 'local', text } });
+    expect(peer.phase()).toBe('Active');
+  });
+
   it('says OPEN in the form of RFC 9072 to a peer that did, from the next attempt on', () => {
     const peer = harness();
     const extended = () => sent(peer.all).flatMap((one) => (one.type === 'open' ? [one.extendedLength] : []));

@@ -128,6 +128,8 @@ function handle(draft: Draft, event: PeerEvent): void {
       return;
     case 'malformed':
       reset(draft, connection, event.notification);
+      // Before our OPEN nothing is sent, yet the operator hears of it.
+      if (connection.phase === 'Connect') report(draft, localError(describeNotification(event.notification)));
       return;
     case 'send-blocked':
       setTimer(
@@ -259,7 +261,14 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
   switch (connection.phase) {
     case 'Connect':
       // RFC 4271 section 8.2.2: OPEN while the DelayOpenTimer runs: ours is sent, then as in OpenSent.
-      if (!connection.delaying || message.type !== 'open') return;
+      if (!connection.delaying) return;
+      if (message.type !== 'open') {
+        // RFC 4271 section 8.2.2: "any other event (Events 8, 10-11, 13, 19, 23, 25-28)" drops the connection.
+        draft.effects.push({ kind: 'close', connection: connection.id });
+        drop(draft, connection);
+        report(draft, localError(`${message.type.toUpperCase()} before OPEN`));
+        return;
+      }
       draft.effects.push({ kind: 'clear-timer', timer: 'delay-open', connection: connection.id });
       sendOpen(draft, connection);
       onOpen(draft, current(draft, connection), message);
