@@ -1,4 +1,5 @@
 /** Sessions over link-local addresses: unnumbered with FRR, named with BIRD, and what happens to the links meanwhile. */
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
@@ -35,6 +36,15 @@ const atBird: DesiredInput['peers'][number] = {
   password: 'link-local secret',
   connectRetryMs: 100,
 };
+
+const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+
+/** Whether an announcer answers. */
+const answers = (one: AnnouncerClient) =>
+  one.status().then(
+    () => true,
+    () => false,
+  );
 
 let announcer: ReturnType<typeof spawnIn>;
 let log = '';
@@ -83,18 +93,12 @@ beforeAll(async () => {
   startBird(
     `local ${birdAddress} as 65001; neighbor ${lbAddressAtBird}%up0 as 65001; direct; password "link-local secret";`,
   );
-  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
   announcer = spawnIn(lb, process.execPath, main, '--run-dir', folder);
   announcer.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString();
   });
   api = announcerClient(join(folder, 'announcer.sock'));
-  await until('the announcer answers', () =>
-    api.status().then(
-      () => true,
-      () => false,
-    ),
-  );
+  await until('the announcer answers', () => answers(api));
   await put();
 });
 
@@ -189,11 +193,62 @@ it('a neighbour with another link-local address, and links that go, come and are
   ip(lb, 'link del eth0');
   await until('gone', async () => (await peer('eth0'))?.lastError?.text === 'there is no interface eth0');
   link(frr, 'eth0');
+  ip(lb, 'address add 2001:db8:e::1/64 dev eth0 nodad');
   expect(ip(lb, '-o link show eth0').split(':')[0]).not.toBe(index);
   await until('back', () => isUp('eth0'));
   await until('routes', () => inKernel(frr, vip4) !== '' && inKernel(frr, vip6) !== '');
   routeBack();
   expect(ping(vip4)).toMatch(/ 0% packet loss/);
+  // RFC 2545 section 3: there is a global address now, which goes first; the link-local one is what carries packets.
+  const path = (frrShow(`show bgp ipv6 unicast ${vip6}/128`) as { paths: { nexthops: { ip: string }[] }[] })
+    .paths[0];
+  expect(path?.nexthops.map((hop) => hop.ip)).toEqual(['2001:db8:e::1', linkLocalOf(lb, 'eth0')]);
+  expect(inKernel(frr, vip6)).toContain(`via ${linkLocalOf(lb, 'eth0')} dev up0`);
   // The other session has not noticed.
   expect(await peer(atBird.address)).toMatchObject({ state: 'Established', flaps: 0 });
+});
+
+it('two announcers find each other; a password in a file is taken from it alone, and changed without a reset', async () => {
+  link(client, 'eth2', 'up1');
+  const runDir = join(folder, 'other');
+  const other = spawnIn(client, process.execPath, main, '--run-dir', runDir);
+  try {
+    let otherLog = '';
+    other.stderr?.on('data', (chunk: Buffer) => {
+      otherLog += chunk.toString();
+    });
+    const otherApi = announcerClient(join(runDir, 'announcer.sock'));
+    await until('the other answers', () => answers(otherApi));
+    const files = [join(folder, 'here.key'), join(folder, 'there.key')] as const;
+    for (const file of files) writeFileSync(file, 'first\n', { mode: 0o644 });
+    const [passwordFile, otherFile] = files;
+    const common = { as: 'internal', connectRetryMs: 100 } as const;
+    await put({ interfacePeers: [{ ...common, interface: 'eth2', passwordFile }] });
+    await otherApi.put({
+      owner: 'test',
+      local: { as: 65001, routerId: '192.0.2.10', listen: true },
+      peers: [],
+      interfacePeers: [{ ...common, interface: 'up1', passwordFile: otherFile }],
+      prefixes: [],
+    });
+    expect(await peer('eth2')).toMatchObject({
+      state: 'Idle',
+      lastError: {
+        text: `${passwordFile} may be read or changed by others (mode 0644; allowed: 0600 or 0400)`,
+      },
+    });
+    for (const file of files) chmodSync(file, 0o600);
+    await until('established', () => isUp('eth2'));
+    for (const file of files) writeFileSync(file, 'second');
+    const changed = 'the TCP MD5 password was changed';
+    await until('the new password is in force', () => log.includes(changed) && otherLog.includes(changed));
+    const keepalives = async () => (await peer('eth2'))?.messages.received.keepalive ?? 0;
+    const before = await keepalives();
+    await until('the session goes on', async () => (await keepalives()) > before);
+    expect(await peer('eth2')).toMatchObject({ state: 'Established', flaps: 0 });
+    expect(JSON.stringify(await api.status())).not.toMatch(/first|second|link-local secret/);
+    expect(log).not.toMatch(/first|second"|link-local secret/);
+  } finally {
+    other.kill('SIGKILL');
+  }
 });

@@ -35,9 +35,9 @@ export function fieldsOf(schema: unknown): Field[] {
   const fields: Field[] = [];
   walk(schema as Schema, '', fields);
   const named = new Set(fields.map(({ path }) => path));
-  return fields.filter(
-    ({ path }) => !named.has(path.replace(/^dynamicPeers/, 'peers')) || !path.startsWith('dyn'),
-  );
+  const isNamedToo = (path: string) =>
+    path.startsWith('dynamicPeers[].') && named.has(path.replace('dynamicPeers', 'peers'));
+  return fields.filter(({ path }) => !isNamedToo(path));
 }
 
 function walk(schema: Schema, prefix: string, fields: Field[]): void {

@@ -43,6 +43,8 @@ export interface SessionView {
   readonly nextHop4?: IpAddress;
   /** Next hop of IPv6 prefixes: configured, or the session's own IPv6 address. */
   readonly nextHop6?: IpAddress;
+  /** Our link-local address on the session, told beside nextHop6 (RFC 2545 section 3). */
+  readonly linkLocal?: IpAddress;
   /** IPv4 prefixes may go with IPv6 next hops (RFC 8950). */
   readonly extendedNextHop?: boolean;
   /** Families with path identifiers (RFC 7911). */
@@ -114,6 +116,15 @@ function nextHopOf(session: SessionView, name: FamilyName): IpAddress | undefine
   return session.nextHop4 ?? (session.extendedNextHop ? session.nextHop6 : undefined);
 }
 
+/**
+ * RFC 2545 section 3: the link-local address is told too when the speaker "shares a common subnet" with the peer, which
+ * a link-local session shows; only beside an address of our own.
+ */
+function mpNextHopOf({ linkLocal, nextHop6 }: SessionView, nextHop: IpAddress): Uint8Array {
+  if (linkLocal === undefined || nextHop !== nextHop6) return nextHop.bytes;
+  return Uint8Array.of(...nextHop.bytes, ...linkLocal.bytes);
+}
+
 /** The route of these attributes, or why the session cannot carry it. */
 function makeRoute(
   session: SessionView,
@@ -133,7 +144,7 @@ function makeRoute(
   const group = `${name} ${formatIpAddress(nextHop)} ${attributesKey(set)} ${leaving}${policyKey(session)}`;
   // RFC 4760: IPv6 goes in MP_REACH_NLRI; RFC 8950: IPv4 with an IPv6 next hop too.
   return family === 6 || nextHop.family === 6
-    ? { family, attributes, group, mpNextHop: nextHop.bytes }
+    ? { family, attributes, group, mpNextHop: mpNextHopOf(session, nextHop) }
     : { family, attributes, group };
 }
 

@@ -1,6 +1,8 @@
 /** From the desired state's texts to what state machine, sockets and routes of a peer need. */
 
+import { networkInterfaces } from 'node:os';
 import { Milliseconds } from '@l4d/kit/duration.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import {
   connectRetry,
   type DesiredLocal,
@@ -68,7 +70,10 @@ export function sessionView(
   const own = parseScopedAddress(localAddress ?? '');
   const ownAddress = own.ok ? own.value.address : undefined;
   const nextHop4 = toAddress(peer.nextHop4) ?? (ownAddress?.family === 4 ? ownAddress : undefined);
-  const nextHop6 = toAddress(peer.nextHop6) ?? (ownAddress?.family === 6 ? ownAddress : undefined);
+  const isLocal = ownAddress !== undefined && isLinkLocal(ownAddress);
+  const global =
+    isLocal && peer.nextHop6 === undefined ? globalAddressOf(own.ok ? own.value.zone : '') : undefined;
+  const nextHop6 = toAddress(peer.nextHop6) ?? global ?? (ownAddress?.family === 6 ? ownAddress : undefined);
   return {
     localAs: local.as,
     internal: negotiated.internal,
@@ -76,12 +81,21 @@ export function sessionView(
     families: negotiated.families,
     ...(nextHop4 === undefined ? {} : { nextHop4 }),
     ...(nextHop6 === undefined ? {} : { nextHop6 }),
+    ...(global === undefined || ownAddress === undefined ? {} : { linkLocal: ownAddress }),
     ...(negotiated.extendedNextHop ? { extendedNextHop: true } : {}),
     ...(negotiated.addPath === undefined ? {} : { pathFamilies: negotiated.addPath }),
     ...(peer.role === undefined ? {} : { role: peer.role }),
     ...(peer.policy === undefined ? {} : { policy: toPeerPolicy(peer.policy) }),
     ...(shuttingDown ? { shuttingDown } : {}),
   };
+}
+
+/** The first global IPv6 address of an interface; undefined where there is none. */
+function globalAddressOf(zone: string | undefined): IpAddress | undefined {
+  const found = networkInterfaces()[zone ?? '']?.find(
+    ({ family, scopeid, internal }) => family === 'IPv6' && scopeid === 0 && !internal,
+  );
+  return toAddress(found?.address);
 }
 
 function routerIdNumber(text: string): number {

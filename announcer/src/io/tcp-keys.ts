@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { closeFd, constant, setSocketOption, socket } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { type Md5Counters, parseMd5Counters, type TcpAoKey } from '../core/security.ts';
+import { encodeAoKey, encodeAoKeyRemoval, type KeyOwner } from './tcp-ao-layout.ts';
+
+export type { KeyOwner } from './tcp-ao-layout.ts';
 
 /** TCP_MD5SIG_EXT of <linux/tcp.h>: as TCP_MD5SIG, with flags. */
 const tcpMd5Extended = 32;
@@ -10,16 +12,8 @@ const tcpMd5Extended = 32;
 const md5FlagPrefix = 1;
 /** TCP_AO_ADD_KEY of <linux/tcp.h>, since Linux 6.7. */
 const tcpAoAddKey = 38;
-/** Octets of the MAC in the option (RFC 5926 section 3.2: 96 bits). */
-const aoMacBytes = 12;
-
-/** Whose segments a key is for: an address, or all addresses of a prefix. */
-export interface KeyOwner {
-  readonly address: IpAddress;
-  /** Left out: the address alone. */
-  readonly prefixLength?: number;
-}
-
+/** TCP_AO_DEL_KEY. */
+const tcpAoDeleteKey = 39;
 /**
  * Sets the TCP MD5 key (RFC 2385) that a socket uses with a peer; an empty key removes it. Connections that a
  * listening socket takes inherit theirs. Throws SyscallError.
@@ -41,23 +35,14 @@ export function setMd5Key(fd: number, owner: KeyOwner, password: string): void {
   setSocketOption(fd, constant.IPPROTO_TCP, tcpMd5Extended, bytes);
 }
 
-/** Adds the TCP-AO key (RFC 5925) that a socket uses with a peer. Throws SyscallError. */
-export function addAoKey(fd: number, address: IpAddress, ao: TcpAoKey): void {
-  // struct tcp_ao_add: sockaddr_storage @0, algorithm @128 (64), ifindex @192, set_current|set_rnext @196,
-  // prefix length @202, send id @203, receive id @204, MAC length @205, flags @206, key length @207, key @208.
-  const bytes = new Uint8Array(288);
-  const view = new DataView(bytes.buffer);
-  const key = new TextEncoder().encode(ao.key);
-  bytes.set(encodeSockaddr(address, 0), 0);
-  bytes.set(new TextEncoder().encode(ao.algorithm), 128);
-  view.setUint32(196, 0, true);
-  bytes[202] = address.bytes.length * 8;
-  bytes[203] = ao.sendId;
-  bytes[204] = ao.receiveId;
-  bytes[205] = aoMacBytes;
-  bytes[207] = key.length;
-  bytes.set(key, 208);
-  setSocketOption(fd, constant.IPPROTO_TCP, tcpAoAddKey, bytes);
+/** Adds the TCP-AO key (RFC 5925) that a socket uses with a peer; connections of a listening one inherit it. Throws SyscallError. */
+export function addAoKey(fd: number, owner: KeyOwner, ao: TcpAoKey): void {
+  setSocketOption(fd, constant.IPPROTO_TCP, tcpAoAddKey, encodeAoKey(owner, ao));
+}
+
+/** Takes the key off a listening socket; connections keep theirs. Throws SyscallError. */
+export function removeAoKey(fd: number, owner: KeyOwner, ao: Omit<TcpAoKey, 'key' | 'algorithm'>): void {
+  setSocketOption(fd, constant.IPPROTO_TCP, tcpAoDeleteKey, encodeAoKeyRemoval(owner, ao));
 }
 
 let aoProbe: { readonly missing: string | undefined } | undefined;
@@ -72,7 +57,7 @@ function probeTcpAo(): string | undefined {
   const fd = socket(constant.AF_INET, constant.SOCK_STREAM | constant.SOCK_CLOEXEC);
   try {
     const loopback = { family: 4, bytes: Uint8Array.of(127, 0, 0, 1) } as const;
-    addAoKey(fd, loopback, { key: 'probe', sendId: 1, receiveId: 1, algorithm: 'hmac(sha1)' });
+    addAoKey(fd, { address: loopback }, { key: 'probe', sendId: 1, receiveId: 1, algorithm: 'hmac(sha1)' });
     return undefined;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

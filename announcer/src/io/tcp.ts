@@ -49,7 +49,7 @@ export function connectTcp(options: TcpOptions): Socket {
   try {
     scopeOf(options);
     applyOptions(fd, options);
-    if (options.tcpAo !== undefined) addAoKey(fd, options.address, options.tcpAo);
+    if (options.tcpAo !== undefined) addAoKey(fd, { address: options.address }, options.tcpAo);
     if (options.localAddress !== undefined)
       bind(fd, encodeSockaddr(options.localAddress, 0, scopeOf(options)));
     socket = new Socket({ fd, manualStart: true } as ConstructorParameters<typeof Socket>[0]);
@@ -76,6 +76,12 @@ export function adoptTcp(socket: Socket, options: TcpOptions): void {
   socket.setNoDelay(true);
   const fd = descriptorOf(socket);
   if (fd !== undefined) applyOptions(fd, options);
+}
+
+/** Changes the TCP MD5 password of a connection. Throws SyscallError. */
+export function changeTcpPassword(socket: Socket, { address, password }: TcpOptions): void {
+  const fd = descriptorOf(socket);
+  if (fd !== undefined && password !== undefined) setMd5Key(fd, { address }, password);
 }
 
 function applyOptions(fd: number, options: TcpOptions): void {
