@@ -2,7 +2,7 @@ import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { Command, InvalidArgumentError } from 'commander';
 import { soaks } from './soaks.ts';
 
-/** `npm run soak -- NAME [--count N] [--seed N]` */
+/** `npm run soak -- NAME [--count N] [--minutes N] [--seed N]` */
 
 const names = soaks.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');
 
@@ -16,8 +16,9 @@ await new Command('soak')
   .description(`Runs one of the proofs that are too long for npm test.\n\n${names}`)
   .argument('<name>', 'the soak')
   .option('--count <number>', 'how often', positive)
+  .option('--minutes <number>', 'for how long', positive)
   .option('--seed <number>', 'where the pseudo-random numbers start', positive, 4271)
-  .action(async (name: string, options: { count?: number; seed: number }) => {
+  .action(async (name: string, options: { count?: number; minutes?: number; seed: number }) => {
     const soak = soaks.find((candidate) => candidate.name === name);
     if (soak === undefined) {
       process.stderr.write(`no soak is called "${name}"; there are:\n${names}\n`);

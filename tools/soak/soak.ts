@@ -2,6 +2,8 @@
 export interface SoakOptions {
   /** How often the thing is done; the soak's own number when left out. */
   readonly count?: number;
+  /** For how long, of those that run for a time; the soak's own number when left out. */
+  readonly minutes?: number;
   /** Where the pseudo-random numbers start, so that a failure can be repeated. */
   readonly seed: number;
   /** Tells its progress, line by line. */

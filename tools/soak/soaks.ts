@@ -9,6 +9,16 @@ export const soaks: readonly Soak[] = [
     load: () => import('./bgp-fuzz.ts'),
   },
   {
+    name: 'bfd-fuzz',
+    summary: '1,000,000 mutated BFD packets: no exception, and none that is not authentic changes a session',
+    load: () => import('./bfd-fuzz.ts'),
+  },
+  {
+    name: 'bfd',
+    summary: '10 minutes of BFD at 3 x 50 ms while the daemon rebuilds 1,000 VIPs: no flap (root)',
+    load: () => import('./bfd.ts'),
+  },
+  {
     name: 'restarts',
     summary: '60 times: kill a daemon or an announcer under load in the lab; no request may fail (root)',
     load: () => import('./restarts.ts'),
