@@ -9,7 +9,6 @@ import { takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { notifySupervisor, watchdogIntervalMs } from '@l4d/kit/service-notify.ts';
 import { createAnnouncer } from '../../io/announcer.ts';
 import { createApi, serveApi } from '../../io/api-server.ts';
-import { withoutHandover } from '../../io/handover/handover-route.ts';
 import { createBfdService } from '../../io/bfd/service.ts';
 import { withoutHandover } from '../../io/handover/handover-route.ts';
 import type { SidecarFlags } from '../core/command-line.ts';

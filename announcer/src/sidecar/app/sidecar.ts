@@ -10,7 +10,7 @@ import { Milliseconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { type DesiredInput, desiredSchema } from '../../core/api.ts';
-import { peersInput } from '../../core/config/peer-input.ts';
+import { type NextHops, peersInput } from '../../core/config/peer-input.ts';
 import type { Announcer } from '../../io/announcer.ts';
 import { conditionOf, describeCondition } from '../core/condition.ts';
 import type { Service, SidecarConfig } from '../core/config.ts';
@@ -42,6 +42,8 @@ export interface SidecarParts {
   readonly logger: Logger;
   /** Router id when the configuration has none. Throws when none can be found. */
   readonly findRouterId: (config: SidecarConfig) => IpAddress;
+  /** Where routers send what the address on the session cannot say. */
+  readonly findNextHops: (config: SidecarConfig) => NextHops;
   /** Told after each change of a service. */
   readonly onChange: (status: SidecarStatus) => void;
 }
@@ -171,7 +173,10 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
   }
 
   function tellAnnouncer(config: SidecarConfig): void {
-    const noNextHops = { ipv4: undefined, ipv6: undefined };
+    // The address on the session is the best next hop; the host's are for the other family.
+    const peers = config.peers.map((peer) =>
+      peer.nextHops === undefined && peer.nextHopSelf === undefined ? { ...peer, nextHopSelf: true } : peer,
+    );
     const input: DesiredInput = {
       owner,
       deadManMs,
@@ -180,7 +185,7 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
         routerId: formatIpAddress(config.routerId ?? parts.findRouterId(config)),
         listen: config.listen,
       },
-      ...peersInput(config.peers, [], noNextHops),
+      ...peersInput(peers, [], parts.findNextHops(config)),
       prefixes: [...runners.values()].flatMap((runner) => runner.announced()),
     };
     announcer.put(desiredSchema.parse(input), '');
