@@ -320,7 +320,26 @@ it('all processes of a host killed and started again under continuity: no route 
     (states) => states.every((state) => state !== 'Established'),
     { timeoutMs: 5000, everyMs: 50 },
   );
-  await product.startDaemon('lb1', { announced: true, timeoutMs: 20_000 });
+  const started = product.startDaemon('lb1', { timeoutMs: 20_000 });
+  // The proxy comes late: the sessions are there before it.
+  const proxy = await waitFor(
+    'the proxy is started',
+    async () => (await lab.processes('lb1')).find(({ name }) => name === 'l7')?.pid,
+    (pid) => pid !== undefined,
+    { timeoutMs: 10_000, everyMs: 5 },
+  );
+  process.kill(proxy ?? 0, 'SIGSTOP');
+  await started;
+  await waitFor(
+    'the sessions are back, without End-of-RIB',
+    () => Promise.all(tors.map((tor) => sessionOf(tor))),
+    (states) => states.every((state) => state === 'Established'),
+    { timeoutMs: 10_000, everyMs: 50 },
+  );
+  await sleep(1000);
+  const verdicts = (await product.status('lb1')).vips.map(({ name, verdict }) => `${name} ${verdict.code}`);
+  expect(verdicts).toEqual(['web announced', 'app proxy-down']);
+  process.kill(proxy ?? 0, 'SIGCONT');
   await waitFor(
     'End-of-RIB has come',
     () => Promise.all(tors.map((tor) => lab.vtysh(tor, 'show bgp neighbors 10.77.0.11 json'))),
