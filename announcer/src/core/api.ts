@@ -9,6 +9,7 @@ import { parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import { bfdSchema } from './bfd/bfd-option.ts';
 import type { BfdStatus } from './bfd/session-config.ts';
+import type { ErrorCount } from './error-counts.ts';
 import type { RecordedEnds } from './flight-recorder.ts';
 import type { Phase } from './fsm-types.ts';
 import { type MessageCounters, noMessages } from './message-counts.ts';
@@ -98,6 +99,9 @@ const peerSchema = z.strictObject({
   /** What goes to this peer, and how. */
   policy: peerPolicySchema.optional(),
 });
+
+/** Fields of a peer. */
+export const peerShape = peerSchema.shape;
 
 const dynamicPeersSchema = z.strictObject({
   range: z.string().superRefine((text, context) => {
@@ -286,6 +290,8 @@ export interface PeerStatus {
   readonly messagesSent: number;
   /** The same by type, since the peer was declared. */
   readonly messages: MessageCounters;
+  /** What went wrong and how often, since this process declared the peer. */
+  readonly errors: readonly ErrorCount[];
   /** The connection of the session, while Established. */
   readonly session?: Partial<RecordedEnds> & {
     /** Octets written that the kernel has not taken yet. */
@@ -322,6 +328,7 @@ export function idlePeerStatus(
     messagesReceived: 0,
     messagesSent: 0,
     messages: noMessages(),
+    errors: [],
     prefixesReceived: 0,
     prefixesAdvertised: 0,
     flaps: 0,
@@ -356,6 +363,8 @@ export interface AnnouncerSummary {
   readonly local: DesiredLocal | null;
   /** Why nobody can connect to us, when listening failed. */
   readonly listenError?: string;
+  /** Connections of addresses that are no peer and in no range, since the start of this process. */
+  readonly connectionsRefused: number;
   readonly peers: readonly PeerStatus[];
   /** Prefixes of the desired state. */
   readonly prefixCount: number;

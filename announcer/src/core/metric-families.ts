@@ -2,7 +2,7 @@
  * What the announcer counts, as metrics: a function of its status alone, so that the announcer by itself and the
  * daemon that asks it tell the same. After their prefix the names are those of MetalLB.
  */
-import type { BfdStatus } from './bfd/session-config.ts';
+import type { ErrorCount } from './error-counts.ts';
 import { type MessageCounters, totalMessages } from './message-counts.ts';
 import type { MetricFamily } from './metric-text.ts';
 
@@ -15,14 +15,22 @@ export interface MetricSource {
     readonly prefixesAdvertised: number;
     readonly flaps: number;
     readonly messages?: MessageCounters;
-    readonly bfd?: Pick<BfdStatus, 'state' | 'packetsSent' | 'packetsReceived' | 'dropped' | 'flaps'>;
+    readonly errors?: readonly ErrorCount[];
+    readonly bfd?: {
+      readonly state: string;
+      readonly packetsSent: number;
+      readonly packetsReceived: number;
+      readonly dropped: Readonly<Record<string, number>>;
+      readonly flaps?: number;
+    };
   }[];
+  readonly connectionsRefused?: number;
 }
 
 type SourcePeer = MetricSource['peers'][number];
 
 /** The families of all peers, and of BFD where peers have it. */
-export function announcerMetrics({ peers }: MetricSource): MetricFamily[] {
+export function announcerMetrics({ peers, connectionsRefused }: MetricSource): MetricFamily[] {
   const family = (
     name: string,
     type: MetricFamily['type'],
@@ -54,6 +62,23 @@ export function announcerMetrics({ peers }: MetricSource): MetricFamily[] {
       (peer) => peer.prefixesReceived,
     ),
     family('l4d_bgp_flaps_total', 'counter', 'Times that the session was lost', ({ flaps }) => flaps),
+    {
+      name: 'l4d_bgp_errors_total',
+      help: 'What went wrong: NOTIFICATIONs sent and received by code and subcode, and errors without one (local)',
+      type: 'counter',
+      samples: peers.flatMap(({ address, errors = [] }) =>
+        errors.map(({ direction, code, subcode, count }) => ({
+          labels: { peer: address, direction, code: `${code}`, subcode: `${subcode}` },
+          value: count,
+        })),
+      ),
+    },
+    {
+      name: 'l4d_bgp_connections_refused_total',
+      help: 'Connections to the BGP port from addresses that are no peer',
+      type: 'counter',
+      samples: connectionsRefused === undefined ? [] : [{ labels: {}, value: connectionsRefused }],
+    },
     family('l4d_bgp_updates_total', 'counter', 'UPDATE messages sent', (peer) => peer.messages?.sent.update),
     family(
       'l4d_bgp_updates_total_received',
@@ -133,7 +158,7 @@ export function announcerMetrics({ peers }: MetricSource): MetricFamily[] {
     ),
     family('l4d_bfd_session_up_events', 'counter', 'Times that BFD came up', ({ bfd }) =>
       // Each time that it was lost it had come up, and once more when it is up now.
-      bfd === undefined ? undefined : bfd.flaps + (bfd.state === 'Up' ? 1 : 0),
+      bfd?.flaps === undefined ? undefined : bfd.flaps + (bfd.state === 'Up' ? 1 : 0),
     ),
     family('l4d_bfd_session_down_events', 'counter', 'Times that BFD was lost', ({ bfd }) => bfd?.flaps),
   ];

@@ -25,5 +25,8 @@ it('says what was dropped since', () => {
   expect(explainMd5(before, parseMd5Counters(netstat(1, 2, 1)), true)).toMatch(
     /1 segment without a signature/,
   );
+  // What only another peer can have caused.
+  expect(explainMd5(before, parseMd5Counters(netstat(3, 2, 1)), false)).toBeUndefined();
+  expect(explainMd5(before, parseMd5Counters(netstat(1, 1, 2)), true)).toBeUndefined();
   expect(explainMd5(before, parseMd5Counters(netstat(1, 1, 2)), false)).toMatch(/here there is none/);
 });

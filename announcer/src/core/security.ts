@@ -127,13 +127,13 @@ export function explainMd5(
   const tell = (count: number, what: string) => {
     if (count > 0) parts.push(`${count} ${count === 1 ? 'segment' : 'segments'} ${what}`);
   };
-  tell(after.failure - before.failure, 'with a wrong signature: the passwords differ');
-  tell(after.notFound - before.notFound, 'without a signature: a peer has no password configured');
-  tell(
-    after.unexpected - before.unexpected,
-    hasPassword
-      ? 'with a signature from an address without a password'
-      : 'with a signature: a peer has a password configured, and here there is none for it',
-  );
+  // The counters are of all peers of the host: what cannot be this one's is left to the others.
+  if (hasPassword) {
+    tell(after.failure - before.failure, 'with a wrong signature: the passwords differ');
+    tell(after.notFound - before.notFound, 'without a signature: a peer has no password configured');
+  } else {
+    const missing = 'with a signature: a peer has a password configured, and here there is none for it';
+    tell(after.unexpected - before.unexpected, missing);
+  }
   return parts.length === 0 ? undefined : `TCP MD5: this host dropped ${parts.join(', ')}`;
 }

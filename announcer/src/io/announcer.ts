@@ -45,6 +45,7 @@ import { createDynamicPeers } from './dynamic-peers.ts';
 import { createListener, type ListenerKey } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
 import { tcpAoKey } from './peer-settings.ts';
+import { createRefusedConnections } from './refused-connections.ts';
 import { createSecretFiles, type FilledPeers } from './secret-files.ts';
 import { createInterfacePeers } from './unnumbered/interface-peers.ts';
 
@@ -113,9 +114,11 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     const address = canonicalAddress(socket.remoteAddress ?? '');
     const peer = peers.get(address) ?? addDynamicPeer(address);
     // RFC 4271 section 8.2.1: connections of those who are not configured are not taken.
-    if (peer === undefined) socket.destroy();
-    else peer.accept(socket);
+    if (peer !== undefined) return peer.accept(socket);
+    refused.refuse(address);
+    socket.destroy();
   });
+  const refused = createRefusedConnections(clock, logger);
   const dynamic = createDynamicPeers(clock, peers, (address) => {
     const peer = peers.get(address);
     peers.delete(address);
@@ -412,6 +415,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
         ...(vrrp === undefined ? {} : { vrrp }),
+        connectionsRefused: refused.count(),
         peers: [...all.map((peer) => peer.status()), ...interfaces.absent(), ...withheldPeers()],
         prefixCount: table.size,
         changes: table.changes,

@@ -34,6 +34,7 @@ import { type BgpMessage, maxExtendedMessageBytes, maxMessageBytes } from '../co
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { endOfRibBound } from '../core/end-of-rib-hold.ts';
+import { countError, type ErrorCount } from '../core/error-counts.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
@@ -192,6 +193,7 @@ export function createPeer(
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
   const recording = createPeerRecording(clock, environment.wallClock, recorder);
+  const errors = new Map<string, ErrorCount>();
   let lastError: StatusError | undefined;
   let bfd: BfdWatch | undefined;
 
@@ -299,6 +301,7 @@ export function createPeer(
     if (lastError?.text === told.text) logger.debug(told, 'session error again');
     else logger.warn(told, 'session error');
     recording.error(told.text);
+    countError(errors, told);
     lastError = { atMs: environment.wallClock(), ...told };
   }
 
@@ -706,6 +709,7 @@ export function createPeer(
       messagesReceived: totalMessages(recording.counters.received),
       messagesSent: totalMessages(recording.counters.sent),
       messages: recording.counters,
+      errors: [...errors.values()],
       ...describeEnds(session?.wire),
       prefixesReceived: session?.received.keys.size ?? 0,
       ...(session?.received.overflowed ? { prefixesReceivedTruncated: true as const } : {}),

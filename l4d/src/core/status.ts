@@ -3,6 +3,7 @@
  * milliseconds since the epoch (`…AtMs`) or spans in milliseconds (`…Ms`).
  */
 import type { PeerStatus } from '@l4d/announcer/core/api.ts';
+import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 
 /** Sums since the forwarding of the thing began. */
@@ -102,6 +103,8 @@ export interface VipStatus {
 /** One BGP neighbour, as the announcer tells it. */
 export interface BgpPeerView {
   readonly address: string;
+  /** Of an unnumbered peer: who is there now, such as fe80::1%eth0. */
+  readonly neighbour?: string;
   readonly as: PeerStatus['as'];
   readonly state: 'Idle' | 'Connect' | 'Active' | 'OpenSent' | 'OpenConfirm' | 'Established';
   /** How long it has been in this state. */
@@ -111,6 +114,7 @@ export interface BgpPeerView {
   readonly messagesReceived: number;
   readonly messagesSent: number;
   readonly messages?: MessageCounters;
+  readonly errors?: readonly ErrorCount[];
   /** Names of what both sides have agreed on, while Established. */
   readonly negotiated?: readonly string[];
   /** The connection, while Established. */
@@ -157,7 +161,9 @@ export interface BgpView {
   readonly revision: number;
   readonly owner?: string | null;
   readonly lastHeardMs?: number | null;
-  readonly local?: { readonly as: number; readonly routerId: string } | null;
+  readonly local?: { readonly as: number | 'external' | 'internal';
+  /** Connections of addresses that are no peer. */
+  readonly connectionsRefused?: number;
   readonly peers: readonly BgpPeerView[];
   readonly prefixes: readonly {
     readonly prefix: string;
