@@ -60,7 +60,8 @@ export function summaryRow(peer: BgpPeerView, revision: number): string[] {
     everUp(peer) ? formatUptime(peer.sinceMs) : 'never',
     up ? String(peer.prefixesReceived) : peer.state,
     up ? String(peer.prefixesAdvertised) : '0',
-    'N/A',
+    // The present neighbour of an unnumbered peer; FRR has it in another place.
+    peer.neighbour ?? 'N/A',
   ];
 }
 

@@ -5,7 +5,8 @@ import { renderTable } from './table.ts';
 import { revisionOf } from './vip-commands.ts';
 
 interface PeerOptions {
-  readonly as: number;
+  readonly as: number | string;
+  readonly passwordFile?: string;
   readonly port?: number;
   readonly holdTime?: string;
   readonly connectRetry?: string;
@@ -15,8 +16,9 @@ interface PeerOptions {
 }
 
 interface DeclaredPeer {
-  readonly address: string;
-  readonly as: number;
+  readonly address?: string;
+  readonly interface?: string;
+  readonly as: number | string;
   readonly port: number;
   readonly mode: string;
   readonly holdTime: string;
@@ -27,21 +29,25 @@ interface DeclaredPeer {
 export function addPeerCommands(program: Command, ctl: Ctl): void {
   const peer = program.command('peer').description('BGP neighbours: add, rm, ls');
   peer
-    .command('add <address>')
-    .description('add a BGP neighbour (the host needs its own identity: l4ctl host set --as … --router-id …)')
-    .requiredOption('--as <number>', 'its autonomous system', parseNumberArgument)
+    .command('add <address|interface>')
+    .description(
+      'add a BGP neighbour at an address, or whoever is the router on an interface (the host needs its own identity: l4ctl host set --as … --router-id …)',
+    )
+    .requiredOption('--as <number>', 'its autonomous system; or external, internal', parseAs)
     .option('--port <port>', 'default 179', parseNumberArgument)
     .option('--hold-time <time>', 'default 9s')
     .option('--connect-retry <time>', 'default 1s')
     .option('--mode <mode>', 'active, passive or both (default)')
     .option('--local-address <address>', 'source address of the session')
     .option('--family <family>', 'ipv4 or ipv6; again for both (default)', repeated(String))
-    .action(async (address: string, { family, ...options }: PeerOptions) => {
-      const answer = await ctl.ask('POST', '/v1/peers', given({ address, ...options, families: family }));
-      ctl.print(answer, () => `peer ${address} added (revision ${revisionOf(answer)})\n`);
+    .option('--password-file <path>', 'file with the TCP MD5 password, of mode 0600')
+    .action(async (name: string, { family, ...options }: PeerOptions) => {
+      const peer = { ...placeOf(name), ...options, families: family };
+      const answer = await ctl.ask('POST', '/v1/peers', given(peer));
+      ctl.print(answer, () => `peer ${name} added (revision ${revisionOf(answer)})\n`);
     });
   peer
-    .command('rm <address>')
+    .command('rm <address|interface>')
     .description('end the session and forget the neighbour')
     .action(async (address: string) => {
       const answer = await ctl.ask('DELETE', apiPath`/v1/peers/${address}`);
@@ -56,10 +62,19 @@ export function addPeerCommands(program: Command, ctl: Ctl): void {
     });
 }
 
+/** `eth0` and `eth0.100` are interfaces, `10.0.0.300` is an address that is wrong. */
+function placeOf(name: string): { readonly address: string } | { readonly interface: string } {
+  return name.includes(':') || /^[\d./]+$/.test(name) ? { address: name } : { interface: name };
+}
+
+function parseAs(text: string): number | string {
+  return text === 'external' || text === 'internal' ? text : parseNumberArgument(text);
+}
+
 function peerTable(peers: readonly DeclaredPeer[]): string {
   if (peers.length === 0) return 'no peers (add one: l4ctl peer add ADDRESS --as NUMBER)\n';
   const columns = [
-    { head: 'ADDRESS' },
+    { head: 'PEER' },
     { head: 'AS', right: true },
     { head: 'PORT', right: true },
     { head: 'MODE' },
@@ -69,7 +84,7 @@ function peerTable(peers: readonly DeclaredPeer[]): string {
   return renderTable(
     columns,
     peers.map((peer) => [
-      peer.address,
+      peer.interface ?? peer.address ?? '',
       String(peer.as),
       String(peer.port),
       peer.mode,

@@ -34,8 +34,14 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
   program
     .command('export')
     .description('the desired state in force, as YAML that apply takes')
-    .action(async () => {
-      const answer = (await ctl.ask('GET', '/v1/desired')) as { readonly desired: unknown };
+    .option(
+      '--secrets',
+      'with passwords and keys in clear; without it they are masked, and apply refuses the mask',
+    )
+    .action(async ({ secrets }: { readonly secrets?: true }) => {
+      const answer = (await ctl.ask('GET', `/v1/desired${secrets ? '?secrets=show' : ''}`)) as {
+        readonly desired: unknown;
+      };
       ctl.print(answer.desired, () => stringify(answer.desired));
     });
   program

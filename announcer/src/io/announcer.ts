@@ -230,6 +230,12 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     if (desired !== undefined) for (const peer of replacePeers(desired, desired)) peer.announce();
   }
 
+  /** Key of a peer by its address or interface. */
+  function keyOf(name: string): string {
+    const unnumbered = interfaces.present().find((peer) => peer.interface === name);
+    return canonicalAddress(unnumbered?.address ?? name);
+  }
+
   function announceAll(): void {
     for (const peer of peers.values()) peer.announce();
   }
@@ -498,8 +504,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       return slot !== undefined && [...peers.values()].some((peer) => peer.isAdvertised(slot));
     },
     wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
-    peer: (address) => peers.get(canonicalAddress(address)),
-    record: (address) => recorders.find(canonicalAddress(address)),
+    peer: (address) => peers.get(keyOf(address)),
+    record: (address) => recorders.find(keyOf(address)),
     async shutdown({ text, keepRoutes }) {
       deadManTimer?.cancel();
       listener.setPort(undefined);

@@ -2,6 +2,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend } from './desired/backend.ts';
 import { backendPool, backendPort, encodeVip, type Vip } from './desired/vip.ts';
 import { type DesiredState, encodeDesiredState, type JsonObject } from './desired-state.ts';
+import { maskPeer } from './secret-masking.ts';
 import type { ChangeView } from './status.ts';
 
 /** The differences between two desired states, one VIP, backend, peer or the host each. */
@@ -79,10 +80,11 @@ function backendText(vip: Vip, backend: Backend): string {
 
 function changedFields(before: JsonObject, after: JsonObject): string[] {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const [shownBefore, shownAfter] = [maskPeer(before), maskPeer(after)];
   return keys
     .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]))
-    .map(
-      (key) =>
-        `${key}: ${JSON.stringify(before[key]) ?? 'unset'} -> ${JSON.stringify(after[key]) ?? 'unset'}`,
-    );
+    .map((key) => {
+      const [from, to] = [JSON.stringify(shownBefore[key]), JSON.stringify(shownAfter[key])];
+      return from === to ? `${key}: changed (not shown)` : `${key}: ${from ?? 'unset'} -> ${to ?? 'unset'}`;
+    });
 }

@@ -2,9 +2,11 @@
  * What the API answers about the running fabric, as plain JSON: addresses are text, times are
  * milliseconds since the epoch (`…AtMs`) or spans in milliseconds (`…Ms`).
  */
+
 import type { PeerStatus } from '@l4d/announcer/core/api.ts';
 import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
+import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
 
 /** Sums since the forwarding of the thing began. */
 export interface CountersView {
@@ -44,6 +46,7 @@ export interface VerdictView {
 /** `announced`, or the first condition that is not met. */
 export type VerdictCode =
   | 'announced'
+  | 'standby'
   | 'disabled'
   | 'host-draining'
   | 'stopping'
@@ -145,6 +148,8 @@ export interface BfdView {
   readonly rxIntervalMs: number;
   readonly detectionTimeMs: number;
   readonly transitions: number;
+  /** Times that it was lost. */
+  readonly flaps?: number;
   readonly packetsSent: number;
   readonly packetsReceived: number;
   readonly dropped: Readonly<Record<string, number>>;
@@ -161,7 +166,7 @@ export interface BgpView {
   readonly revision: number;
   readonly owner?: string | null;
   readonly lastHeardMs?: number | null;
-  readonly local?: { readonly as: number | 'external' | 'internal';
+  readonly local?: { readonly as: number; readonly routerId: string } | null;
   /** Connections of addresses that are no peer. */
   readonly connectionsRefused?: number;
   readonly peers: readonly BgpPeerView[];
@@ -179,6 +184,16 @@ export interface BgpStatus {
   readonly state: 'running' | 'down' | 'off';
   readonly reason?: string;
   readonly announcer?: BgpView;
+}
+
+/** `GET /v1/vrrp`: the virtual routers as their process tells them, or why there are none. */
+export interface VrrpView {
+  /** `off`: no host.vrrp declared; `down`: the announcer or its VRRP process does not answer. */
+  readonly state: 'running' | 'down' | 'off';
+  readonly reason?: string;
+  readonly routers: readonly VirtualRouterStatus[];
+  /** Advertisements that belong to no virtual router of this host, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
 }
 
 /** The packet path as it is in the kernel. */
@@ -210,6 +225,8 @@ export interface FabricStatus {
   /** VIPs that were removed and are still forwarded. */
   readonly leaving?: readonly LeavingVip[];
   readonly bgp: BgpStatus;
+  /** There where host.vrrp is declared. */
+  readonly vrrp?: VrrpView;
   readonly dataplane: DataplaneStatus;
   /** Set when the operator has taken VIPs or everything out of the packet path. */
   readonly detached?: { readonly all: boolean; readonly vips: readonly string[] };

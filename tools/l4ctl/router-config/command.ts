@@ -59,7 +59,7 @@ export function addRouterConfigCommand(bgp: Command, ctl: Ctl): void {
         const allowed = routerDialects.join(', ');
         throw new OperatorError(`"${dialect}" is no dialect (allowed: ${allowed})`, exitCode.usage);
       }
-      const answer = (await ctl.ask('GET', '/v1/desired')) as { readonly desired: DesiredJson };
+      const answer = (await ctl.ask('GET', '/v1/desired?secrets=show')) as { readonly desired: DesiredJson };
       const peers = (answer.desired.peers ?? []).filter(
         ({ address }) => options.for === undefined || address === options.for,
       );

@@ -17,6 +17,8 @@ export const bfdSchema = z.strictObject({
   multihop: flag().prefault(false),
   /** With multihop. */
   minTtl: integer('a TTL', 1, 255).exactOptional(),
+  /** Loops back the neighbour's echo packets. */
+  echo: flag().prefault(false),
   /** No BGP session before BFD is up. */
   strict: flag().prefault(false),
   auth: z

@@ -136,6 +136,11 @@ function checkCommon(peer: CommonPeer, as: number | undefined, at: readonly Path
   if (peer.bfd?.minTtl !== undefined && !peer.bfd.multihop) {
     problems.push(problemAt([...at, 'bfd', 'minTtl'], 'goes with multihop alone', 'set bfd.multihop: true'));
   }
+  if (peer.bfd?.echo && peer.bfd.multihop) {
+    problems.push(
+      problemAt([...at, 'bfd', 'echo'], 'goes with a single hop alone (RFC 5883)', 'remove it, or multihop'),
+    );
+  }
   if (peer.families.length === 0 || new Set(peer.families).size !== peer.families.length) {
     problems.push(
       problemAt([...at, 'families'], 'is empty or names a family twice (allowed: ipv4, ipv6 or both)'),

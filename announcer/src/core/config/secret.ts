@@ -1,6 +1,13 @@
 import { notA, text } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 
+/** What stands for a secret where it is not shown; no secret is that. */
+export const maskedSecret = '********';
+
+const isMask = { error: 'is the mask of a secret, not one (give the secret, or the file that has it)' };
+
+const notTheMask = (value: string) => value !== maskedSecret;
+
 /** What `message` tells of a secret never has the value in it. */
 const withoutValue =
   (noun: string, allowed: string) =>
@@ -15,13 +22,17 @@ export function secretText(noun: string, maxBytes: number) {
   return z
     .string({ error })
     .regex(/^.+$/u, { error })
-    .refine((value) => new TextEncoder().encode(value).length <= maxBytes, { error });
+    .refine((value) => new TextEncoder().encode(value).length <= maxBytes, { error })
+    .refine(notTheMask, isMask);
 }
 
 /** A secret of printable ASCII. */
 export function asciiSecretText(noun: string, maxLength: number) {
   const error = withoutValue(noun, `1 to ${maxLength} printable ASCII characters`);
-  return z.string({ error }).regex(new RegExp(`^[\\x20-\\x7e]{1,${maxLength}}$`), { error });
+  return z
+    .string({ error })
+    .regex(new RegExp(`^[\\x20-\\x7e]{1,${maxLength}}$`), { error })
+    .refine(notTheMask, isMask);
 }
 
 /** Where a secret is read from: an absolute path, as it is in the announcer's view of the files. */

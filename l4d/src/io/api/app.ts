@@ -12,6 +12,7 @@ import {
 } from '../../core/desired-state.ts';
 import * as edit from '../../core/edit.ts';
 import { openApiDocument } from '../../core/openapi.ts';
+import { maskSecrets } from '../../core/secret-masking.ts';
 import { guarded, invalid, refusal } from './problem.ts';
 
 /** Largest body read; 10,000 VIPs with ten backends each encode to about 12 MiB. */
@@ -49,6 +50,7 @@ export function createApi(options: ApiOptions): Hono {
   peerAndHostRoutes(app, port);
   app.get('/v1/status', async () => Response.json(await port.status()));
   app.get('/v1/bgp', async () => Response.json(await port.bgp()));
+  app.get('/v1/vrrp', async () => Response.json(await port.vrrp()));
   // What the announcer knows of one peer: its answer is passed on as it is.
   for (const what of ['advertised', 'received', 'record']) {
     app.get(`/v1/bgp/peers/:address/${what}`, (context) => passOn(context, port, what));
@@ -90,10 +92,12 @@ async function passOn(context: Context, port: ControlPort, what: string): Promis
 }
 
 function desiredRoutes(app: Hono, port: ControlPort): void {
-  app.get('/v1/desired', () => {
+  app.get('/v1/desired', (context) => {
     const { revision, state } = port.desired();
+    const desired = encodeDesiredState(state);
+    const withSecrets = context.req.query('secrets') === 'show';
     return Response.json(
-      { revision, desired: encodeDesiredState(state) },
+      { revision, desired: withSecrets ? desired : maskSecrets(desired) },
       { headers: { etag: `"${revision}"` } },
     );
   });
@@ -165,7 +169,7 @@ function vipRoutes(app: Hono, port: ControlPort): void {
 function peerAndHostRoutes(app: Hono, port: ControlPort): void {
   app.get('/v1/peers', () => {
     const { revision, state } = port.desired();
-    return Response.json({ revision, peers: encodeDesiredState(state).peers });
+    return Response.json({ revision, peers: maskSecrets(encodeDesiredState(state)).peers });
   });
   app.post('/v1/peers', (context) => change(context, port, 'peer add', edit.addPeer, 201));
   app.delete('/v1/peers/:address', (context) => {
