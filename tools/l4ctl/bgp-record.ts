@@ -1,7 +1,12 @@
 import { type BfdPacket, decodePacket } from '@l4d/announcer/core/bfd/packet.ts';
+import { ceaseSubcode, errorCode } from '@l4d/announcer/core/codec/iana.ts';
 import { decodeMessage, maxExtendedMessageBytes } from '@l4d/announcer/core/codec/message.ts';
 import { messageToJson } from '@l4d/announcer/core/codec/message-json.ts';
-import { describeNotification } from '@l4d/announcer/core/codec/notification.ts';
+import {
+  decodeNotificationBody,
+  describeNotification,
+  type NotificationMessage,
+} from '@l4d/announcer/core/codec/notification.ts';
 import type { ReceivedUpdate } from '@l4d/announcer/core/codec/update.ts';
 import type { RecordEntry } from '@l4d/announcer/core/flight-recorder.ts';
 import { commentOf } from '@l4d/announcer/core/pcap.ts';
@@ -68,7 +73,7 @@ function messageText(bytes: Uint8Array): string {
       return `OPEN AS ${message.myAs} hold ${message.holdTimeSeconds} s id ${routerId}, ${names} capabilities`;
     }
     case 'notification':
-      return `NOTIFICATION ${describeNotification(message)}`;
+      return `NOTIFICATION ${notificationText(message)}`;
     case 'update':
       return `UPDATE ${updateText(message)}`;
     case 'keepalive':
@@ -76,6 +81,14 @@ function messageText(bytes: Uint8Array): string {
     case 'route-refresh':
       return `ROUTE-REFRESH afi ${message.afi} safi ${message.safi} subtype ${message.subtype}`;
   }
+}
+
+/** RFC 8538 section 3: a Hard Reset has the true reason in its data. */
+function notificationText(message: NotificationMessage): string {
+  const { code, subcode, data } = message;
+  const text = describeNotification(message);
+  if (code !== errorCode.cease || subcode !== ceaseSubcode.hardReset || data.length < 2) return text;
+  return `${text} of ${describeNotification(decodeNotificationBody(data))}`;
 }
 
 function updateText(message: ReceivedUpdate): string {

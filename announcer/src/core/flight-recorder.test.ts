@@ -46,13 +46,20 @@ describe('flight recorder', () => {
     recorder.event(1.5, { kind: 'state', from: 'Idle', to: 'Connect' });
     recorder.message(2, 'sent', 3, keepalive);
     recorder.message(3, 'received', 3, cease);
-    recorder.bfdPacket(4, 'received', Uint8Array.of(0x20, 0x40));
+    recorder.bfdPacket(4, 'received', 3784, Uint8Array.of(0x20, 0x40));
     const entries = recorder.entries();
     expect(entries).toEqual([
       { sequence: 1, at: 1.5, kind: 'state', from: 'Idle', to: 'Connect' },
       { sequence: 2, at: 2, kind: 'message', direction: 'sent', connection: 3, bytes: keepalive },
       { sequence: 3, at: 3, kind: 'message', direction: 'received', connection: 3, bytes: cease },
-      { sequence: 4, at: 4, kind: 'bfd-packet', direction: 'received', bytes: Uint8Array.of(0x20, 0x40) },
+      {
+        sequence: 4,
+        at: 4,
+        kind: 'bfd-packet',
+        direction: 'received',
+        port: 3784,
+        bytes: Uint8Array.of(0x20, 0x40),
+      },
     ]);
     expect(recorder.entries(2, 1).map(({ sequence }) => sequence)).toEqual([3]);
     expect(

@@ -41,6 +41,8 @@ export interface RecordedMessage {
 export interface RecordedBfdPacket {
   readonly kind: 'bfd-packet';
   readonly direction: RecordDirection;
+  /** UDP port that it went to. */
+  readonly port: number;
   readonly bytes: Uint8Array;
 }
 
@@ -72,7 +74,7 @@ const maxGarbageBytes = 512;
 export interface FlightRecorder {
   message(at: number, direction: RecordDirection, connection: number, bytes: Uint8Array): void;
   /** `bytes` are recorded as they are: leave out secrets before. */
-  bfdPacket(at: number, direction: RecordDirection, bytes: Uint8Array): void;
+  bfdPacket(at: number, direction: RecordDirection, port: number, bytes: Uint8Array): void;
   event(at: number, event: RecordedEvent): void;
   /** Entries after a sequence number, at most `limit` of them, the oldest first. */
   entries(after?: number, limit?: number): RecordEntry[];
@@ -84,7 +86,7 @@ export interface FlightRecorder {
 
 const kinds = { message: 0, bfdPacket: 1, event: 2 } as const;
 
-/** Sequence and time as doubles, then kind, direction and connection. */
+/** Sequence and time as doubles, then kind, direction, and the connection or port. */
 const headBytes = 20;
 
 /** An empty recorder. */
@@ -98,13 +100,13 @@ export function createFlightRecorder(bounds: RecorderBounds = recorderBounds): F
   const encoder = new TextEncoder();
   let sequence = 0;
 
-  function stamp(at: number, kind: number, direction: RecordDirection, connection: number): Uint8Array {
+  function stamp(at: number, kind: number, direction: RecordDirection, which: number): Uint8Array {
     sequence += 1;
     view.setFloat64(0, sequence);
     view.setFloat64(8, at);
     view.setUint8(16, kind);
     view.setUint8(17, direction === 'sent' ? 1 : 0);
-    view.setUint16(18, connection & 0xffff);
+    view.setUint16(18, which & 0xffff);
     return head;
   }
 
@@ -117,8 +119,8 @@ export function createFlightRecorder(bounds: RecorderBounds = recorderBounds): F
       const kept = isGarbage ? bytes.subarray(0, maxGarbageBytes) : bytes;
       (isFrequent ? messages : events).push(stamp(at, kinds.message, direction, connection), kept);
     },
-    bfdPacket(at, direction, bytes) {
-      bfd.push(stamp(at, kinds.bfdPacket, direction, 0), bytes);
+    bfdPacket(at, direction, port, bytes) {
+      bfd.push(stamp(at, kinds.bfdPacket, direction, port), bytes);
     },
     event(at, event) {
       const ring = event.kind === 'bfd-state' ? bfd : events;
@@ -145,7 +147,7 @@ function decodeRecord(record: Uint8Array): RecordEntry {
     case kinds.message:
       return { ...common, kind: 'message', direction, connection: view.getUint16(18), bytes };
     case kinds.bfdPacket:
-      return { ...common, kind: 'bfd-packet', direction, bytes };
+      return { ...common, kind: 'bfd-packet', direction, port: view.getUint16(18), bytes };
     default:
       return { ...common, ...(JSON.parse(new TextDecoder().decode(bytes)) as RecordedEvent) };
   }

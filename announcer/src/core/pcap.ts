@@ -18,7 +18,6 @@ const option = { end: 0, comment: 1, application: 4, timestampResolution: 9 } as
 const segmentBytes = 1440;
 
 const bgpPort = 179;
-const bfdPort = 3784;
 /** Source port of BFD packets, made up: RFC 5881 section 4 wants it in 49152 to 65535. */
 const bfdSourcePort = 49152;
 
@@ -83,7 +82,7 @@ export function toPcapng(peer: string, entries: readonly RecordEntry[]): Uint8Ar
         break;
       }
       case 'bfd-packet':
-        add(entry.at, bfdFrame(fallback, entry.direction === 'sent', entry.bytes));
+        add(entry.at, bfdFrame(fallback, entry.direction === 'sent', entry.port, entry.bytes));
         break;
       default:
         comments.push(commentOf(entry));
@@ -156,10 +155,10 @@ function segment(stream: Stream, sent: boolean, flags: number, data: Uint8Array)
   return ethernetFrame({ from, to, sent, ttl: 64, protocol: 'tcp', payload: tcp });
 }
 
-function bfdFrame(ends: Ends, sent: boolean, bytes: Uint8Array): Uint8Array {
+function bfdFrame(ends: Ends, sent: boolean, port: number, bytes: Uint8Array): Uint8Array {
   const [from, to] = sent ? [ends.local, ends.remote] : [ends.remote, ends.local];
-  const udp = udpDatagram({ from, to, fromPort: bfdSourcePort, toPort: bfdPort, data: bytes });
-  // RFC 5881 section 5: what is received with another TTL is not taken, so it is not in the record.
+  const udp = udpDatagram({ from, to, fromPort: bfdSourcePort, toPort: port, data: bytes });
+  // RFC 5881 section 5: what is received with another TTL is not taken. Over several hops it may have been less.
   return ethernetFrame({ from, to, sent, ttl: 255, protocol: 'udp', payload: udp });
 }
 

@@ -41,7 +41,7 @@ export function createPeerRecording(
       const offset = clock.now() - wallClock();
       for (const { atMs, ...entry } of entries) {
         if (entry.kind === 'bfd-state') recorder.event(atMs + offset, entry);
-        else recorder.bfdPacket(atMs + offset, entry.direction, fromHex(entry.hex));
+        else recorder.bfdPacket(atMs + offset, entry.direction, entry.port, fromHex(entry.hex));
       }
     },
     error: (text) => recorder.event(clock.now(), { kind: 'error', text }),

@@ -1,8 +1,11 @@
+import { announcerMetrics } from '@l4d/announcer/core/metric-families.ts';
+import { metricText } from '@l4d/announcer/core/metric-text.ts';
+import { vrrpMetrics } from '@l4d/announcer/core/vrrp/metrics.ts';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { FabricStatus } from '../core/status.ts';
 
 /** Prometheus text of a status: names after the Prometheus conventions, values as of now. */
-export function renderMetrics(status: FabricStatus): Promise<string> {
+export async function renderMetrics(status: FabricStatus): Promise<string> {
   const registry = new Registry();
   const gauge = (name: string, help: string, labelNames: string[] = []) =>
     new Gauge({ name, help, labelNames, registers: [registry] });
@@ -67,17 +70,10 @@ export function renderMetrics(status: FabricStatus): Promise<string> {
   const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);
   for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);
 
-  const sessionUp = gauge('l4d_bgp_session_up', 'Whether the BGP session is established', ['peer']);
-  const bfdUp = gauge('l4d_bfd_session_up', 'Whether BFD with the peer is up; only where it is declared', [
-    'peer',
+  // The announcer says the same of itself where it runs alone.
+  const announcer = metricText([
+    ...announcerMetrics(status.bgp.announcer ?? { peers: [] }),
+    ...vrrpMetrics(status.vrrp ?? { routers: [] }),
   ]);
-  const sent = gauge('l4d_bgp_prefixes_advertised', 'Prefixes in the Adj-RIB-Out', ['peer']);
-  const flaps = counter('l4d_bgp_flaps_total', 'Times that the session was lost', ['peer']);
-  for (const peer of status.bgp.announcer?.peers ?? []) {
-    sessionUp.set({ peer: peer.address }, peer.state === 'Established' ? 1 : 0);
-    if (peer.bfd !== undefined) bfdUp.set({ peer: peer.address }, peer.bfd.state === 'Up' ? 1 : 0);
-    sent.set({ peer: peer.address }, peer.prefixesAdvertised);
-    flaps.inc({ peer: peer.address }, peer.flaps);
-  }
-  return registry.metrics();
+  return `${await registry.metrics()}${announcer}`;
 }

@@ -29,6 +29,7 @@ export function frrConfig(facts: RouterFacts): string {
     'exit',
     'route-map L4D-OUT deny 10',
     'exit',
+    ...bfdNote(facts),
     ...(bfd === undefined
       ? []
       : [
@@ -65,6 +66,24 @@ export function frrConfig(facts: RouterFacts): string {
 export function title({ router, host, range }: RouterFacts): string {
   const whom = range === undefined ? `l4d host ${host.address} (AS ${host.as})` : `l4d hosts of ${range}`;
   return `router ${router.address} (AS ${router.as}), for ${whom}`;
+}
+
+/**
+ * With ttl-security FRR counts a declared neighbor as one over several hops, and so does its BFD; one of a range it
+ * does not (8.4).
+ */
+function bfdNote({ bfd, ttlSecurityHops, range }: RouterFacts): string[] {
+  if (bfd === undefined || ttlSecurityHops === undefined || ttlSecurityHops > 1) return [];
+  if (range !== undefined && bfd.multihop) {
+    return [
+      '! FRR runs BFD on UDP port 3784 with neighbors of a range: the l4d hosts leave out bfd.multihop',
+    ];
+  }
+  if (bfd.multihop || range !== undefined) return [];
+  return [
+    '! FRR runs BFD on UDP port 4784 (multihop) where a neighbor has ttl-security: it will not come up until the',
+    '! peer has bfd: { multihop: true, minTtl: 255 } on the l4d host',
+  ];
 }
 
 /** An empty list would let everything in: nothing of a family is denied. */

@@ -6,6 +6,7 @@ it('tells of the packets around a change of state, and of nothing in between', (
   const told: BfdTrailEntry[] = [];
   const trail = createBfdTrail(
     () => now,
+    3784,
     (entries) => told.push(...entries),
   );
   const packets = (count: number) => {

@@ -15,6 +15,8 @@ export type BfdTrailEntry =
       readonly kind: 'bfd-packet';
       readonly atMs: number;
       readonly direction: RecordDirection;
+      /** UDP port that it went to. */
+      readonly port: number;
       readonly hex: string;
     }
   | {
@@ -34,6 +36,7 @@ export interface BfdTrail {
 /** A trail; `tell` is called with entries in the order they happened, `now` gives Unix milliseconds. */
 export function createBfdTrail(
   now: () => number,
+  port: number,
   tell: (entries: readonly BfdTrailEntry[]) => void,
 ): BfdTrail {
   const recent: { atMs: number; direction: RecordDirection; bytes: Uint8Array }[] = [];
@@ -43,29 +46,29 @@ export function createBfdTrail(
       const packet = { atMs: now(), direction, bytes };
       if (following > 0) {
         following -= 1;
-        tell([packetEntry(packet)]);
+        tell([packetEntry(packet, port)]);
         return;
       }
       recent.push(packet);
       if (recent.length > packetsBefore) recent.shift();
     },
     changed(from, to, why) {
-      tell([...recent.map(packetEntry), { kind: 'bfd-state', atMs: now(), from, to, why }]);
+      const packets = recent.map((packet) => packetEntry(packet, port));
+      tell([...packets, { kind: 'bfd-state', atMs: now(), from, to, why }]);
       recent.length = 0;
       following = packetsAfter;
     },
   };
 }
 
-function packetEntry(packet: {
-  readonly atMs: number;
-  readonly direction: RecordDirection;
-  readonly bytes: Uint8Array;
-}): BfdTrailEntry {
+function packetEntry(
+  packet: { readonly atMs: number; readonly direction: RecordDirection; readonly bytes: Uint8Array },
+  port: number,
+): BfdTrailEntry {
   const { atMs, direction } = packet;
   const shown = withoutSecrets(packet.bytes);
   const hex = Array.from(shown, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return { kind: 'bfd-packet', atMs, direction, hex };
+  return { kind: 'bfd-packet', atMs, direction, port, hex };
 }
 
 /** Octets before the authentication section (RFC 5880 section 4.1), and before the secret in it (4.2 to 4.4). */

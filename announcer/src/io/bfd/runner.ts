@@ -81,7 +81,9 @@ export function createBfdRunner(
   const dropped: Record<string, number> = {};
   const sendErrors: Record<string, number> = {};
   const address = scopedAddress(initial.peer);
-  const trail = createBfdTrail(environment.wallClock, (entries) => environment.onTrail(config.peer, entries));
+  const trail = createBfdTrail(environment.wallClock, portOf(initial), (entries) =>
+    environment.onTrail(config.peer, entries),
+  );
   let config = initial;
   let state: BfdState = initialBfdState(bfdSettings(initial), discriminator, sequence);
   let sender: BfdSender | undefined;
@@ -197,7 +199,7 @@ export function createBfdRunner(
   function openPath(): void {
     if (closed) return;
     const local = config.localAddress === undefined ? undefined : scopedAddress(config.localAddress).address;
-    const port = config.multihop ? bfdPort.multihop : bfdPort.singleHop;
+    const port = portOf(config);
     try {
       sender = openSender(address, port, local, environment.random);
       problem = undefined;
@@ -272,6 +274,11 @@ function scopedAddress(text: string): ScopedAddress {
   const parsed = parseScopedAddress(text);
   if (!parsed.ok) throw new TypeError(parsed.error);
   return parsed.value;
+}
+
+/** UDP port that packets of a session go to. */
+function portOf({ multihop }: BfdSessionConfig): number {
+  return multihop ? bfdPort.multihop : bfdPort.singleHop;
 }
 
 function count(counters: Record<string, number>, name: string): void {
