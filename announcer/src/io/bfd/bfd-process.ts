@@ -10,7 +10,7 @@ import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { systemClock, type Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { scheduleBeforeOthers } from '@l4d/kit/ffi/scheduling.ts';
+import { keepInMemory, scheduleBeforeOthers } from '@l4d/kit/ffi/scheduling.ts';
 import type { BfdSessionConfig, BfdVerdict } from '../../core/bfd/session-config.ts';
 import { createBfdEngine } from './engine.ts';
 import { type BfdReport, type BfdRequest, onLines, statusPeriodMs } from './messages.ts';
@@ -89,6 +89,7 @@ const server = createServer((socket) => {
 // Detection must not wait for the rest of the machine. Niceness does not do it: with automatic task groups it
 // counts within a session alone. Without the right to it, sessions work at the common priority.
 scheduleBeforeOthers();
+keepInMemory();
 
 // A planned stop comes by message, after the peers have been told why.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
