@@ -301,6 +301,25 @@ test('diff, apply, export and undo', async () => {
   expect((await l4ctl('reconcile')).out).toBe('nothing differed\n');
 });
 
+test('what the guard refuses is said by diff, and goes by --force', async () => {
+  const vips = ['a', 'b', 'c', 'd'].map(
+    (name, index) =>
+      `  - { name: ${name}, address: 203.0.113.1, port: ${80 + index}, backends: [{ address: 10.0.0.1 }] }`,
+  );
+  const head =
+    'version: 1\nhost: { bgp: { as: 65001, routerId: 10.0.0.11 } }\npeers: [{ address: 10.0.0.2, as: 65000 }]\n';
+  expect((await l4ctl('apply -f -', `${head}vips:\n${vips.join('\n')}\n`)).code).toBe(0);
+  expect((await l4ctl('diff -f -', head)).out).toMatch(
+    /! refused unless forced \(--force\): withdraws 4 of 4 VIPs/,
+  );
+  const refused = await l4ctl('apply -f -', head);
+  expect([refused.code, refused.err]).toEqual([
+    1,
+    expect.stringMatching(/^l4ctl: the guard refuses the change/),
+  ]);
+  expect((await l4ctl('--force apply -f -', head)).code).toBe(0);
+});
+
 test('the program itself reads from a pipe, and ends with the exit code told', async () => {
   await addWeb();
   const main = fileURLToPath(new URL('./main.ts', import.meta.url));

@@ -251,3 +251,33 @@ test('metrics are on the socket and, on request, on TCP', async () => {
     await tcp.close();
   }
 });
+
+/** A host that announces four VIPs to one peer. */
+const announcing = (names: readonly string[]) => ({
+  version: 1,
+  host: { bgp: { as: 65001, routerId: '10.0.0.11' } },
+  peers: [{ address: '10.0.0.1', as: 65000 }],
+  vips: names.map((name, index) => ({ ...web, name, port: 80 + index })),
+});
+
+test('what the guard refuses goes by force alone; a plan says it before', async () => {
+  await call('PUT', '/v1/desired', announcing(['a', 'b', 'c', 'd']));
+  const fewer = announcing(['a']);
+  const plan = await call('POST', '/v1/plan', fewer);
+  expect(plan.body).toMatchObject({ guard: [expect.stringMatching(/^withdraws 3 of 4 VIPs \(b, c, d\)/)] });
+  const refused = await call('PUT', '/v1/desired', fewer);
+  expect(refused).toMatchObject({ status: 409, body: { code: 'guarded' } });
+  expect((refused.body as { detail: string }).detail).toMatch(/maxWithdrawShare allows 50%.*\?force=true/);
+  expect(await call('DELETE', '/v1/peers/10.0.0.1')).toMatchObject({ status: 409 });
+  expect(await call('GET', '/v1/desired')).toMatchObject({ body: { revision: 1 } });
+  expect(await call('PUT', '/v1/desired?force=true', fewer)).toMatchObject({ status: 200 });
+  expect(await call('DELETE', '/v1/peers/10.0.0.1?force=true')).toMatchObject({ status: 200 });
+});
+
+test('a planned stop takes a text of at most 255 octets', async () => {
+  expect(await call('POST', '/v1/stop', { text: 'é'.repeat(128) })).toMatchObject({ status: 400 });
+  expect(await call('POST', '/v1/stop', { why: 'x' })).toMatchObject({ status: 400 });
+  expect(port.stopped).toBeUndefined();
+  expect(await call('POST', '/v1/stop', { text: 'é'.repeat(127) })).toMatchObject({ status: 202 });
+  expect(port.stopped).toBe('é'.repeat(127));
+});
