@@ -46,11 +46,34 @@ test('what is not kept is forgotten', async () => {
   store.forgetDrain('c');
   store.keepOnly(new Set(['a', 'c']));
   await store.flush();
-  expect(JSON.parse(readFileSync(path, 'utf8'))).toEqual({
-    version: 1,
-    verdicts: { a: 'up' },
-    drainsStarted: {},
-  });
+  expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ verdicts: { a: 'up' }, drainsStarted: {} });
+});
+
+test('endings, what was announced and a planned stop are there again', async () => {
+  const store = open();
+  const ending = { cause: 'removed', since: 5, leftAt: 7, name: 'web', announce: { med: 3 } } as const;
+  store.setEnding('v1', ending);
+  store.setEnding('v2', ending);
+  store.setEnding('v2', undefined);
+  store.setAnnounced('v3', { name: 'app' });
+  store.setStop({ since: 1, text: 'disk swap', forced: false });
+  store.setDrainForced(true);
+  // It is about backends alone.
+  store.keepOnly(new Set());
+  await store.flush();
+  const again = open();
+  expect([...again.endings()]).toEqual([['v1', ending]]);
+  expect([...again.announced()]).toEqual([['v3', { name: 'app' }]]);
+  expect([again.stop()?.text, again.drainForced()]).toEqual(['disk swap', true]);
+  again.setStop(undefined);
+  await again.flush();
+  expect(open().stop()).toBeUndefined();
+});
+
+test('a file of before there were endings is taken', () => {
+  writeFileSync(path, '{"version":1,"verdicts":{"a":"up"},"drainsStarted":{}}');
+  const store = open();
+  expect([store.verdict('a'), store.endings().size, store.stop()]).toEqual(['up', 0, undefined]);
 });
 
 test('a damaged file counts as empty', () => {
