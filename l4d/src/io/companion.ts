@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, fchmodSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
@@ -52,8 +52,9 @@ export function createCompanion(options: CompanionOptions): Companion {
       const sinceStart = options.clock.now() - lastStart;
       if (sinceStart < (living === undefined ? restartInterval : startupTime)) return false;
       lastStart = options.clock.now();
-      mkdirSync(dirname(options.logPath), { recursive: true });
-      const log = openSync(options.logPath, 'a', 0o640);
+      mkdirSync(dirname(options.logPath), { recursive: true, mode: 0o700 });
+      const log = openSync(options.logPath, 'a', 0o600);
+      fchmodSync(log, 0o600);
       const [program, ...first] = entryPoint[options.name];
       const child = spawn(program, [...first, ...options.args], {
         detached: true,
