@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, chmodSync, constants, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
@@ -73,6 +73,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   await takeRunFolder(folders.runDir, 'l4d');
   requireWritable(folders.stateDir);
+  keepPrivate(folders.stateDir);
   requireAlone(paths.stateLock, folders.stateDir, '--state-dir');
 
   const { store, setAside, isLost } = await openStateStore({ folder: paths.desired });
@@ -405,7 +406,7 @@ function requireAlone(lock: string, folder: string, flag: string): void {
 /** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */
 function requireWritable(folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
@@ -414,6 +415,13 @@ function requireWritable(folder: string): void {
       exitCode.system,
     );
   }
+}
+
+/** State has passwords in it. A folder that is not ours alone, such as /tmp, stays as it is: what is in it is closed. */
+function keepPrivate(folder: string): void {
+  const { mode, uid } = statSync(folder);
+  const isShared = (mode & 0o1000) !== 0 || uid !== process.geteuid?.();
+  if ((mode & 0o077) !== 0 && !isShared) chmodSync(folder, mode & 0o700);
 }
 
 /** A change that changes nothing is no revision: undo would do nothing with it. */
