@@ -75,7 +75,9 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'peers[].bfd.multiplier': 'So many of our packets in a row may be lost.',
   'peers[].bfd.multihop': 'The router is not on the link (RFC 5883).',
   'peers[].bfd.minTtl':
-    'With `multihop`: least TTL of what is taken. By default `254`, one router in between.',
+    'With `multihop`: least TTL of what is taken. By default `254`, one router in between. BIRD sends with 64.',
+  'peers[].bfd.echo':
+    "Loops the router's echo packets back to it, as fast as `rxInterval` (RFC 5881 section 4). Not with `multihop`.",
   'peers[].bfd.strict': 'No BGP session before BFD is up.',
   'peers[].bfd.auth': 'Authentication of BFD packets; the same at both ends. By default off.',
   'peers[].bfd.auth.type': 'Its type (RFC 5880).',
