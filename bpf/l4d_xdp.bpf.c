@@ -226,7 +226,7 @@ int l4d_xdp(struct xdp_md *context)
 	if (protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6))
 		return finish(PASS_NOT_IP, XDP_PASS);
 	/* A switch floods frames for hosts that it does not know: forwarding those would double them. */
-	if (data + ETH_ALEN > end || !is_own_mac(data))
+	if (data + ETH_ALEN > end || !(is_own_mac(data) || take_virtual_mac(data)))
 		return finish(PASS_OTHER_HOST, XDP_PASS);
 	if (protocol == bpf_htons(ETH_P_IP))
 		return handle_ipv4(context, network_offset);

@@ -17,6 +17,26 @@ static __always_inline int is_own_mac(const __u8 *mac)
 	       *(__u16 *)(mac + 4) == *(const volatile __u16 *)(own_mac + 4);
 }
 
+/*
+ * Takes a frame for a virtual router of this host: it goes on as one for the interface's own address, which the
+ * stack takes too. Only frames for other addresses get here.
+ */
+static __always_inline int take_virtual_mac(__u8 *mac)
+{
+	__u32 family_offset = mac[4] == 2 ? VIRTUAL_MAC_IPV6 : 0;
+	__u32 index = family_offset + mac[5];
+	__u32 *is_owned;
+
+	if (*(__u32 *)mac != bpf_htonl(0x00005e00) || mac[4] - 1U > 1)
+		return 0;
+	is_owned = bpf_map_lookup_elem(&virtual_macs, &index);
+	if (!is_owned || !*is_owned)
+		return 0;
+	for (int i = 0; i < ETH_ALEN; i++)
+		mac[i] = own_mac[i];
+	return 1;
+}
+
 static __always_inline int is_resolved(const struct backend *backend)
 {
 	return *(const __u32 *)backend->mac != 0 || *(const __u16 *)(backend->mac + 4) != 0;

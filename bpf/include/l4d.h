@@ -33,6 +33,9 @@ struct vip6_key {
 	__u8 pad;
 };
 
+/* Where the IPv6 half of virtual_macs begins. */
+#define VIRTUAL_MAC_IPV6 256
+
 enum vip_flag {
 	/* The connection needs policy: pass it to the stack, where sk_lookup hands it to the proxy. */
 	VIP_L7 = 1 << 0,

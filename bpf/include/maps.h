@@ -78,4 +78,15 @@ struct {
 	__uint(max_entries, REASON_COUNT);
 } reasons SEC(".maps");
 
+/*
+ * Which virtual router MAC addresses (RFC 9568 section 7.3) this host takes frames for, by identifier: IPv4 from 0,
+ * IPv6 from VIRTUAL_MAC_IPV6. Written by the process that takes part in the elections.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
+} virtual_macs SEC(".maps");
+
 #endif

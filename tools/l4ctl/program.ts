@@ -9,6 +9,7 @@ import { addPeerCommands } from './peer-commands.ts';
 import { addStateCommands } from './state-commands.ts';
 import { addStatusCommand } from './status-command.ts';
 import { addVipCommands } from './vip-commands.ts';
+import { addVrrpCommand } from './vrrp-command.ts';
 
 /** Runs the command line once; answers the exit code. `args` are without the program's name. Our own bugs are thrown. */
 export async function runL4ctl(args: readonly string[], env: Env): Promise<number> {
@@ -63,6 +64,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answe
   addBackendCommands(program, ctl);
   addPeerCommands(program, ctl);
   addBgpCommands(program, ctl);
+  addVrrpCommand(program, ctl);
   addHostCommands(program, ctl);
   addStateCommands(program, ctl);
   return program;

@@ -21,7 +21,7 @@ import { type Listener, startApiServer, startMetricsServer } from '../io/api-ser
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
-import { ensureBpfFolder } from '../io/forwarding/bpf-folder.ts';
+import { ensureBpfFolder, pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { findHostInterface } from '../io/host-interface.ts';
 import { watchNeighbours } from '../io/neighbours.ts';
@@ -36,6 +36,7 @@ import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { takeConfig } from './take-config.ts';
+import { vrrpView } from './vrrp-view.ts';
 
 /** Version of the product. */
 export const version = '0.1.0';
@@ -174,6 +175,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     otherPaths,
     wallClock,
     nextHops: () => nextHopsOf(desired(), on),
+    vrrpPlace: () => ({ interface: on.name, ownedMacsPin: pinPath(folders.bpfDir, pinName.virtualMacs) }),
     attachmentProblem: () => dataPlane.attachmentProblem(on.index),
     onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
     // Not to be caught by whoever waits for the pass: the process ends, the kernel forwards on.
@@ -323,6 +325,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     async bgp() {
       return bgpStatus(statusParts);
+    },
+    async vrrp() {
+      return vrrpView(statusParts);
     },
     metrics: () => renderMetrics(fabricStatus(statusParts)),
   };

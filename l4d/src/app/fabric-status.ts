@@ -1,15 +1,24 @@
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { routePrefix } from '../core/announced-routes.ts';
 import { backendPool, backendPort, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
-import type { BackendStatus, BgpStatus, FabricStatus, VerdictView, VipStatus } from '../core/status.ts';
+import type {
+  BackendStatus,
+  BgpStatus,
+  FabricStatus,
+  VerdictView,
+  VipStatus,
+  VrrpView,
+} from '../core/status.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { Fabric, VipView } from './fabric.ts';
+import { vrrpPlaceOf, vrrpView } from './vrrp-view.ts';
 
 /** What the status is made of. */
 export interface StatusParts {
@@ -52,6 +61,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const attachment = dataPlane.attachment();
   const mode = attachment?.mode ?? 'none';
   const bgp = bgpStatus(parts);
+  const vrrp = vrrpView(parts);
   const told = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
   const detached = parts.detached();
   const lastError = fabric.lastError();
@@ -74,9 +84,10 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       draining: state.host.draining,
       ...(warnings.length > 0 ? { warnings } : {}),
     },
-    vips: fabric.views().map((view) => vipStatus(parts, view, bgp, told)),
+    vips: fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp)),
     ...(leaving.length > 0 ? { leaving } : {}),
     bgp,
+    ...(vrrp.state === 'off' ? {} : { vrrp }),
     dataplane: {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
       mode,
@@ -118,12 +129,15 @@ function vipStatus(
   view: VipView,
   bgp: BgpStatus,
   toldPrefixes: ReadonlyMap<string, NonNullable<BgpStatus['announcer']>['prefixes'][number]>,
+  vrrp: VrrpView,
 ): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
   const prefix = routePrefix(vip.address, parts.desired().host.bgp?.aggregates ?? []);
+  const covering = prefix === formatIpPrefix(hostPrefix(vip.address)) ? undefined : prefix;
   const told = toldPrefixes.get(prefix);
-  const isAdvertised = (told?.advertisedTo.length ?? 0) > 0;
+  const place = vip.vrrpGroup === undefined ? undefined : vrrpPlaceOf(vip, vip.vrrpGroup, vrrp);
+  const isAdvertised = place?.isOwned ?? (told?.advertisedTo.length ?? 0) > 0;
   const announced = view.verdict.code === 'announced' && isAdvertised;
   const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {
@@ -135,7 +149,7 @@ function vipStatus(
     enabled: vip.enabled,
     announced,
     addressAdvertised: isAdvertised,
-    verdict: shownVerdict(view, isAdvertised, bgp, refusals),
+    verdict: place?.shown(view.verdict) ?? shownVerdict(view, isAdvertised, bgp, refusals, covering),
     ...(view.ending === undefined ? {} : { ending: view.ending }),
     tableSize: vip.tableSize,
     backends: vip.backends.map((backend, index): BackendStatus => {
@@ -166,14 +180,20 @@ function shownVerdict(
   isAdvertised: boolean,
   bgp: BgpStatus,
   refusals: readonly string[],
+  covering: string | undefined,
 ): VerdictView {
   if (verdict.code !== 'announced') {
     if (ending !== undefined) return { ...verdict, reason: `${verdict.reason}; ${ending.text}` };
     if (!isAdvertised) return verdict;
-    const still = 'routers still have its address, for another VIP or because the withdraw was not taken yet';
+    const still =
+      covering === undefined
+        ? 'routers still have its address, for another VIP or because the withdraw was not taken yet'
+        : `its packets still come by ${covering}, which other VIPs keep announced`;
     return { ...verdict, reason: `${verdict.reason}; ${still}` };
   }
-  if (isAdvertised) return verdict;
+  if (isAdvertised) {
+    return covering === undefined ? verdict : { ...verdict, reason: `${verdict.reason}, by ${covering}` };
+  }
   if (bgp.state !== 'running') {
     return { code: 'announcer-down', reason: `${verdict.reason}, but the announcer does not answer` };
   }

@@ -8,6 +8,7 @@
 
 import type { OtherPath } from '@l4d/announcer/core/api.ts';
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
+import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
@@ -27,6 +28,7 @@ import type { AnnouncedVip } from '../core/runtime-state.ts';
 import type { EndingView, LeavingVip, VerdictView } from '../core/status.ts';
 import type { EndingCause } from '../core/vip-ending.ts';
 import { isProvisional, judgeVip, mayServe, settlingTime, type VipFacts } from '../core/vip-verdict.ts';
+import { type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
@@ -58,6 +60,8 @@ export interface FabricParts {
   /** Wall clock milliseconds. */
   readonly wallClock: () => number;
   readonly nextHops: () => NextHops;
+  /** Where virtual routers take part; without it host.vrrp is of no effect. */
+  readonly vrrpPlace?: () => VrrpPlace;
   /** Called when a pass failed; the reconciler tries again. */
   readonly onFailure: (error: unknown) => void;
   /** Called when an invariant of ours is broken: the process must end, the kernel forwards on. */
@@ -313,7 +317,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const { vip } = record;
       const known: VipFacts = {
         vip,
-        hasBgp: desired.host.bgp !== undefined,
+        hasBgp: isAnnounceable(vip),
         hostDraining: desired.host.draining,
         stopping: runtime.stop() !== undefined,
         detached: isDetached(key),
@@ -361,7 +365,7 @@ export function createFabric(parts: FabricParts): Fabric {
   /** Whether nothing has failed that a VIP needs while it is handed over. */
   function canServe(key: string): boolean {
     const record = records.get(key);
-    if (record === undefined || isDetached(key) || desired?.host.bgp === undefined) return false;
+    if (record === undefined || isDetached(key) || !isAnnounceable(record.vip)) return false;
     if (record.isDeclared) return record.canServe;
     return parts.attachmentProblem() === undefined && forwarding.held(key) !== undefined;
   }
@@ -397,9 +401,10 @@ export function createFabric(parts: FabricParts): Fabric {
     const all = [...records.values()];
     if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
     const wanted = all.flatMap(({ vip, isDeclared, verdict }) =>
-      isDeclared && vip !== undefined && verdict.code === 'announced' ? [vip] : [],
+      isDeclared && isRouted(vip) && verdict.code === 'announced' ? [vip] : [],
     );
     const leaving = endings.beforeTelling(canServe, isHeld).flatMap((key) => {
+      if (records.get(key)?.vip?.vrrpGroup !== undefined) return [];
       const address = records.get(key)?.vip?.address ?? forwarding.listenerOf(key)?.address;
       return address === undefined ? [] : [{ address, announce: endings.subjectOf(key)?.announce }];
     });
@@ -412,9 +417,25 @@ export function createFabric(parts: FabricParts): Fabric {
     for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
     announced = now;
     if (asserting) parts.announcer.tellAgain();
-    const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(all));
+    const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(all), wantedVrrp(all));
     const isTaken = await parts.announcer.follow(toTell);
     return isTaken || toTell === undefined;
+  }
+
+  /** What the virtual routers of this host are to be; undefined where none are declared. */
+  function wantedVrrp(all: readonly VipRecord[]): VrrpInput | undefined {
+    if (desired === undefined || parts.vrrpPlace === undefined) return undefined;
+    const judged = all.flatMap(({ vip, isDeclared, verdict, conditions }) =>
+      isDeclared && vip !== undefined
+        ? [{ vip, isServed: verdict.code === 'announced', healthy: conditions.map(({ healthy }) => healthy) }]
+        : [],
+    );
+    return vrrpInput(desired, judged, parts.vrrpPlace());
+  }
+
+  /** Whether anybody can be told of a VIP: routers, or by its group the segment. */
+  function isAnnounceable(vip: Vip | undefined): boolean {
+    return desired?.host.bgp !== undefined || vip?.vrrpGroup !== undefined;
   }
 
   /** Whether no more VIPs are about to be announced than now: routers may forget those of before a restart. */
@@ -589,6 +610,11 @@ function newRecord(vip: Vip | undefined): VipRecord {
 
 function announcedVip({ name, announce }: Vip): AnnouncedVip {
   return announce === undefined ? { name } : { name, announce };
+}
+
+/** Whether routers are told of a VIP. */
+function isRouted(vip: Vip | undefined): vip is Vip {
+  return vip !== undefined && vip.vrrpGroup === undefined;
 }
 
 function messageOf(error: unknown): string {

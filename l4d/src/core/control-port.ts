@@ -1,7 +1,7 @@
 import type { ConfigProblem } from '@l4d/kit/errors.ts';
 import type { Result } from '@l4d/kit/result.ts';
 import type { DesiredState } from './desired-state.ts';
-import type { BgpStatus, FabricStatus, PlanView } from './status.ts';
+import type { BgpStatus, FabricStatus, PlanView, VrrpView } from './status.ts';
 
 /** A change was made meanwhile: the revision in force is another than the one that was asked for. */
 export interface StaleRevision {
@@ -49,6 +49,7 @@ export interface ControlPort {
   reconcile(): Promise<{ readonly operations: readonly string[] }>;
   status(): Promise<FabricStatus>;
   bgp(): Promise<BgpStatus>;
+  vrrp(): Promise<VrrpView>;
   /** A request to the announcer's API, passed on; undefined when it does not answer. */
   askAnnouncer(
     method: string,

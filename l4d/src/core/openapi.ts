@@ -68,6 +68,7 @@ export const operations: readonly Operation[] = [
   { method: 'get', path: '/v1/peers', summary: 'The BGP neighbours, as declared' },
   { method: 'post', path: '/v1/peers', summary: 'Add a BGP neighbour', body: 'Peer' },
   { method: 'delete', path: '/v1/peers/{address}', summary: 'Remove a BGP neighbour' },
+  { method: 'get', path: '/v1/vrrp', summary: 'The virtual routers, as their process tells them' },
   { method: 'get', path: '/v1/bgp', summary: 'The sessions and prefixes, as the announcer tells them' },
   {
     method: 'get',

@@ -15,6 +15,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { aggregateSchema } from './aggregate.ts';
+import { hostVrrpSchema } from './vrrp.ts';
 
 /** The local side of BGP. */
 export const hostBgpSchema = z.strictObject({
@@ -71,6 +72,8 @@ export const hostSchema = z.strictObject({
   xdpMode: choice('an XDP mode', ['auto', 'native', 'generic']).prefault('auto'),
   /** Without it nothing is announced. */
   bgp: hostBgpSchema.exactOptional(),
+  /** VIPs of the hosts' own subnet, without a router. */
+  vrrp: hostVrrpSchema.exactOptional(),
   /** Next hops announced; by default the interface's first global addresses. */
   nextHops: z
     .strictObject({ ipv4: ipv4AddressText.exactOptional(), ipv6: ipv6AddressText.exactOptional() })

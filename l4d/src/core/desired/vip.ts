@@ -19,6 +19,7 @@ import {
 import { z } from 'zod';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { vrrpGroupName } from './vrrp.ts';
 
 /** How many backends must be healthy for the VIP to be announced. */
 export type MinHealthy =
@@ -93,6 +94,8 @@ export const vipSchema = z.strictObject({
     .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` }),
   /** How the address is announced to routers. */
   announce: announceSchema.exactOptional(),
+  /** Group of host.vrrp that the address moves with, in place of routes. */
+  vrrpGroup: vrrpGroupName.exactOptional(),
   /** l7 only: clients let in; deny wins, an empty allow lets everyone in. */
   access: z
     .strictObject({

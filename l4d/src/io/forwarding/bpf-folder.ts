@@ -10,6 +10,8 @@ const bpfFsMagic = 0xcafe4a11;
 export const pinName = {
   xdpLink: 'xdp_link',
   skLookupLink: 'l7_lookup_link',
+  /** A map beside those of the forwarding: it is written by the announcer's VRRP process. */
+  virtualMacs: 'virtual_macs',
 } as const;
 
 /**

@@ -2,10 +2,10 @@ import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { jiffyNanoseconds } from '@l4d/kit/ffi/libc.ts';
+import { closeFd, jiffyNanoseconds } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
-import { ensureBpfFolder } from './bpf-folder.ts';
+import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
 import { createForwardingMaps, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
@@ -79,8 +79,13 @@ export function openDataPlane(options: DataPlaneOptions) {
       const object = libbpf.openObject(objectPath('l4d_xdp'));
       try {
         for (const name of pinnedMaps) libbpf.reuseMap(object, name, mapFds[name]);
+        const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
+        if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
         setReadOnlyData(object, types, on.mac);
         libbpf.loadObject(object, 'l4d_xdp');
+        if (virtualMacs === undefined) {
+          libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
+        } else closeFd(virtualMacs);
         const program = libbpf.programFd(object, 'l4d_xdp');
         const attachedMode = await attachXdpProgram(bpfFolder, program, on, mode, logger);
         attached = { mode: attachedMode, programId: libbpf.programInfo(program).id };
