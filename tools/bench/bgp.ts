@@ -12,6 +12,7 @@ import {
   tearDownNetwork,
 } from '../lab/io/bgp-lab.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
+import { measurePaths, type RouteWatch, startBfd, stopBfd } from './io/bgp-paths.ts';
 import { type RunningSpeaker, residentMebibytes, type Speaker, speakers } from './io/bgp-subjects.ts';
 
 /**
@@ -38,7 +39,8 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
   }
   setUpNetwork();
   try {
-    startFrr(65000, 65001);
+    startFrr(65000, 65001, [' bgp graceful-restart']);
+    startBfd();
     await sleep(1500);
     const routes = await watchRoutes();
     const router = await openRouter();
@@ -67,6 +69,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     router.close();
     routes.close();
   } finally {
+    stopBfd();
     tearDownNetwork();
   }
   const rows = [...samples].map(([key, values]): BenchRow => {
@@ -79,6 +82,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
 type Note = (name: string, metric: string, unit: string, value: number) => void;
 
 async function measureRound(speaker: Speaker, routes: RouteWatch, router: Router, note: Note): Promise<void> {
+  let idle = 0;
   await withSpeaker(speaker, router, async (running) => {
     const timed = async (start: () => Promise<unknown>, event: Promise<number>) => {
       const from = performance.now();
@@ -101,10 +105,14 @@ async function measureRound(speaker: Speaker, routes: RouteWatch, router: Router
     const kill = async () => running.kill();
     note('killed', 'gone', 'ms', await timed(kill, routes.next('203.0.113.77', true)));
   });
-  if (speaker.maxMany === 0) return;
   await withSpeaker(speaker, router, async (running) => {
-    for (const count of many) if (count <= speaker.maxMany) await measureMany(running, count, router, note);
+    await sleep(1000);
+    idle = residentMebibytes(running.pid);
+    note('no prefixes', 'memory', 'MiB', idle);
+    for (const count of many)
+      if (count <= speaker.maxMany) await measureMany(running, count, router, note, idle);
   });
+  await measurePaths(speaker, (work) => withSpeaker(speaker, router, work), routes, note);
 }
 
 async function withSpeaker(
@@ -130,6 +138,7 @@ async function measureMany(
   count: number,
   router: Router,
   note: Note,
+  idle: number,
 ): Promise<void> {
   if (running.prepareMany === undefined) return;
   const prefixes = Array.from({ length: count }, (_, i) => `11.${i >> 16}.${(i >> 8) & 255}.${i & 255}/32`);
@@ -142,7 +151,8 @@ async function measureMany(
     go(),
   ]);
   note(name, 'announce', 'ms', there - from);
-  note(name, 'memory after', 'MiB', residentMebibytes(running.pid));
+  note(name, 'memory', 'MiB', residentMebibytes(running.pid));
+  note(name, 'memory growth', 'MiB', residentMebibytes(running.pid) - idle);
   await sleep(1000);
 }
 
@@ -151,12 +161,6 @@ async function drained(): Promise<void> {
     if (runIn(namespaces.frr, 'sh', '-c', 'ip -4 route show proto bgp | head -n 1').trim() === '') return;
     await sleep(200);
   }
-}
-
-interface RouteWatch {
-  /** Time of the next addition or removal of a route in the router's kernel. */
-  next(prefix: string, removed: boolean): Promise<number>;
-  close(): void;
 }
 
 async function watchRoutes(): Promise<RouteWatch> {

@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, mkdtempSync, readFileSync, type WriteStream, writeFileSync } from 'node:fs';
+import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +16,8 @@ export interface RunningSpeaker {
   withdraw(prefix: string): Promise<unknown>;
   /** Makes ready what takes no part in the measurement, then gives what tells all prefixes at once. */
   prepareMany?(prefixes: readonly string[]): Promise<() => Promise<unknown>>;
+  /** Watches the path to the router by BFD, 3 intervals of so many milliseconds; ready when this resolves. */
+  watchPath?(intervalMs: number, promise: 'fast' | 'continuity'): Promise<unknown>;
   /** Kills it without a word. */
   kill(): void;
   readonly pid: number;
@@ -27,6 +30,8 @@ export interface Speaker {
   readonly missing?: string;
   /** Most prefixes that it takes in a bearable time. */
   readonly maxMany: number;
+  /** Has BFD. */
+  readonly watches?: true;
   start(): Promise<RunningSpeaker>;
 }
 
@@ -35,6 +40,7 @@ const router = '10.77.0.1';
 const l4d: Speaker = {
   subject: 'l4d',
   maxMany: 100_000,
+  watches: true,
   async start() {
     const { process: child, socketPath } = startAnnouncer();
     const client = announcerClient(socketPath, 60_000);
@@ -49,8 +55,16 @@ const l4d: Speaker = {
       announce: (prefix) => client.patch({ add: [{ prefix }] }),
       withdraw: (prefix) => client.patch({ remove: [prefix] }),
       prepareMany: async (prefixes) => {
-        const desired = state(prefixes.map((prefix) => ({ prefix })));
-        return () => client.put(desired);
+        // As BIRD's file is written before it is told to read it.
+        const text = JSON.stringify(state(prefixes.map((prefix) => ({ prefix }))));
+        return () => putText(socketPath, text);
+      },
+      watchPath: (intervalMs, promise) => {
+        const bfd = { txIntervalMs: intervalMs, rxIntervalMs: intervalMs, multiplier: 3 };
+        const peer = { address: router, as: 65000, connectRetryMs: 100, promise, bfd };
+        // Short, so that the next measurement need not wait long.
+        const restart = promise === 'continuity' ? { restartTimeMs: 4000 } : {};
+        return client.put({ ...state([]), peers: [{ ...peer, ...restart }] });
       },
       kill: () => kill(child),
       pid: pidOf(child),
@@ -84,6 +98,7 @@ const bird: Speaker = {
   subject: version('BIRD', 'bird', ['--version'], /version ([\d.]+)/),
   ...needs('bird'),
   maxMany: 100_000,
+  watches: true,
   async start() {
     const own = mkdtempSync(join(folder, 'bird-'));
     const routes = join(own, 'routes.conf');
@@ -91,21 +106,25 @@ const bird: Speaker = {
     const write = (prefixes: Iterable<string>) =>
       writeFileSync(routes, Array.from(prefixes, (prefix) => `route ${prefix} blackhole;\n`).join(''));
     write([]);
-    writeFileSync(
-      join(own, 'bird.conf'),
-      `router id 10.77.0.2;
+    const configuration = (bfd = '') =>
+      writeFileSync(
+        join(own, 'bird.conf'),
+        `router id 10.77.0.2;
 protocol device { scan time 10; }
 protocol static vips {
   ipv4;
 include "${routes}";
 }
+${bfd === '' ? '' : `protocol bfd { interface "*" { ${bfd} }; }`}
 protocol bgp r {
+  ${bfd === '' ? '' : 'bfd on;'}
   local 10.77.0.2 as 65001; neighbor ${router} as 65000;
   hold time 9; error wait time 1,2; connect delay time 1; connect retry time 1;
   ipv4 { import none; export all; next hop self; };
 }
 `,
-    );
+      );
+    configuration();
     const control = join(own, 'ctl');
     const child = spawnIn(namespaces.announcer, 'bird', '-f', '-c', join(own, 'bird.conf'), '-s', control);
     const socket = await retry(() => open(control));
@@ -122,6 +141,10 @@ protocol bgp r {
         write(prefixes);
         return configure;
       },
+      async watchPath(intervalMs) {
+        configuration(`interval ${intervalMs} ms; multiplier 3;`);
+        await configure();
+      },
       kill: () => kill(child),
       pid: pidOf(child),
     };
@@ -131,7 +154,7 @@ protocol bgp r {
 const gobgp: Speaker = {
   subject: `${version('GoBGP', 'gobgpd', ['--version'], /version ([\d.]+)/)} (its CLI)`,
   ...needs('gobgpd'),
-  // Its CLI tells one prefix a process.
+  // Its CLI tells one prefix a process; there is no client of its gRPC interface here.
   maxMany: 0,
   async start() {
     const own = mkdtempSync(join(folder, 'gobgp-'));
@@ -243,6 +266,15 @@ async function retry<T>(attempt: () => Promise<T>): Promise<T> {
       await sleep(100);
     }
   }
+}
+
+/** PUTs a desired state whose text is ready. */
+async function putText(socketPath: string, text: string): Promise<void> {
+  const sent = request({ socketPath, method: 'PUT', path: '/v1/desired' });
+  sent.end(text);
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+  answer.resume();
+  if (answer.statusCode !== 200) throw new Error(`the announcer answered ${answer.statusCode}`);
 }
 
 async function open(path: string): Promise<Socket> {
