@@ -92,7 +92,10 @@ it('announces the address that an interface has got, and no longer the one that 
         nextHops.push((JSON.parse(body) as { peers: { nextHop4?: string }[] }).peers[0]?.nextHop4);
       }
       if (request.url === '/v1/heartbeat') answer.writeHead(204).end();
-      else answer.end('{"revision":1}');
+      else {
+        const state = { revision: 1, startedAt: 'a', changes: 1, whole: true, prefixes: [], gone: [] };
+        answer.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(state));
+      }
     });
   }).listen(join(runFolder, 'announcer.sock'));
   try {
