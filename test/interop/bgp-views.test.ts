@@ -4,6 +4,7 @@
  */
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { ChangesAnswer } from '@l4d/announcer/core/latency.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { announcerDesired } from '@l4d/l4d/core/announcement.ts';
@@ -220,6 +221,19 @@ it('says what FRR says, in the same columns', async () => {
       .split(/\s+/);
   const frr = run('vtysh', '--vty_socket', frrRun, '-c', 'show bgp ipv4 unicast summary');
   expect(head(await l4ctl('bgp summary'))).toEqual(head(frr));
+  await client.patch({ add: [{ prefix: '203.0.113.12/32' }] });
+  await until('the change is acknowledged', async () => {
+    const { body: told } = await requestJson(announcer.socketPath, 'GET', '/v1/changes');
+    const { changes } = told as ChangesAnswer;
+    const change = changes.findLast(
+      (one) => one.peer === '10.77.0.1' && one.prefixes.includes('203.0.113.12/32'),
+    );
+    return change?.ackedAtMs !== undefined && change.ackedAtMs >= change.writtenAtMs;
+  });
+  await client.patch({ remove: ['203.0.113.12/32'] });
+  await until('FRR has read all', async () => {
+    return frrNeighbor()?.messageStats['updatesRecv'] === (await peer('10.77.0.1'))?.messages.sent.update;
+  });
   const own = await peer('10.77.0.1');
   const stats = frrNeighbor()?.messageStats;
   expect([own?.messages.sent.open, own?.messages.sent.notification]).toEqual([
@@ -231,6 +245,7 @@ it('says what FRR says, in the same columns', async () => {
     /\*>203\.0\.113\.10\/32 +10\.77\.0\.2 +0 +65001 i\n\*>2001:db8:113::10\/128 +fd77::2 /,
   );
   const { body } = await requestJson(announcer.socketPath, 'GET', '/metrics');
+  expect(body).toMatch(/^l4d_bgp_update_acked_seconds_count\{peer="10\.77\.0\.1"\} [1-9]/m);
   expect(body).toContain('l4d_bgp_session_up{peer="10.77.0.1"} 1\n');
   expect(body).toContain(`l4d_bgp_updates_total{peer="10.77.0.1"} ${own?.messages.sent.update}\n`);
 });

@@ -12,6 +12,7 @@ import type { BfdStatus } from './bfd/session-config.ts';
 import type { ErrorCount } from './error-counts.ts';
 import type { RecordedEnds } from './flight-recorder.ts';
 import type { Phase } from './fsm-types.ts';
+import type { LatencyHistogram } from './latency.ts';
 import { type MessageCounters, noMessages } from './message-counts.ts';
 import {
   formatScopedAddress,
@@ -306,6 +307,8 @@ export interface PeerStatus {
   readonly prefixesAdvertised: number;
   /** Sessions that ended after they had been Established. */
   readonly flaps: number;
+  /** From what was asked for to the UPDATE written, and acknowledged by the peer's TCP. */
+  readonly latency?: { readonly written: LatencyHistogram; readonly acked: LatencyHistogram };
   readonly lastError?: StatusError;
   /** There with the option `bfd`, once its process has reported. */
   readonly bfd?: BfdStatus;

@@ -3,6 +3,7 @@
  * daemon that asks it tell the same. After their prefix the names are those of MetalLB.
  */
 import type { ErrorCount } from './error-counts.ts';
+import { type LatencyHistogram, latencyBoundsMs } from './latency.ts';
 import { type MessageCounters, totalMessages } from './message-counts.ts';
 import type { MetricFamily } from './metric-text.ts';
 
@@ -15,6 +16,7 @@ export interface MetricSource {
     readonly prefixesAdvertised: number;
     readonly flaps: number;
     readonly messages?: MessageCounters;
+    readonly latency?: { readonly written: LatencyHistogram; readonly acked: LatencyHistogram };
     readonly errors?: readonly ErrorCount[];
     readonly bfd?: {
       readonly state: string;
@@ -160,6 +162,44 @@ export function announcerMetrics({ peers, connectionsRefused }: MetricSource): M
       // Each time that it was lost it had come up, and once more when it is up now.
       bfd?.flaps === undefined ? undefined : bfd.flaps + (bfd.state === 'Up' ? 1 : 0),
     ),
+    latencyFamily(
+      'l4d_bgp_update_written_seconds',
+      'From a change that the announcer was asked for to its last UPDATE written',
+      peers,
+      'written',
+    ),
+    latencyFamily(
+      'l4d_bgp_update_acked_seconds',
+      "The same to the acknowledgement of the router's TCP",
+      peers,
+      'acked',
+    ),
     family('l4d_bfd_session_down_events', 'counter', 'Times that BFD was lost', ({ bfd }) => bfd?.flaps),
   ];
+}
+
+function latencyFamily(
+  name: string,
+  help: string,
+  peers: readonly SourcePeer[],
+  which: 'written' | 'acked',
+): MetricFamily {
+  const samples = peers.flatMap(({ address, latency }) => {
+    const histogram = latency?.[which];
+    if (histogram === undefined) return [];
+    let count = 0;
+    const buckets = histogram.counts.map((inBucket, index) => {
+      count += inBucket;
+      const bound = latencyBoundsMs[index];
+      const le = bound === undefined ? '+Inf' : String(bound / 1000);
+      return { suffix: '_bucket', labels: { peer: address, le }, value: count };
+    });
+    const labels = { peer: address };
+    return [
+      ...buckets,
+      { suffix: '_sum', labels, value: histogram.sumMs / 1000 },
+      { suffix: '_count', labels, value: count },
+    ];
+  });
+  return { name, help, type: 'histogram', samples };
 }

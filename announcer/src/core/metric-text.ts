@@ -2,6 +2,8 @@
 
 /** One number with its labels. */
 export interface MetricSample {
+  /** After the name of the family, as histograms have it: _bucket, _sum, _count. */
+  readonly suffix?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
@@ -10,7 +12,7 @@ export interface MetricSample {
 export interface MetricFamily {
   readonly name: string;
   readonly help: string;
-  readonly type: 'gauge' | 'counter';
+  readonly type: 'gauge' | 'counter' | 'histogram';
   readonly samples: readonly MetricSample[];
 }
 
@@ -19,7 +21,9 @@ export function metricText(families: readonly MetricFamily[]): string {
   return families
     .filter(({ samples }) => samples.length > 0)
     .map(({ name, help, type, samples }) => {
-      const lines = samples.map(({ labels, value }) => `${name}${labelText(labels)} ${value}\n`);
+      const lines = samples.map(
+        ({ suffix = '', labels, value }) => `${name}${suffix}${labelText(labels)} ${value}\n`,
+      );
       return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
     })
     .join('\n');

@@ -45,6 +45,7 @@ import type {
   TimerName,
 } from '../core/handover/snapshot.ts';
 import { restoreToldRoutes, toldRoutes } from '../core/handover/told-routes.ts';
+import type { ChangeTiming } from '../core/latency.ts';
 import { totalMessages } from '../core/message-counts.ts';
 import {
   describeNegotiated,
@@ -55,7 +56,7 @@ import {
 } from '../core/negotiation.ts';
 import { type RouteView, routeView } from '../core/out-routes.ts';
 import { withoutZone } from '../core/peer-address.ts';
-import type { PrefixTable } from '../core/prefix-table.ts';
+import { keyAt, type PrefixTable } from '../core/prefix-table.ts';
 import {
   countUpdate,
   emptyReceivedPrefixes,
@@ -73,6 +74,7 @@ import {
   type RoutePage,
 } from '../core/route-views.ts';
 import type { BfdService, BfdWatch } from './bfd/service.ts';
+import { createChangeTimings } from './change-timing.ts';
 import { attachSocket } from './detach.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { createPeerRecording } from './peer-recording.ts';
@@ -134,6 +136,8 @@ export interface Peer {
   received(offset: number, limit: number): RoutePage<ReceivedRoute>;
   /** Ends the session with Cease / Administrative Reset and begins anew; `soft`: sends all routes again instead. */
   clear(soft: boolean): void;
+  /** How far the last changes have come, the oldest first. */
+  changes(): readonly ChangeTiming[];
 }
 
 /** What a frozen peer is resumed with. */
@@ -194,6 +198,7 @@ export function createPeer(
   let phaseSince = clock.now();
   const recording = createPeerRecording(clock, environment.wallClock, recorder);
   const errors = new Map<string, ErrorCount>();
+  const timings = createChangeTimings(clock, environment.wallClock);
   let lastError: StatusError | undefined;
   let bfd: BfdWatch | undefined;
 
@@ -477,6 +482,7 @@ export function createPeer(
         updates.push(update);
       }
       send(session.connection, updates);
+      timings.wrote(session.wire, !hasWork(session.rib));
     }
     if (session === undefined || hasWork(session.rib)) return;
     for (const [family, what] of session.owed) {
@@ -642,6 +648,7 @@ export function createPeer(
     announce: tell,
     announceChanges(slots) {
       if (session === undefined) return;
+      timings.asked(slots.length, (index) => keyAt(table, slots[index] ?? 0));
       for (const slot of slots) change(session.rib, slot);
       pump();
     },
@@ -683,6 +690,7 @@ export function createPeer(
       pageOf(config.address, session?.received.keys ?? new Set<number>(), offset, limit, (key) => ({
         prefix: formatReceived(key),
       })),
+    changes: timings.changes,
     clear(soft) {
       if (soft) {
         for (const family of session?.negotiated.families ?? [])
@@ -716,6 +724,7 @@ export function createPeer(
       ...(session === undefined ? {} : { negotiated: describeNegotiated(session.negotiated) }),
       prefixesAdvertised: session?.rib.advertised.size ?? 0,
       flaps: state.flaps,
+      latency: { written: timings.written, acked: timings.acked },
       ...(lastError === undefined ? {} : { lastError }),
       ...describeBfd(bfd?.status()),
     }),

@@ -69,6 +69,15 @@ function addViewRoutes(app: Hono, announcer: Announcer): void {
       };
     });
   });
+  app.get('/v1/changes', () =>
+    Response.json({
+      changes: announcer
+        .status()
+        .peers.flatMap(({ address }) =>
+          (announcer.peer(address)?.changes() ?? []).map((change) => ({ peer: address, ...change })),
+        ),
+    }),
+  );
   app.post('/v1/peers/:address/clear', async (context) => {
     const text = await context.req.text();
     let body: unknown;

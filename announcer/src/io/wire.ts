@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 import { type Clock, systemClock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
+import { SyscallError } from '@l4d/kit/errors.ts';
+import { unacknowledgedBytes } from '@l4d/kit/ffi/tcp-queue.ts';
 import { canonicalAddress } from '../core/api.ts';
 import type { UpdateContext } from '../core/codec/attribute-decode.ts';
 import {
@@ -13,7 +15,7 @@ import {
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import type { RecordedEnds } from '../core/flight-recorder.ts';
 import { detachSocket, trackOutgoing } from './detach.ts';
-import { changeTcpPassword, type TcpOptions } from './tcp.ts';
+import { changeTcpPassword, descriptorOf, type TcpOptions } from './tcp.ts';
 
 /** Octets that may wait for a peer that does not read. */
 export const maxQueuedBytes = 256 * 1024;
@@ -56,6 +58,10 @@ export interface Wire {
   readonly queuedBytes: () => number;
   /** Signs and expects signatures with the password of these options from here on. Throws SyscallError. */
   setPassword(options: TcpOptions): void;
+  /** Octets handed to this wire since the connection was made. */
+  readonly writtenBytes: () => number;
+  /** How many of them the peer's TCP has acknowledged; undefined when the socket is gone. */
+  ackedBytes(): number | undefined;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
   /** Messages, encoded ones among them. */
@@ -112,6 +118,17 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
     hasRoom: () => open && socket.writableLength < maxQueuedBytes,
     send(messages) {
       if (!open) return;
+    writtenBytes: () => socket.bytesWritten,
+    ackedBytes() {
+      const fd = open ? descriptorOf(socket) : undefined;
+      if (fd === undefined) return undefined;
+      try {
+        return socket.bytesWritten - socket.writableLength - unacknowledgedBytes(fd);
+      } catch (error) {
+        if (error instanceof SyscallError) return undefined;
+        throw error;
+      }
+    },
       let chunk: Uint8Array[] = [];
       let size = 0;
       for (const message of messages) {

@@ -1,5 +1,6 @@
 import { accessSync, chmodSync, constants, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ChangesAnswer } from '@l4d/announcer/core/latency.ts';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
@@ -11,11 +12,13 @@ import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import { routePrefix } from '../core/announced-routes.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
@@ -112,6 +115,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const runtime = openRuntimeStore(paths.runtime, clock, logger);
 
+  /** When a health check last changed its verdict, by VIP: for the metrics. */
+  const verdictTimes = new Map<string, number>();
   const checker = createHealthChecker({
     clock,
     logger,
@@ -123,7 +128,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         'health',
       );
       runtime.setVerdict(event.key, event.verdict);
-      fabric.touch([event.key.slice(0, event.key.indexOf('|'))]);
+      const vipKey = event.key.slice(0, event.key.indexOf('|'));
+      verdictTimes.set(vipKey, wallClock());
+      fabric.touch([vipKey]);
     },
   });
   const facts = createBackendFacts({ forwarding: dataPlane.forwarding, checker, runtime, wallClock });
@@ -329,7 +336,17 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async vrrp() {
       return vrrpView(statusParts);
     },
-    metrics: () => renderMetrics(fabricStatus(statusParts)),
+    async metrics() {
+      const answer = await port.askAnnouncer('GET', '/v1/changes');
+      const changes = answer?.status === 200 ? (answer.body as ChangesAnswer) : { changes: [] };
+      const { vips, host } = desired();
+      const verdicts = vips.flatMap((vip) => {
+        const atMs = verdictTimes.get(vipKeyText(vip));
+        const prefix = routePrefix(vip.address, host.bgp?.aggregates ?? []);
+        return atMs === undefined ? [] : [{ vip: vip.name, prefix, atMs }];
+      });
+      return renderMetrics(fabricStatus(statusParts), verdictLatency(verdicts, changes));
+    },
   };
 
   const listeners: Listener[] = [

@@ -1,11 +1,14 @@
 import { announcerMetrics } from '@l4d/announcer/core/metric-families.ts';
-import { metricText } from '@l4d/announcer/core/metric-text.ts';
+import { type MetricFamily, metricText } from '@l4d/announcer/core/metric-text.ts';
 import { vrrpMetrics } from '@l4d/announcer/core/vrrp/metrics.ts';
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { FabricStatus } from '../core/status.ts';
 
 /** Prometheus text of a status: names after the Prometheus conventions, values as of now. */
-export async function renderMetrics(status: FabricStatus): Promise<string> {
+export async function renderMetrics(
+  status: FabricStatus,
+  more: readonly MetricFamily[] = [],
+): Promise<string> {
   const registry = new Registry();
   const gauge = (name: string, help: string, labelNames: string[] = []) =>
     new Gauge({ name, help, labelNames, registers: [registry] });
@@ -72,6 +75,7 @@ export async function renderMetrics(status: FabricStatus): Promise<string> {
 
   // The announcer says the same of itself where it runs alone.
   const announcer = metricText([
+    ...more,
     ...announcerMetrics(status.bgp.announcer ?? { peers: [] }),
     ...vrrpMetrics(status.vrrp ?? { routers: [] }),
   ]);

@@ -122,6 +122,7 @@ export interface BgpPeerView {
   readonly negotiated?: readonly string[];
   /** The connection, while Established. */
   readonly session?: PeerStatus['session'];
+  readonly latency?: NonNullable<PeerStatus['latency']>;
   readonly prefixesReceived: number;
   readonly prefixesAdvertised: number;
   /** Times that the session left Established. */
