@@ -175,6 +175,9 @@ it('a flood stays in the kernel, and no session is lost', async () => {
     'bad-version': expect.any(Number),
   });
   expect(read).toBeLessThan(10_000);
+  expect(after[0]?.socket).toMatchObject({ flood: true });
+  expect(after[0]?.socket?.droppedInKernel).toBeGreaterThan(Number(sent) - 10_000);
+  expect(after[1]?.socket).toMatchObject({ flood: false });
 });
 
 /** A BFD process without an announcer, spoken to as an announcer does. */

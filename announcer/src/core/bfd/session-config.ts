@@ -78,6 +78,15 @@ export interface BfdStatus {
   readonly sendErrors: Readonly<Record<string, number>>;
   /** Largest lateness of a timer of this process in the last minute or so, in milliseconds. */
   readonly timerLatenessMs: number;
+  /** The socket that its packets arrive at, which sessions of a family share; absent while there is none. */
+  readonly socket?: {
+    /** Datagrams that no session is meant by, by reason. */
+    readonly dropped: Readonly<Record<string, number>>;
+    /** What the kernel has dropped: the filter against a flood, or the full queue. */
+    readonly droppedInKernel: number;
+    /** Whether there is a flood, and only what may mean a session is read and counted. */
+    readonly flood: boolean;
+  };
   /** Why there are no packets, such as a port in use. */
   readonly problem?: string;
 }

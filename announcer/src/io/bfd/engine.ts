@@ -54,7 +54,8 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
   const leaving = new Set<BfdRunner>();
   const byDiscriminator = new Map<number, BfdRunner>();
   const receivers = new Map<string, { receiver?: BfdReceiver; problem?: string }>();
-  const unassigned: Record<string, number> = {};
+  /** By socket. */
+  const unassigned = new Map<string, Record<string, number>>();
   const reflectors = new Map<IpFamily, { reflector?: EchoReflector; problem?: string }>();
 
   const runnerEnvironment = {
@@ -76,14 +77,15 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     const own = runners.get(source);
     const fromPeer = own?.config.multihop === multihop ? own : undefined;
     if (!decoded.ok) {
-      drop(fromPeer, decoded.error);
+      drop(fromPeer, decoded.error, datagram, multihop);
       return;
     }
     const packet = decoded.value;
     // RFC 5880 section 6.8.6: by Your Discriminator alone when it is there; the source may have changed.
     const runner = packet.yourDiscriminator === 0 ? fromPeer : byDiscriminator.get(packet.yourDiscriminator);
     if (runner === undefined || runner.config.multihop !== multihop) {
-      drop(fromPeer, packet.yourDiscriminator === 0 ? 'no-session' : 'unknown-discriminator');
+      const reason = packet.yourDiscriminator === 0 ? 'no-session' : 'unknown-discriminator';
+      drop(fromPeer, reason, datagram, multihop);
       return;
     }
     // RFC 5881 section 5: "MUST be discarded if the received TTL or Hop Limit is not equal to 255"; RFC 5883
@@ -95,16 +97,32 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     runner.receive(packet, datagram.bytes.slice(0, datagram.bytes[3]));
   }
 
-  function drop(runner: BfdRunner | undefined, reason: string): void {
-    if (runner === undefined) unassigned[reason] = (unassigned[reason] ?? 0) + 1;
-    else runner.countDrop(reason);
+  function drop(
+    runner: BfdRunner | undefined,
+    reason: string,
+    { source }: Datagram,
+    multihop: boolean,
+  ): void {
+    if (runner !== undefined) {
+      runner.countDrop(reason);
+      return;
+    }
+    const key = receiverKey(source.family, multihop);
+    const counts = unassigned.get(key) ?? {};
+    unassigned.set(key, counts);
+    counts[reason] = (counts[reason] ?? 0) + 1;
+  }
+
+  function describeSocket(key: string): Pick<BfdStatus, 'socket'> {
+    const guard = receivers.get(key)?.receiver?.guard;
+    if (guard === undefined) return {};
+    const dropped = { ...unassigned.get(key) };
+    return { socket: { dropped, droppedInKernel: guard.dropped(), flood: guard.active() } };
   }
 
   function openReceivers(): void {
     const wanted = new Set(
-      [...runners.values()].map(
-        ({ config }) => `${familyOf(config)} ${config.multihop ? 'multihop' : 'singleHop'}`,
-      ),
+      [...runners.values()].map(({ config }) => receiverKey(familyOf(config), config.multihop)),
     );
     for (const [key, { receiver }] of receivers) {
       if (wanted.has(key)) continue;
@@ -230,11 +248,14 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
       return Object.fromEntries(
         [...runners].map(([peer, runner]) => {
           const { multihop } = runner.config;
-          const key = `${familyOf(runner.config)} ${multihop ? 'multihop' : 'singleHop'}`;
+          const key = receiverKey(familyOf(runner.config), multihop);
           const problem =
             receivers.get(key)?.problem ??
             (runner.config.echo ? reflectors.get(familyOf(runner.config))?.problem : undefined);
-          return [peer, { ...runner.status(), ...(problem === undefined ? {} : { problem }) }];
+          return [
+            peer,
+            { ...runner.status(), ...describeSocket(key), ...(problem === undefined ? {} : { problem }) },
+          ];
         }),
       );
     },
@@ -255,6 +276,11 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
 function sourceText({ source, scopeId }: Datagram): string {
   const text = formatIpAddress(source);
   return isLinkLocal(source) ? `${text}%${interfaceName(scopeId)}` : text;
+}
+
+/** Name of the socket of a family and a port. */
+function receiverKey(family: IpFamily, multihop: boolean): string {
+  return `${family} ${multihop ? 'multihop' : 'singleHop'}`;
 }
 
 function familyOf(config: BfdSessionConfig): IpFamily {
