@@ -208,6 +208,14 @@ it('a neighbour with another link-local address, and links that go, come and are
   expect(await peer(atBird.address)).toMatchObject({ state: 'Established', flaps: 0 });
 });
 
+it('BFD on the unnumbered link', async () => {
+  frrCommand('configure terminal', 'router bgp 65000', 'neighbor up0 bfd');
+  await put({ interfacePeers: [{ ...unnumbered, bfd: { txIntervalMs: 100, rxIntervalMs: 100 } }] });
+  await until('BFD is up', async () => (await peer('eth0'))?.bfd?.state === 'Up');
+  await until('FRR says so too', () => JSON.stringify(frrShow('show bfd peers')).includes('"status":"up"'));
+  expect((await peer('eth0'))?.state).toBe('Established');
+});
+
 it('two announcers find each other; a password in a file is taken from it alone, and changed without a reset', async () => {
   link(client, 'eth2', 'up1');
   const runDir = join(folder, 'other');
@@ -222,7 +230,7 @@ it('two announcers find each other; a password in a file is taken from it alone,
     const files = [join(folder, 'here.key'), join(folder, 'there.key')] as const;
     for (const file of files) writeFileSync(file, 'first\n', { mode: 0o644 });
     const [passwordFile, otherFile] = files;
-    const common = { as: 'internal', connectRetryMs: 100 } as const;
+    const common = { as: 'internal', connectRetryMs: 100, holdTimeMs: 6000 } as const;
     await put({ interfacePeers: [{ ...common, interface: 'eth2', passwordFile }] });
     await otherApi.put({
       owner: 'test',
