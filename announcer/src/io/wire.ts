@@ -54,14 +54,14 @@ export interface Wire {
   readonly localAddress: string | undefined;
   /** Addresses and ports, while the socket is there. */
   ends(): RecordedEnds | undefined;
-  /** Octets that wait here for the kernel to take them. */
-  readonly queuedBytes: () => number;
-  /** Signs and expects signatures with the password of these options from here on. Throws SyscallError. */
-  setPassword(options: TcpOptions): void;
   /** Octets handed to this wire since the connection was made. */
   readonly writtenBytes: () => number;
   /** How many of them the peer's TCP has acknowledged; undefined when the socket is gone. */
   ackedBytes(): number | undefined;
+  /** Octets that wait here for the kernel to take them. */
+  readonly queuedBytes: () => number;
+  /** Signs and expects signatures with the password of these options from here on. Throws SyscallError. */
+  setPassword(options: TcpOptions): void;
   /** Whether more may be queued. */
   readonly hasRoom: () => boolean;
   /** Messages, encoded ones among them. */
@@ -113,11 +113,6 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
         remotePort,
       };
     },
-    queuedBytes: () => socket.writableLength,
-    setPassword: (options) => changeTcpPassword(socket, options),
-    hasRoom: () => open && socket.writableLength < maxQueuedBytes,
-    send(messages) {
-      if (!open) return;
     writtenBytes: () => socket.bytesWritten,
     ackedBytes() {
       const fd = open ? descriptorOf(socket) : undefined;
@@ -129,6 +124,11 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
         throw error;
       }
     },
+    queuedBytes: () => socket.writableLength,
+    setPassword: (options) => changeTcpPassword(socket, options),
+    hasRoom: () => open && socket.writableLength < maxQueuedBytes,
+    send(messages) {
+      if (!open) return;
       let chunk: Uint8Array[] = [];
       let size = 0;
       for (const message of messages) {
