@@ -1,5 +1,6 @@
 import { ConfigError, exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { Command, CommanderError, Option } from 'commander';
+import { addAnnouncerCommands } from './announcer-commands.ts';
 import { addBackendCommands } from './backend-commands.ts';
 import { addBgpCommands } from './bgp-commands.ts';
 import { createCtl, type GlobalOptions } from './ctl.ts';
@@ -65,6 +66,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answe
   addPeerCommands(program, ctl);
   addBgpCommands(program, ctl);
   addVrrpCommand(program, ctl);
+  addAnnouncerCommands(program, ctl);
   addHostCommands(program, ctl);
   addStateCommands(program, ctl);
   return program;
