@@ -20,4 +20,9 @@ export const benches: readonly Bench[] = [
     summary: 'milliseconds from a change to the router, against BIRD, GoBGP and ExaBGP',
     load: () => import('./bgp.ts'),
   },
+  {
+    name: 'sidecar',
+    summary: 'requests lost and time to withdraw when a replica fails, against ExaBGP with its health check',
+    load: () => import('./sidecar.ts'),
+  },
 ];
