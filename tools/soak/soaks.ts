@@ -9,6 +9,11 @@ export const soaks: readonly Soak[] = [
     load: () => import('./bgp-fuzz.ts'),
   },
   {
+    name: 'bgp-flood',
+    summary: 'a peer announces 10,000,000 routes, 2,000 connections say nothing: memory, latency for others',
+    load: () => import('./bgp-flood.ts'),
+  },
+  {
     name: 'bfd-fuzz',
     summary: '1,000,000 mutated BFD packets: no exception, and none that is not authentic changes a session',
     load: () => import('./bfd-fuzz.ts'),

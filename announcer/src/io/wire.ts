@@ -9,6 +9,7 @@ import {
   type BgpMessage,
   decodeMessage,
   encodeMessage,
+  maxMessageBytes,
   type ReceivedMessage,
   splitMessages,
 } from '../core/codec/message.ts';
@@ -19,6 +20,9 @@ import { changeTcpPassword, descriptorOf, type TcpOptions } from './tcp.ts';
 
 /** Octets that may wait for a peer that does not read. */
 export const maxQueuedBytes = 256 * 1024;
+
+/** Received octets that are dealt with in one turn of the event loop: about two milliseconds of UPDATEs. */
+const turnBytes = 16 * 1024;
 
 /** How long a closed connection may take to deliver its last message. */
 const lingerTime = Seconds(1);
@@ -94,6 +98,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   let rest: Uint8Array = new Uint8Array(0);
   let open = true;
   let blocked = false;
+  let yielding = false;
   let lastError = 'the peer closed the connection';
   const outgoing = trackOutgoing(socket);
 
@@ -193,13 +198,27 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
     }
   }
 
+  /** A peer that floods us has its turns like everybody: the next messages are for the next one. */
+  function yieldTurn(): void {
+    yielding = true;
+    socket.pause();
+    setImmediate(() => {
+      if (!open) return;
+      yielding = false;
+      receive(new Uint8Array(0));
+      if (open && !yielding) socket.resume();
+    });
+  }
+
   function receive(chunk: Uint8Array): void {
     const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let left: Uint8Array = bytes;
+    let done = 0;
     for (;;) {
       // A message may change how the next one is to be read (RFC 8654): one at a time until the session is up.
       const { maxBytes, settled } = { maxBytes: undefined, settled: false, ...wire.context };
-      const split = splitMessages(left, maxBytes, settled ? undefined : 1);
+      const window = settled ? left.subarray(0, Math.max(turnBytes, maxBytes ?? maxMessageBytes)) : left;
+      const split = splitMessages(window, maxBytes, settled ? undefined : 1);
       for (const message of split.messages) {
         handlers.onBytes('received', message);
         const decoded = decodeMessage(message, wire.context, wire.context.maxBytes);
@@ -207,14 +226,18 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
         else handlers.onMalformed(decoded.error);
         if (!open) return;
       }
+      const framed = split.messages.reduce((sum, { length }) => sum + length, 0);
       if (split.error !== undefined) {
-        const framed = split.messages.reduce((sum, { length }) => sum + length, 0);
         handlers.onBytes('received', left.subarray(framed));
         handlers.onMalformed(split.error);
         return;
       }
-      left = split.rest;
-      if (split.messages.length === 0 || settled) break;
+      left = left.subarray(framed);
+      done += framed;
+      if (framed === 0) break;
+      if (done < turnBytes) continue;
+      yieldTurn();
+      break;
     }
     // A copy: the rest must not keep a whole chunk alive.
     rest = Uint8Array.from(left);

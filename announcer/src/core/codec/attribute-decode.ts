@@ -132,6 +132,11 @@ export function decodeAttributeValue(type: number, bytes: Uint8Array, context: U
       const kept = segments.filter(
         ({ type: kind }) => kind === asSegmentType.set || kind === asSegmentType.sequence,
       );
+      // Of nothing else nothing is left, and an empty one is malformed.
+      if (kept.length === 0) {
+        const subcode = updateSubcode.optionalAttributeError;
+        return problem('attribute-discard', subcode, 'has confederation segments alone');
+      }
       return ok({ kind: 'as4-path', segments: kept });
     }
     case attributeType.as4Aggregator: {

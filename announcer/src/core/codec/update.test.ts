@@ -67,6 +67,15 @@ describe('well-formed', () => {
     });
   });
 
+  it('discards an AS4_PATH of confederation segments alone (RFC 6793 6)', () => {
+    const decoded = decode(body(`${origin}40 02 04 02 01 5ba0${nextHop}e0 11 06 03 01 000fffff`), {
+      fourOctetAs: false,
+      internal: false,
+    });
+    expect(decoded.handling).toBe('attribute-discard');
+    expect(decoded.attributes.map(({ value }) => value.kind)).not.toContain('as4-path');
+  });
+
   it('writes AS_TRANS where two octets do not suffice (RFC 6793)', () => {
     const path = pathAttribute({ kind: 'as-path', segments: [{ type: 2, asNumbers: [0xfffff] }] });
     const encoded = encodeUpdateBody({ type: 'update', withdrawn: [], attributes: [path], nlri: [] }, false);
