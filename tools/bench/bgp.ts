@@ -45,6 +45,8 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     const routes = await watchRoutes();
     const router = await openRouter();
     const note = (name: string, metric: string, unit: string, subject: string, value: number) => {
+      // What was not seen is not a number, and no sample.
+      if (Number.isNaN(value)) return;
       const key = JSON.stringify([name, metric, unit, subject]);
       samples.set(key, [...(samples.get(key) ?? []), value]);
     };

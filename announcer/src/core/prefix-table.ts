@@ -217,6 +217,8 @@ function takeOver(table: PrefixTable, next: PrefixTable): number[] {
   Object.assign(table, { sets, setsBound });
   table.vacant.length = 0;
   for (const slot of next.vacant) table.vacant.push(slot);
+  // Its stamps are those of its own count.
+  table.changes = Math.max(table.changes, next.changes);
   stampAll(table);
   return Array.from({ length: slots }, (_, slot) => slot);
 }
