@@ -59,7 +59,6 @@ function addSummary(bgp: Command, ctl: Ctl): void {
 function addNeighbor(bgp: Command, ctl: Ctl): void {
   bgp
     .command('neighbor [address]')
-    .alias('neighbors')
     .description('all of one session, or of each')
     .option(...watchFlags)
     .action(async (address: string | undefined, { watch: isWatching }: WatchOption) => {
