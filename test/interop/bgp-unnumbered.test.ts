@@ -250,6 +250,10 @@ it('two announcers find each other; a password in a file is taken from it alone,
     for (const file of files) writeFileSync(file, 'second');
     const changed = 'the TCP MD5 password was changed';
     await until('the new password is in force', () => log.includes(changed) && otherLog.includes(changed));
+    // What the kernel signs with on the connection that there is.
+    const inForce = runIn(lb, 'ss', '-tniH', 'state', 'established');
+    expect(inForce).toContain('second');
+    expect(inForce).not.toContain('first');
     const keepalives = async () => (await peer('eth2'))?.messages.received.keepalive ?? 0;
     const before = await keepalives();
     await until('the session goes on', async () => (await keepalives()) > before);

@@ -7,7 +7,7 @@ import type { Desired } from '../core/api.ts';
 import { maxKeyBytes, type PeerSecurity } from '../core/security.ts';
 
 /** How often files are looked at; a rename into place is seen as well as a write. */
-const lookTime = Seconds(2);
+const lookTime = Seconds(1);
 
 /** What is left of a desired state that every secret of is known. */
 export interface FilledPeers {
