@@ -78,6 +78,8 @@ export function loadDataPlane(options: LoadOptions = {}) {
   return {
     program,
     fds,
+    /** The map of owned virtual MAC addresses. */
+    virtualMacs: libbpf.mapFd(object, 'virtual_macs'),
     maps,
     forwarding: createForwardingTable(maps, immediately),
 

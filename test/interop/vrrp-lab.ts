@@ -153,8 +153,7 @@ export async function startHost(machine: Machine): Promise<Host> {
   );
   const status = async () => (await client.status()).vrrp ?? { routers: [], dropped: {} };
   const enginePid = () => {
-    const pids = run('ip', 'netns', 'pids', `${prefix}-${machine}`).split(/\s+/).filter(Boolean).map(Number);
-    const engine = pids.find((pid) =>
+    const engine = pidsOf(machine).find((pid) =>
       readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('vrrp-process.ts'),
     );
     if (engine === undefined) throw new Error(`no VRRP process on ${machine}: ${log}`);
@@ -232,6 +231,11 @@ export function cachedMac(machine: Machine, address: string): string | undefined
   return /lladdr (\S+)/.exec(runOn(machine, 'ip', 'neighbour', 'show', address, 'dev', 'eth0'))?.[1];
 }
 
+/** Processes that run on a machine. */
+export function pidsOf(machine: Machine): number[] {
+  return run('ip', 'netns', 'pids', `${prefix}-${machine}`).split(/\s+/).filter(Boolean).map(Number);
+}
+
 /** MAC address of a machine. */
 export function interfaceMac(machine: Machine): string | undefined {
   return /link\/ether (\S+)/.exec(runOn(machine, 'ip', 'link', 'show', 'eth0'))?.[1];
@@ -243,17 +247,19 @@ export function bridgePortOf(mac: string): string | undefined {
   return new RegExp(`^${mac} dev p-(\\S+)`, 'm').exec(fdb)?.[1];
 }
 
-/** Pings from a machine every few milliseconds and remembers when answers came. */
+/** Pings from a machine every few milliseconds and remembers when answers came, in Unix milliseconds. */
 export function watchPings(
   machine: Machine,
   address: string,
   intervalMs = 10,
 ): { answers(): number; largestGapMs(): number; lastAt(): number; stop(): void } {
-  const child = startOn(machine, 'ping', '-n', '-O', '-i', String(intervalMs / 1000), address);
+  const child = startOn(machine, 'ping', '-n', '-D', '-i', String(intervalMs / 1000), address);
   const times: number[] = [];
   child.stdout?.on('data', (chunk: Buffer) => {
-    const count = chunk.toString().match(/bytes from/g)?.length ?? 0;
-    for (let i = 0; i < count; i++) times.push(performance.now());
+    // By ping's own clock: this process may be waiting for a command meanwhile.
+    for (const [, seconds] of chunk.toString().matchAll(/\[(\d+\.\d+)\] \d+ bytes from/g)) {
+      times.push(Number(seconds) * 1000);
+    }
   });
   return {
     answers: () => times.length,

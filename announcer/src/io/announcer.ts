@@ -403,6 +403,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       currentFingerprint = undefined;
       logger.warn({ prefixes: which }, 'withdrawn by request');
       announceAll();
+      if (which === 'all') environment.vrrp?.configure(undefined, desired?.deadManMs ?? 0);
       for (const slot of changed) if (slot !== undefined) release(table, slot);
     },
     status() {

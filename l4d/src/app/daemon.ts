@@ -334,7 +334,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       return bgpStatus(statusParts);
     },
     async vrrp() {
-      return vrrpView(statusParts);
+      // Asked anew: ownership moves faster than the announcer's status is looked at.
+      return vrrpView(statusParts, await announcerApi.status().catch(() => undefined));
     },
     async metrics() {
       const answer = await port.askAnnouncer('GET', '/v1/changes');

@@ -1,13 +1,16 @@
+import type { AnnouncerSummary } from '@l4d/announcer/core/api.ts';
 import type { Vip } from '../core/desired/vip.ts';
 import type { VerdictView, VrrpView } from '../core/status.ts';
 import type { StatusParts } from './fabric-status.ts';
 
-/** `GET /v1/vrrp`. */
-export function vrrpView(parts: Pick<StatusParts, 'desired' | 'announcer'>): VrrpView {
+/** `GET /v1/vrrp`, from what the announcer has just told, or by default from what it told last. */
+export function vrrpView(
+  parts: Pick<StatusParts, 'desired' | 'announcer'>,
+  announcer: Pick<AnnouncerSummary, 'vrrp'> | undefined = parts.announcer.status(),
+): VrrpView {
   const nothing = { routers: [], dropped: {} };
   const { vrrp } = parts.desired().host;
   if (vrrp === undefined) return { state: 'off', reason: 'host.vrrp is not declared', ...nothing };
-  const announcer = parts.announcer.status();
   if (announcer === undefined) {
     const problem = parts.announcer.problem();
     const why = problem === undefined ? '' : `: ${problem}`;
