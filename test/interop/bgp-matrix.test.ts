@@ -209,6 +209,27 @@ it('sessions', async () => {
   });
 });
 
+it('marks its packets as internetwork control, whoever has connected', () => {
+  for (const [session, mark] of [
+    ['weConnect', 'tos:0xc0'],
+    ['routerConnects', 'tos:0xc0'],
+    ['overIpv6', 'tclass:0xc0'],
+  ] as const) {
+    const { ours } = addresses('frr', session);
+    const text = runIn(
+      announcerNamespace,
+      'ss',
+      '-Htin',
+      '--tos',
+      'state',
+      'established',
+      'src',
+      ours.includes(':') ? `[${ours}]` : ours,
+    );
+    expect(text, session).toContain(mark);
+  }
+});
+
 it('what routes carry', async () => {
   await row('largeCommunities', (router) =>
     /65001[:, ]+1[:, ]+2\b|"ASN":65001,"LocalData1":1,"LocalData2":2\b/.test(router.route('plain', first4)),
