@@ -252,48 +252,6 @@ it('a covering prefix stands for its VIPs; a bound that is reached is told, and 
   expect(stdout).toBe('');
 });
 
-it('the guard: the last peer goes by force alone; a drain that must not be the last waits for another host', async () => {
-  const web = await served();
-  const addresses = ['10.77.0.1', '10.77.0.2'];
-  await product.l4ctl('lb2', ['peer', 'rm', addresses[0] ?? '']);
-  const refused = await product.runL4ctl('lb2', ['peer', 'rm', addresses[1] ?? '']);
-  expect(refused.code).toBe(1);
-  expect(refused.stderr).toMatch(/removes the last BGP peer: none of the 1 VIP here.*--force/);
-  await product.l4ctl('lb2', ['undo']);
-  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
-
-  // A file with it is left, and the daemon goes on with what is stored.
-  await (await product.daemon('lb2'))?.kill('SIGTERM');
-  const file = `${lab.folder('lb2')}/no-peers.yaml`;
-  await writeFile(file, 'version: 1\nhost: { interface: eth0, bgp: { as: 65012, routerId: 10.77.0.12 } }\n');
-  await product.startDaemon('lb2', { config: file, announced: true });
-  expect((await product.status('lb2')).host.warnings?.join()).toMatch(
-    /no-peers\.yaml was not taken.*--force/,
-  );
-  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
-
-  // lb2 announces it too: routers show its path once ours asks to be left, and the drain goes on.
-  await apply('lb1', ({ host }) => {
-    host['guard'] = { lastAnnouncer: 'hold' };
-    host['withdraw'] = { gracefulShutdown: '300ms' };
-  });
-  await product.l4ctl('lb1', ['host', 'drain']);
-  await waitForNextHops(fabric, web, ['lb2']);
-  await product.l4ctl('lb1', ['host', 'undrain']);
-  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
-  // Now nobody else does: it stays, until it is forced.
-  await product.l4ctl('lb2', ['vip', 'disable', 'web']);
-  await waitForNextHops(fabric, web, ['lb1']);
-  await product.l4ctl('lb1', ['host', 'drain']);
-  await sleep(2000);
-  expect(await endingOf('lb1', 'web')).toMatchObject({ step: 'graceful-shutdown' });
-  await waitForNextHops(fabric, web, ['lb1']);
-  await product.l4ctl('lb1', ['--force', 'host', 'drain']);
-  await waitForNextHops(fabric, web, []);
-  await product.l4ctl('lb1', ['host', 'undrain']);
-  await product.l4ctl('lb2', ['vip', 'enable', 'web']);
-});
-
 it('all processes of a host killed and started again under continuity: no route moves', async () => {
   const web = await served();
   await apply('lb1', (document) => {
@@ -350,3 +308,53 @@ it('all processes of a host killed and started again under continuity: no route 
   for (const watch of watches) watch.stop();
   expect(watches.flatMap((watch) => watch.changes())).toEqual([]);
 });
+
+async function guardHolds(): Promise<void> {
+  const web = await served();
+  const addresses = ['10.77.0.1', '10.77.0.2'];
+  await product.l4ctl('lb2', ['peer', 'rm', addresses[0] ?? '']);
+  const refused = await product.runL4ctl('lb2', ['peer', 'rm', addresses[1] ?? '']);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/removes the last BGP peer: none of the 1 VIP here.*--force/);
+  await product.l4ctl('lb2', ['undo']);
+  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
+
+  // A file with it is left, and the daemon goes on with what is stored.
+  await (await product.daemon('lb2'))?.kill('SIGTERM');
+  const file = `${lab.folder('lb2')}/no-peers.yaml`;
+  await writeFile(file, 'version: 1\nhost: { interface: eth0, bgp: { as: 65012, routerId: 10.77.0.12 } }\n');
+  await product.startDaemon('lb2', { config: file, announced: true });
+  expect((await product.status('lb2')).host.warnings?.join()).toMatch(
+    /no-peers\.yaml was not taken.*--force/,
+  );
+  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
+
+  // lb2 announces it too: routers show its path once ours asks to be left, and the drain goes on.
+  await apply('lb1', ({ host }) => {
+    host['guard'] = { lastAnnouncer: 'hold' };
+    host['withdraw'] = { gracefulShutdown: '300ms' };
+  });
+  await product.l4ctl('lb1', ['host', 'drain']);
+  await waitForNextHops(fabric, web, ['lb2']);
+  await product.l4ctl('lb1', ['host', 'undrain']);
+  await waitForNextHops(fabric, web, ['lb1', 'lb2']);
+  // Now nobody else does: it stays, until it is forced.
+  await product.l4ctl('lb2', ['vip', 'disable', 'web']);
+  await waitForNextHops(fabric, web, ['lb1']);
+  await product.l4ctl('lb1', ['host', 'drain']);
+  await sleep(2000);
+  expect(await endingOf('lb1', 'web')).toMatchObject({ step: 'graceful-shutdown' });
+  await waitForNextHops(fabric, web, ['lb1']);
+  await product.l4ctl('lb1', ['--force', 'host', 'drain']);
+  await waitForNextHops(fabric, web, []);
+  await product.l4ctl('lb1', ['host', 'undrain']);
+  await product.l4ctl('lb2', ['vip', 'enable', 'web']);
+}
+
+// Its rules are unit tests; against real routers it takes its time: `npm run soak -- endings`.
+if (process.env['L4D_TEST_LONG'] !== undefined) {
+  it(
+    'the guard: the last peer goes by force alone; a drain that must not be the last waits for another host',
+    guardHolds,
+  );
+}

@@ -34,6 +34,12 @@ export const soaks: readonly Soak[] = [
     load: async () => longTest('test/integration/fabric-cleanup.test.ts'),
   },
   {
+    name: 'endings',
+    summary:
+      'VIPs leave under load with slow routers; the guard and a drain that waits for another host (root)',
+    load: async () => longTest('test/integration/ending.test.ts'),
+  },
+  {
     name: 'bfd-cut',
     summary: 'BFD at 3 x 50 ms and 3 x 10 ms notices a cut link; prints how fast (root; a quiet machine)',
     load: async () => longTest('test/interop/bfd.test.ts'),
