@@ -1,5 +1,7 @@
 /** Checks decide who is used: a stopped server, all of them stopped, a VIP that is not configured. */
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { RequestSummary } from '../lab/core/traffic-summary.ts';
 import {
   backends,
@@ -17,7 +19,7 @@ import { collectFacts, type LabFabric, type Report, type Scenario } from './scen
 export const health: Scenario = {
   name: 'health',
   title: 'health checks take backends and whole VIPs out, and bring them back',
-  factCount: 7,
+  factCount: 8,
   run,
 };
 
@@ -98,6 +100,12 @@ async function run(fabric: LabFabric, report: Report) {
   const explained = await fabric.product.status(firstHost);
   const verdict = explained.vips.find(({ name }) => name === vip.name)?.verdict;
   prove('without a healthy backend the routes leave both routers', true, `gone after ${goneMs} ms`);
+  const latency = await verdictToAck(fabric, firstHost, vip.name);
+  prove(
+    'the metrics say how long it was from the verdict to what each router has acknowledged',
+    latency.length === 2 && latency.every((seconds) => seconds < 5),
+    `${latency.map((seconds) => `${Math.round(seconds * 10_000) / 10} ms`).join(', ')}`,
+  );
   prove(
     'l4ctl vip explain says why',
     verdict?.code === 'too-few-healthy',
@@ -117,6 +125,19 @@ async function run(fabric: LabFabric, report: Report) {
     `routes back after ${backMs} ms; ${counted(served)}`,
   );
   return facts;
+}
+
+/** `l4d_vip_verdict_to_ack_seconds` of a VIP, a value a router; waits until there are two. */
+async function verdictToAck({ lab }: LabFabric, host: string, vip: string): Promise<number[]> {
+  const socketPath = join(lab.env(host).L4D_RUN_DIR, 'l4d.sock');
+  const end = performance.now() + 5000;
+  for (;;) {
+    const { body } = await requestJson(socketPath, 'GET', '/metrics');
+    const lines = String(body).split('\n');
+    const found = lines.filter((line) => line.startsWith(`l4d_vip_verdict_to_ack_seconds{vip="${vip}"`));
+    if (found.length >= 2 || performance.now() > end) return found.map((line) => Number(line.split(' ')[1]));
+    await sleep(50);
+  }
 }
 
 function counted({ total, failures, byBackend }: RequestSummary): string {
