@@ -179,7 +179,7 @@ test('the host, its peers and their sessions', async () => {
   expect((await l4ctl('peer add 10.0.0.300 --as 65000')).err).toMatch(
     /^l4ctl: address: "10\.0\.0\.300" is not/,
   );
-  expect((await l4ctl('peer ls')).out).toMatch(/eth0\.100 +external +179 [^]*fe80::1%eth1 +internal +179/);
+  expect((await l4ctl('peer ls')).out).toMatch(/eth0\.100 +external +179 [\s\S]*fe80::1%eth1 +internal +179/);
   expect((await l4ctl('peer rm eth0.100')).out).toBe('peer eth0.100 removed (revision 6)\n');
   expect((await l4ctl('peer rm FE80:0::1%eth1')).code).toBe(0);
   expect((await l4ctl('bgp summary')).out).toBe('BGP is off: host.bgp is not declared\n');

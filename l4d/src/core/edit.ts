@@ -52,7 +52,11 @@ export function findPeer(
   if (peer !== undefined) return ok({ peer, index });
   const known = state.peers.map(declaredPeerName);
   return err([
-    problemAt(['address'], `no peer has the ${wanted.ok ? 'address' : 'interface'} "${address}"`, knownNames(known)),
+    problemAt(
+      ['address'],
+      `no peer has the ${wanted.ok ? 'address' : 'interface'} "${address}"`,
+      knownNames(known),
+    ),
   ]);
 }
 
