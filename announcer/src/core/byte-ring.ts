@@ -50,8 +50,12 @@ export function createByteRing(maxBytes: number): ByteRing {
     return part;
   }
 
+  /** Octet by octet: this is on the path of each message, and a view would be an allocation. */
   function lengthAt(offset: number): number {
-    return new DataView(copyOut(offset, lengthBytes).buffer).getUint32(0);
+    let value = 0;
+    for (let i = 0; i < lengthBytes; i++)
+      value = value * 256 + (bytes[(start + offset + i) % bytes.length] ?? 0);
+    return value;
   }
 
   function makeRoom(needed: number): void {

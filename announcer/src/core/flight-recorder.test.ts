@@ -73,7 +73,8 @@ describe('flight recorder', () => {
     recorder.message(0, 'received', 1, cease);
     for (let i = 1; i < 20_000; i++) recorder.message(i, 'received', 1, update);
     const entries = recorder.entries();
-    expect(entries.slice(0, 2).map(({ kind }) => kind)).toEqual(['state', 'message']);
+    expect(entries[0]).toMatchObject({ kind: 'state' });
+    expect(entries[1]).toMatchObject({ kind: 'message', bytes: cease });
     expect(entries.at(-1)?.at).toBe(19_999);
     expect(recorder.evicted()).toBe(20_001 - entries.length);
     const { messages, events, bfd } = recorderBounds;
