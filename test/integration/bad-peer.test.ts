@@ -54,6 +54,11 @@ const nonsense = [
     says: message(1, Buffer.from([4, 65000 >> 8, 65000 & 255, 0, 1, 10, 88, 0, 1, 0])),
     gets: [2, 6],
   },
+  {
+    what: 'an OPEN with hold time 2 s',
+    says: message(1, Buffer.from([4, 65000 >> 8, 65000 & 255, 0, 2, 10, 88, 0, 1, 0])),
+    gets: [2, 6],
+  },
   { what: 'a KEEPALIVE before any OPEN', says: keepalive, gets: [5, 1] },
   {
     what: 'an UPDATE that ends in the middle of an attribute',

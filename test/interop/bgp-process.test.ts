@@ -260,6 +260,31 @@ it('does not take its own standstill for the peer’s silence', async () => {
   }
 });
 
+it('takes messages octet by octet, and counts a connection that ends within one', async () => {
+  const server = createServer({ noDelay: true }, (socket) => {
+    sockets.push(socket);
+    socket.on('error', () => {});
+    const keepalive = encodeMessage({ type: 'keepalive' });
+    void (async () => {
+      for (const octet of [...openOf(1), ...keepalive]) {
+        socket.write(Uint8Array.of(octet));
+        await sleep(5);
+      }
+      await established('127.0.0.17');
+      socket.end(keepalive.subarray(0, 10));
+    })().catch(() => {});
+  });
+  servers.push(server);
+  server.listen(0, '127.0.0.17');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  await client.put(desired([{ ...at('127.0.0.17', { port, received: [] }), connectRetryMs: 60_000 }]));
+  await until('the session came and went', async () => (await client.status()).peers[0]?.flaps === 1);
+  const [peer] = (await client.status()).peers;
+  expect(peer?.lastError).toMatchObject({ direction: 'local', text: 'the peer closed the connection' });
+  expect(peer?.errors).toEqual([{ direction: 'local', code: 0, subcode: 0, count: 1 }]);
+});
+
 it('takes a peer away with the right Cease, and leaves the others alone', async () => {
   const [one, two] = [await scripted('127.0.0.14'), await scripted('127.0.0.15')];
   await client.put(desired([at('127.0.0.14', one), at('127.0.0.15', two)]));
