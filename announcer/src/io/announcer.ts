@@ -27,6 +27,7 @@ import { encodeShutdownText, notification } from '../core/codec/notification.ts'
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { prefixInputs } from '../core/handover/prefix-text.ts';
 import type { AnnouncerSnapshot } from '../core/handover/snapshot.ts';
+import { slotsByPlace } from '../core/handover/told-routes.ts';
 import {
   assign,
   changedSince,
@@ -320,6 +321,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     if (found.size > 0) clock.after(findTime, forgetFound);
     interfaces.replace(filled);
     protectListener(filled);
+    const slots = slotsByPlace(table, wanted.prefixes);
     const configs = new Map(filled.peers.map((peer) => [canonicalAddress(peer.address), peer]));
     for (const peer of from.peers) {
       const config = configs.get(peer.key) ?? dynamic.configOf(peer.key) ?? found.get(peer.key);
@@ -330,7 +332,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       }
       const resumed = createPeer(localOf(filled), config, environment, recorders.take(peer.key), table);
       peers.set(peer.key, resumed);
-      resumed.resume(peer, { descriptors, elapsedMs, endOfRibHeld: !filled.complete });
+      resumed.resume(peer, { descriptors, elapsedMs, slots, endOfRibHeld: !filled.complete });
     }
     const sockets = from.listeners.flatMap(({ host, descriptor }) => {
       const fd = descriptors[descriptor];

@@ -144,6 +144,8 @@ export interface Peer {
 export interface ResumeContext {
   /** By the index that `freeze` was told. */
   readonly descriptors: readonly number[];
+  /** Of the desired prefixes of then, by their place in the list. */
+  readonly slots: Uint32Array;
   /** As with `holdEndOfRib`. */
   readonly endOfRibHeld: boolean;
   /** Time since the freeze. */
@@ -410,10 +412,15 @@ export function createPeer(
     };
   }
 
-  function resumeSession(from: SessionSnapshot, wire: Wire, negotiated: Negotiated): void {
+  function resumeSession(
+    from: SessionSnapshot,
+    wire: Wire,
+    negotiated: Negotiated,
+    slots: Uint32Array,
+  ): void {
     const current = openSession(from.connection, wire, negotiated);
     session = current;
-    restoreToldRoutes(current.rib, from.told);
+    restoreToldRoutes(current.rib, from.told, slots);
     for (const [family, what] of from.owed) current.owed.set(family, what);
     for (const [key, path] of from.received.prefixes) {
       current.received.keys.add(key);
@@ -581,7 +588,7 @@ export function createPeer(
       bfd = undefined;
       return snapshot;
     },
-    resume(from, { descriptors, elapsedMs, endOfRibHeld: isHeld }) {
+    resume(from, { descriptors, elapsedMs, slots, endOfRibHeld: isHeld }) {
       endOfRibHeld = isHeld;
       const open = new Map(from.connections.map((connection) => [connection.id, connection]));
       // An attempt that was under way is made anew.
@@ -602,7 +609,7 @@ export function createPeer(
         const wire = wires.get(id);
         recording.connected(id, wire, false);
         if (wire === undefined || negotiated === undefined || from.session?.connection !== id) continue;
-        resumeSession(from.session, wire, negotiated);
+        resumeSession(from.session, wire, negotiated, slots);
       }
       for (const { name, connection, remainingMs } of from.timers) {
         if (connection !== 0 && !wires.has(connection)) continue;

@@ -9,7 +9,7 @@ import { emptyPrefixTable, type PrefixTable, replaceAll } from '../prefix-table.
 import { decodeSnapshot, encodeSnapshot } from './handover-codec.ts';
 import { prefixInputs } from './prefix-text.ts';
 import type { PeerSnapshot, ProcessSnapshot } from './snapshot.ts';
-import { restoreToldRoutes, toldRoutes } from './told-routes.ts';
+import { restoreToldRoutes, slotsByPlace, toldRoutes } from './told-routes.ts';
 
 const hex = fc.uint8Array({ maxLength: 40 }).map(toHex);
 const count = fc.nat();
@@ -96,6 +96,7 @@ const peer: fc.Arbitrary<PeerSnapshot> = fc
               fc.record({
                 family: fc.constantFrom(4 as const, 6 as const),
                 attributes: hex,
+                runs: fc.array(fc.tuple(count, count)),
                 keys: fc.string(),
               }),
             ),
@@ -230,18 +231,19 @@ it('what was told is not told again, however far the telling had come; what has 
       const old = openRib(tableOf(before));
       for (let i = 0; i < steps; i++) nextUpdate(old);
       const told = toldRoutes(old);
+      const list = tableOf(prefixInputs(old.table));
       const rest: string[] = [];
       for (let next = nextUpdate(old); next !== undefined; next = nextUpdate(old)) rest.push(toHex(next));
       // The same desired state: the successor says what the predecessor would have said.
       const same = openRib(tableOf(before));
-      restoreToldRoutes(same, told);
+      restoreToldRoutes(same, told, slotsByPlace(same.table, list));
       const said: string[] = [];
       for (let next = nextUpdate(same); next !== undefined; next = nextUpdate(same)) said.push(toHex(next));
       expect(said.sort()).toEqual(rest.sort());
       expect([...same.advertised.keys()].sort()).toEqual([...old.advertised.keys()].sort());
       // Another: afterwards the peer has that, and was told no more than twice the difference.
       const other = openRib(tableOf(after));
-      restoreToldRoutes(other, toldRoutes(old));
+      restoreToldRoutes(other, toldRoutes(old), slotsByPlace(other.table, list));
       const changed = new Set(
         [...before, ...after].filter((one) => !(before.includes(one) && after.includes(one))),
       );
@@ -257,13 +259,13 @@ it('a route that would be told otherwise now is told, and one that the peer want
   const old = openRib(tableOf(list));
   while (nextUpdate(old) !== undefined);
   const moved = openRib(tableOf(list), view('192.0.2.9'));
-  restoreToldRoutes(moved, toldRoutes(old));
+  restoreToldRoutes(moved, toldRoutes(old), slotsByPlace(moved.table, tableOf(list)));
   // The IPv4 route has another next hop; the IPv6 route is as it was.
   expect(nextUpdate(moved)).toBeDefined();
   expect(nextUpdate(moved)).toBeUndefined();
   resend(old, 'ipv6');
   const again = openRib(tableOf(list));
-  restoreToldRoutes(again, toldRoutes(old));
+  restoreToldRoutes(again, toldRoutes(old), slotsByPlace(again.table, tableOf(list)));
   expect(nextUpdate(again)).toBeDefined();
   expect(nextUpdate(again)).toBeUndefined();
 });

@@ -189,6 +189,7 @@ const session = z.strictObject({
         family: z.union([z.literal(4), z.literal(6)]),
         attributes: hex,
         nextHop: hex.optional(),
+        runs: z.array(z.tuple([count, count])),
         keys: z.string(),
       } satisfies Record<keyof ToldGroup, z.ZodType>),
     ),
