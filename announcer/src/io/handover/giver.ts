@@ -65,8 +65,10 @@ export function listenForSuccessor(options: GiverOptions): () => void {
     busy = true;
     give(open, options, (outcome) => {
       busy = outcome.handedOver;
-      if (outcome.handedOver) logger.info(outcome, 'the sessions are handed over');
-      else logger.warn(outcome, 'no handover: all goes on here');
+      if (outcome.handedOver) {
+        const { pid: successor, frozenMs } = outcome;
+        logger.info({ successor, frozenMs }, 'the sessions are handed over');
+      } else logger.warn({ reason: outcome.reason }, 'no handover: all goes on here');
       options.onOutcome(outcome);
     });
   });
