@@ -227,14 +227,35 @@ it('link-local neighbours, by their interface', async () => {
   const ours = linkLocal(namespaces.announcer, 'v0');
   const theirs = linkLocal(namespaces.frr, 'up0');
   frrConfigure('bfd', `peer ${ours} interface up0`, 'profile lb', 'no shutdown');
+  runIn(namespaces.frr, 'ip', 'address', 'add', 'fe80::99/64', 'dev', 'up0', 'nodad');
   const key = `${theirs}%v0`;
   await until('the port is free', () => !runIn(namespaces.announcer, 'ss', '-Huln').includes(':3784 '));
   // The same address by another interface is another neighbour, who is not there.
   const other = `${theirs}%v1`;
-  const process = await bareProcess([bare(key), bare(other)]);
+  const process = await bareProcess([bare(key), bare(other), bare('fe80::99%v0')]);
   try {
     await until('up', () => process.session(key)?.state === 'Up');
     expect(process.session(other)).toMatchObject({ state: 'Down', remoteDiscriminator: 0 });
+    // A first packet has no discriminator yet: address and interface say whose it is.
+    const first = encodePacket({
+      diagnostic: 0,
+      state: 'Down',
+      poll: false,
+      final: false,
+      controlPlaneIndependent: false,
+      demand: false,
+      multiplier: 3,
+      myDiscriminator: 99,
+      yourDiscriminator: 0,
+      desiredMinTx: 1_000_000,
+      requiredMinRx: 1_000_000,
+      requiredMinEchoRx: 0,
+    });
+    const script = `const s = require('node:dgram').createSocket('udp6');
+      s.bind(51001, 'fe80::99%up0', () => { s.setTTL(255);
+        s.send(Buffer.from('${Buffer.from(first).toString('hex')}', 'hex'), 3784, '${ours}%up0', () => s.close()); });`;
+    await once(spawnIn(namespaces.frr, globalThis.process.execPath, '-e', script), 'exit');
+    await until('heard', () => process.session('fe80::99%v0')?.remoteDiscriminator === 99);
   } finally {
     process.stop();
     frrConfigure('bfd', `no peer ${ours} interface up0`);
