@@ -1,6 +1,9 @@
 /** The pages say what the product does: commands, verdicts, reasons, metrics and examples do not drift. */
+
 import { existsSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
+import { parseSidecarConfig } from '@l4d/announcer/sidecar/core/config.ts';
+import { parseYaml } from '@l4d/kit/schema/yaml-document.ts';
 import { parseConfigText } from '@l4d/l4d/io/config-file.ts';
 import { describe, expect, it } from 'vitest';
 import { runL4ctl } from '../../tools/l4ctl/program.ts';
@@ -58,7 +61,9 @@ describe('pages', () => {
     const examples = blocks('yaml');
     expect(examples.length).toBeGreaterThan(4);
     for (const { page, text } of examples) {
-      const parsed = parseConfigText(text, page);
+      const parsed = /^services:/m.test(text)
+        ? parseYaml(text, page, parseSidecarConfig, 'as, peers and services')
+        : parseConfigText(text, page);
       expect(parsed.ok ? '' : parsed.error.message).toBe('');
     }
   });
@@ -114,6 +119,7 @@ it('every metric is explained', () => {
     'l4d/src/app/metrics.ts',
     'l4d/src/core/verdict-latency.ts',
     'announcer/src/core/metric-families.ts',
+    'announcer/src/core/vrrp/metrics.ts',
   ].flatMap((file) => [...readSource(file).matchAll(/'(l4d_\w+)'/g)].map(([, name = '']) => name));
   const page = readSource('docs/operators/observe.md');
   expect(names.length).toBeGreaterThan(10);

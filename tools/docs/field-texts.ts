@@ -31,6 +31,35 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.bgp.aggregates[].announce.linkBandwidth.mbps': 'Mbit/s; only the ratio between hosts matters.',
   'host.bgp.aggregates[].announce.linkBandwidth.transitive':
     'Type 0x00, which FRR takes from external peers; `false`: 0x40 of the draft. By default `true`.',
+  'host.vrrp':
+    'Virtual routers (RFC 9568) for VIPs of the subnet that the hosts are in: see [same subnet](same-subnet.md).',
+  'host.vrrp.groups': 'VIPs that move between hosts together; at most 255.',
+  'host.vrrp.groups[].id': 'Name of the group; VIPs say it as `vrrpGroup`.',
+  'host.vrrp.groups[].vrid':
+    'Virtual router identifier, the same on all hosts of the group (with `share` the one of this host) and of nobody else on the segment.',
+  'host.vrrp.groups[].priority':
+    'The host with the highest is Active. Give a larger one to a host with more capacity.',
+  'host.vrrp.groups[].healthWeight':
+    'What the priority loses when no backend of the group is healthy; its share when some are not. 0: health is not looked at beyond whether the host can serve any VIP of the group.',
+  'host.vrrp.groups[].preempt': 'Whether the host takes over from an Active one of lower priority.',
+  'host.vrrp.groups[].preemptDelay': 'How long an Active host of lower priority is suffered first.',
+  'host.vrrp.groups[].advertiseInterval':
+    'Pause between advertisements, in whole hundredths of a second. A dead host is replaced after three to four of them.',
+  'host.vrrp.groups[].useVmac':
+    'Clients are told the virtual MAC address 00:00:5e:00:01:VRID (IPv6: 00:00:5e:00:02:VRID), which moves with the group, in place of the MAC address of the interface. By default with `share` alone; the network must let the host use it.',
+  'host.vrrp.groups[].checksum':
+    'Checksum of IPv4 advertisements: `rfc5798` has the pseudo-header in it, as keepalived and older FRR want. Both are taken.',
+  'host.vrrp.groups[].garp':
+    'What the Active host tells the segment unasked: gratuitous ARP, unsolicited neighbour advertisements.',
+  'host.vrrp.groups[].garp.repeat': 'Rounds after a take-over.',
+  'host.vrrp.groups[].garp.interval': 'Pause between these rounds.',
+  'host.vrrp.groups[].garp.refresh': 'One more round so often; `0s` for none.',
+  'host.vrrp.groups[].share':
+    'All hosts carry traffic: each has a virtual router of its own, and each client is told the MAC address of one of them.',
+  'host.vrrp.groups[].share.vrids':
+    'One identifier for each host, the same list on all hosts, in the same order.',
+  'host.vrrp.groups[].share.step':
+    'How much lower the priority is for the virtual router of each next host of the ring.',
   'host.nextHops': "Next hops announced. By default the interface's first global addresses.",
   'host.nextHops.ipv4': 'For IPv4 prefixes.',
   'host.nextHops.ipv6': 'For IPv6 prefixes.',
@@ -130,6 +159,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'peers[].policy.allow': 'VIPs within these prefixes alone.',
   'peers[].policy.deny': 'None of the VIPs within these prefixes.',
   vips: 'What is served.',
+  'vips[].vrrpGroup':
+    'Group of `host.vrrp` that the address moves with. Routers are then not told of it. VIPs that share an address agree.',
   'vips[].announce': 'How the address is announced; VIPs that share an address must agree.',
   'vips[].announce.med': 'MULTI_EXIT_DISC: lower is better to a router of one neighbouring AS.',
   'vips[].announce.localPref': 'LOCAL_PREF, to routers of the same AS alone.',
