@@ -1,4 +1,5 @@
 /** Reads what is written compactly on the command line into the JSON of the API. Whether it is allowed, the API says. */
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { InvalidArgumentError } from 'commander';
 
 /** A JSON object to be sent. */
@@ -70,6 +71,20 @@ export function parseNumberArgument(text: string): number {
 /** A count, or a share such as 50%. */
 export function parseCountOrShare(text: string): number | string {
   return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** `FIELD=VALUE`, the value as JSON, or else as text. Throws an OperatorError for anything else. */
+export function parseFieldArgument(text: string): [string, unknown] {
+  const match = /^([a-zA-Z]\w*)=(.*)$/s.exec(text);
+  if (match === null) {
+    throw new OperatorError(`"${text}" is not written FIELD=VALUE, as minHealthy=2`, exitCode.usage);
+  }
+  const [, field = '', value = ''] = match;
+  try {
+    return [field, JSON.parse(value)];
+  } catch {
+    return [field, value];
+  }
 }
 
 /** Makes a parser of one value one of an option that may be given again. */

@@ -121,6 +121,23 @@ test('vip ls, show, explain', async () => {
   expect((await l4ctl('vip ls')).out).toMatch(/^no VIPs/);
 });
 
+test('vip set changes fields by their names; null is the default', async () => {
+  await addWeb();
+  expect((await l4ctl('vip set web minHealthy=2 idleTimeout=30s check={"type":"none"}')).out).toBe(
+    'vip web changed (revision 2)\n',
+  );
+  expect(port.desired().state.vips[0]).toMatchObject({
+    minHealthy: { kind: 'count', count: 2 },
+    idleTimeout: 30_000,
+    check: { type: 'none' },
+  });
+  await l4ctl('vip set web idleTimeout=null');
+  expect(port.desired().state.vips[0]?.idleTimeout).not.toBe(30_000);
+  expect((await l4ctl('vip set web minHealthy=many')).code).toBe(78);
+  expect((await l4ctl('vip set web nonsense')).code).toBe(2);
+  expect((await l4ctl('vip set nobody enabled=false')).code).toBe(1);
+});
+
 test('-o json prints what the API answered, before or after the command', async () => {
   await addWeb();
   const { body } = await requestJson(join(folder, 'l4d.sock'), 'GET', '/v1/vips');

@@ -6,6 +6,7 @@ import {
   parseBackendArgument,
   parseCheckArgument,
   parseCountOrShare,
+  parseFieldArgument,
   parseNumberArgument,
   parseRouteArgument,
   parseVipArgument,
@@ -42,7 +43,7 @@ interface AddOptions {
 export function addVipCommands(program: Command, ctl: Ctl): void {
   const vip = program
     .command('vip')
-    .description('virtual addresses: add, rm, ls, show, enable, disable, explain');
+    .description('virtual addresses: add, set, rm, ls, show, enable, disable, explain');
   addVipAdd(vip, ctl);
   vip
     .command('rm <name>')
@@ -78,6 +79,23 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
       }
       const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly status?: VipStatus };
       ctl.print(answer, () => explainVip(name, answer.status));
+    });
+  vip
+    .command('set <name> <field=value...>')
+    .description('change fields of a VIP, by their names in the configuration; null is the default')
+    .addHelpText(
+      'after',
+      `
+A value is JSON, or else text.
+
+Examples:
+  l4ctl vip set web minHealthy=2 idleTimeout=30s
+  l4ctl vip set web check='{"type":"http","path":"/health"}' idleTimeout=null`,
+    )
+    .action(async (name: string, fields: readonly string[]) => {
+      const changed = Object.fromEntries(fields.map(parseFieldArgument));
+      const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, changed);
+      ctl.print(answer, () => `vip ${name} changed (revision ${revisionOf(answer)})\n`);
     });
   for (const [verb, enabled] of [
     ['enable', true],
