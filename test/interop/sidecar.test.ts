@@ -60,7 +60,7 @@ http { access_log off; client_body_temp_path ${own}/a; proxy_temp_path ${own}/b;
 /** nginx and its workers. */
 function signalNginx(signal: NodeJS.Signals): void {
   const pids = execFileSync('ps', ['-o', 'pid=', '--ppid', String(nginx.pid)], { encoding: 'utf8' });
-  for (const pid of [nginx.pid, ...pids.trim().split(/\s+/).map(Number)]) process.kill(Number(pid), signal);
+  for (const pid of [...pids.trim().split(/\s+/).map(Number), Number(nginx.pid)]) process.kill(pid, signal);
 }
 
 function startSidecar(): ChildProcess {

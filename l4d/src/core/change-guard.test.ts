@@ -4,12 +4,13 @@ import { type DesiredState, parseDesiredState } from './desired-state.ts';
 
 function state(
   vips: number,
-  fields: { host?: object; peers?: object[]; disabled?: number } = {},
+  fields: { host?: object; peers?: object[]; dynamicPeers?: object[]; disabled?: number } = {},
 ): DesiredState {
   const parsed = parseDesiredState({
     version: 1,
     host: { bgp: { as: 65001, routerId: '10.0.0.11' }, ...fields.host },
     peers: fields.peers ?? [{ address: '10.0.0.254', as: 65000 }],
+    ...(fields.dynamicPeers === undefined ? {} : { dynamicPeers: fields.dynamicPeers }),
     vips: Array.from({ length: vips }, (_, index) => ({
       name: `v${index}`,
       address: `203.0.113.${index + 1}`,
@@ -65,4 +66,15 @@ test('a drain is meant; it is told to which VIPs no router shows another way', (
     "no router shows another host's path to 203.0.113.6: where no other host announces them, they end",
   ]);
   expect(drainWarnings(draining, draining, [])).toEqual([]);
+});
+
+test('routers that connect from a range count as routers', () => {
+  const ranges = {
+    dynamicPeers: [{ range: '10.0.0.0/24', as: 65000 }],
+    host: { bgp: { as: 65001, routerId: '10.0.0.11', listen: true } },
+  };
+  expect(guardChange(state(6), state(6, { ...ranges, peers: [] }))).toEqual([]);
+  expect(guardChange(state(6, { ...ranges, peers: [] }), state(6, { peers: [] }))).toEqual([
+    'removes the last BGP peer',
+  ]);
 });

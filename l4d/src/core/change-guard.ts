@@ -55,14 +55,20 @@ export function drainWarnings(
   return [`no router shows another host's path to ${names}${more}: ${then}`];
 }
 
-function toAnnounce({ host, peers, vips }: DesiredState): Vip[] {
-  if (host.bgp === undefined || peers.length === 0 || host.draining) return [];
+/** Whether there is anybody to announce to: a named router, or whoever connects from a range. */
+function hasPeers({ peers, dynamicPeers = [] }: DesiredState): boolean {
+  return peers.length + dynamicPeers.length > 0;
+}
+
+function toAnnounce(state: DesiredState): Vip[] {
+  const { host, vips } = state;
+  if (host.bgp === undefined || !hasPeers(state) || host.draining) return [];
   return vips.filter(({ enabled }) => enabled);
 }
 
 function lostConnection(after: DesiredState): string | undefined {
   if (after.host.bgp === undefined) return 'removes host.bgp';
-  if (after.peers.length > 0) return undefined;
+  if (hasPeers(after)) return undefined;
   return 'removes the last BGP peer';
 }
 

@@ -72,7 +72,13 @@ http { access_log off; ${temporary} server { listen ${replicaPort}; location / {
       const master = services.get(replica)?.pid;
       if (master === undefined) return;
       const workers = run('ps', '-o', 'pid=', '--ppid', String(master)).trim().split(/\s+/).map(Number);
-      for (const pid of [master, ...workers]) process.kill(pid, signal);
+      for (const pid of [...workers, master]) {
+        try {
+          process.kill(pid, signal);
+        } catch {
+          // It has ended since it was listed.
+        }
+      }
     },
     cut(replica) {
       lab.runIn('router', 'nft', 'add', 'table', 'netdev', `cut${replica}`);

@@ -1,10 +1,10 @@
-import type { HealthStatus } from '@l4d/health/io/health-checker.ts';
+import type { Verdict } from '@l4d/health/core/verdict.ts';
 import type { Condition } from './service-plan.ts';
 
 /** A check in the sidecar's status. */
 export interface CheckStatus {
   readonly type: string;
-  readonly verdict: HealthStatus['verdict'];
+  readonly verdict: Verdict;
   /** Of the last outcome. */
   readonly reason: string;
   /** Milliseconds that the verdict has stood. */
