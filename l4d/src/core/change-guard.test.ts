@@ -75,6 +75,6 @@ test('routers that connect from a range count as routers', () => {
   };
   expect(guardChange(state(6), state(6, { ...ranges, peers: [] }))).toEqual([]);
   expect(guardChange(state(6, { ...ranges, peers: [] }), state(6, { peers: [] }))).toEqual([
-    'removes the last BGP peer',
+    'removes the last BGP peer: none of the 6 VIPs here would be announced any more',
   ]);
 });
