@@ -94,6 +94,8 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  // Without peers its BFD process does not outlive it.
+  await client?.put({ ...announcerInput(), peers: [] }).catch(() => {});
   announcer?.process.kill('SIGKILL');
   bird?.kill('SIGTERM');
   try {
