@@ -24,6 +24,12 @@ export const soaks: readonly Soak[] = [
     load: () => import('./bfd.ts'),
   },
   {
+    name: 'vrrp',
+    summary:
+      'kills the owner of an address again and again: take-over times beside those of keepalived (root)',
+    load: () => import('./vrrp.ts'),
+  },
+  {
     name: 'restarts',
     summary: '60 times: kill a daemon or an announcer under load in the lab; no request may fail (root)',
     load: () => import('./restarts.ts'),
