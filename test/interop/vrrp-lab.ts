@@ -126,6 +126,7 @@ export function setPort(machine: Machine, state: 'up' | 'down'): void {
 export interface Host {
   readonly client: AnnouncerClient;
   readonly process: ChildProcess;
+  readonly runDir: string;
   /** Process of the VRRP engine. */
   enginePid(): number;
   /** Groups from now on. */
@@ -135,9 +136,11 @@ export interface Host {
   log(): string;
 }
 
-/** Starts an announcer on a machine and waits until it answers. */
-export async function startHost(machine: Machine): Promise<Host> {
-  const runDir = mkdtempSync(join(folder, `${machine}-`));
+/** Starts an announcer on a machine and waits until it answers; by default with a run folder of its own. */
+export async function startHost(
+  machine: Machine,
+  runDir = mkdtempSync(join(folder, `${machine}-`)),
+): Promise<Host> {
   const main = join(import.meta.dirname, '../../announcer/src/main.ts');
   const child = startOn(machine, process.execPath, main, '--run-dir', runDir);
   let log = '';
@@ -163,6 +166,7 @@ export async function startHost(machine: Machine): Promise<Host> {
   return {
     client,
     process: child,
+    runDir,
     enginePid,
     log: () => log,
     async put(groups) {

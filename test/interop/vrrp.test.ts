@@ -246,6 +246,26 @@ describe('on its own', () => {
     expect(await b.router()).toMatchObject({ state: 'Backup', activePriority: 100 });
   });
 
+  it('moves nothing when the announcer is killed, and its successor finds the addresses where they are', async () => {
+    const { a, b, c } = hosts;
+    await Promise.all([b.put([]), c.put([]), a.put([group({ priority: 200 })])]);
+    await owns(a);
+    await b.put([group({ priority: 100 })]);
+    await isState(b, 'Backup');
+    const before = await a.router();
+    a.process.kill('SIGKILL');
+    await sleep(600);
+    hosts.a = await startHost('a', a.runDir);
+    await hosts.a.put([group({ priority: 200 })]);
+    const { state, since, transitions } = await hosts.a.router();
+    expect({ state, since, transitions }).toEqual({
+      state: 'Active',
+      since: before.since,
+      transitions: before.transitions,
+    });
+    expect(await b.router()).toMatchObject({ state: 'Backup', activeRouter: '10.79.0.1' });
+  });
+
   it.each([100, 10])('takes over from a killed owner at %i ms', async (advertiseIntervalMs) => {
     const { a, b, c } = hosts;
     await Promise.all([a, b, c].map((host) => host.put([])));
