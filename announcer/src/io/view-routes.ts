@@ -4,10 +4,12 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
+import type { AnnouncerSummary } from '../core/api.ts';
 import { type ApiProblem, describeProblems } from '../core/api.ts';
 import { announcerMetrics } from '../core/metric-families.ts';
 import { metricText } from '../core/metric-text.ts';
 import { entryToJson, type RecordPage } from '../core/record-json.ts';
+import { vrrpMetrics } from '../core/vrrp/metrics.ts';
 import type { Announcer } from './announcer.ts';
 import type { Peer } from './peer.ts';
 
@@ -98,7 +100,7 @@ function addViewRoutes(app: Hono, announcer: Announcer): void {
       return Response.json({ peer: peer.config.address, soft: parsed.data.soft, was: state });
     });
   });
-  app.get('/metrics', () => new Response(metricText(announcerMetrics(announcer.status())), metricHeaders));
+  app.get('/metrics', () => new Response(metricText(metricsOf(announcer.status())), metricHeaders));
 }
 
 const metricHeaders = { headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' } };
@@ -131,4 +133,9 @@ function problem(status: 400 | 404 | 409 | 500, body: ApiProblem): Response {
     status,
     headers: { 'content-type': 'application/problem+json' },
   });
+}
+
+/** Of the peers, and of the virtual routers where there are any. */
+function metricsOf(status: AnnouncerSummary) {
+  return [...announcerMetrics(status), ...vrrpMetrics(status.vrrp ?? { routers: [] })];
 }

@@ -29,7 +29,7 @@ export function decodeQuestion(frame: Uint8Array): NeighbourQuestion | undefined
   if (destination === undefined || source === undefined) return undefined;
   // Of a group address nobody can be the sender.
   if (((source[0] ?? 0) & 1) === 1) return undefined;
-  const clientMac = source.slice();
+  const clientMac = Uint8Array.from(source);
   if (type === etherType.arp) return decodeArp(reader, clientMac);
   return type === etherType.ipv6 ? decodeSolicitation(frame.subarray(ethernetBytes), clientMac) : undefined;
 }

@@ -73,11 +73,8 @@ describe('codec', () => {
 
   it('writes the octets of RFC 9568 section 5.2', () => {
     const bytes = encodeAdvertisement(base, source, 'rfc9568');
-    expect(Buffer.from(bytes).toString('hex')).toBe(
-      '313364010064a9bac0a80001'.replace('a9bac0a8', `${sum(bytes)}c0a8`),
-    );
+    expect(Buffer.from(bytes).toString('hex')).toBe('313364010064a9bdc0a80001');
     // RFC 1071 by hand: 3133 + 6401 + 0064 + c0a8 + 0001 = 15641, folded 5642, complement a9bd.
-    expect(sum(bytes)).toBe('a9bd');
     // With the pseudo-header: c0a8 + 001e + e000 + 0012 + 0070 + 000c more.
     expect(sum(encodeAdvertisement(base, source, 'rfc5798'))).toBe('0868');
   });
