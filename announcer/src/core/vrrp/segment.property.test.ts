@@ -55,7 +55,7 @@ class Segment {
         intervalMs,
         preempt,
         preemptDelayMs: 0,
-        claimDelayMs: 4,
+        claimDelayMs: 3,
         announceRounds: 1,
         announceIntervalMs: 50,
         announceRefreshMs: 0,
@@ -73,7 +73,7 @@ class Segment {
     machine.state = result.state;
     for (const effect of result.effects) {
       if (effect.kind === 'set-timer') {
-        machine.timers.set(effect.timer, this.now + Math.ceil(effect.delayMs) + this.random() * maxDelayMs);
+        machine.timers.set(effect.timer, this.now + Math.round(effect.delayMs) + this.random() * maxDelayMs);
       } else if (effect.kind === 'clear-timer') machine.timers.delete(effect.timer);
       else if (effect.kind === 'send') this.send(who, effect.priority);
       else if (effect.kind === 'announce') expect(ownsAt(machine.state, this.now)).toBe(true);

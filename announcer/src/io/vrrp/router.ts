@@ -70,7 +70,7 @@ export interface VirtualRouter {
  * From the first advertisement as Active to the first word to clients. Another router that claims the same has heard of
  * us by then, or we of it: above the delay of a segment and of a scheduler, well below the shortest interval.
  */
-const claimDelayMs = 4;
+const claimDelayMs = 3;
 
 const latenessWindowMs = 60_000;
 
@@ -153,8 +153,8 @@ export function createVirtualRouter(
 
   function setTimer(name: VrrpTimer, delayMs: number): void {
     timers.get(name)?.timer.cancel();
-    // Rounded up: timers count whole milliseconds, and silence must not be believed too early.
-    const delay = Math.max(0, Math.ceil(delayMs));
+    // Timers count whole milliseconds.
+    const delay = Math.max(0, Math.round(delayMs));
     const dueAt = clock.now() + delay;
     timers.set(name, { timer: clock.after(Milliseconds(delay), () => onTimer(name)), dueAt });
   }
