@@ -12,7 +12,6 @@ import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { FabricStatus, VrrpView } from '@l4d/l4d/core/status.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { until } from '../interop/bgp-until.ts';
 import {
   bridgePortOf,
   cachedMac,
@@ -25,8 +24,9 @@ import {
   setUpNetwork,
   startOn,
   tearDownNetwork,
+  until,
   watchPings,
-} from '../interop/vrrp-lab.ts';
+} from '../../tools/lab/io/vrrp-lab.ts';
 
 const hosts = ['a', 'b', 'c'] as const satisfies readonly Machine[];
 const folder = mkdtempSync(join(tmpdir(), `vrp${process.pid}-l4d-`));

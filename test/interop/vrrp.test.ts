@@ -6,8 +6,7 @@ import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
 import { shareOwner } from '@l4d/announcer/core/vrrp/share-owner.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { until } from './bgp-until.ts';
-import type { ArpSightings } from './vrrp-arp-watch.ts';
+import type { ArpSightings } from '../../tools/lab/io/vrrp-arp-watch.ts';
 import {
   bridgePortOf,
   cachedMac,
@@ -22,8 +21,9 @@ import {
   startKeepalived,
   startOn,
   tearDownNetwork,
+  until,
   watchPings,
-} from './vrrp-lab.ts';
+} from '../../tools/lab/io/vrrp-lab.ts';
 
 type Group = VrrpInput['groups'][number];
 
@@ -72,7 +72,7 @@ const owns = (host: Host) =>
 
 /** Watches the answers to ARP questions for the VIP until it is stopped. */
 function watchArp(): { stop(): Promise<ArpSightings> } {
-  const script = join(import.meta.dirname, 'vrrp-arp-watch.ts');
+  const script = join(import.meta.dirname, '../../tools/lab/io/vrrp-arp-watch.ts');
   const child = startOn('other', process.execPath, script, vip4, '3');
   let output = '';
   child.stdout?.on('data', (chunk: Buffer) => {

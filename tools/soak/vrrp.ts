@@ -1,8 +1,7 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { until } from '../../test/interop/bgp-until.ts';
-import type { ArpSightings } from '../../test/interop/vrrp-arp-watch.ts';
+import type { ArpSightings } from '../lab/io/vrrp-arp-watch.ts';
 import {
   type Host,
   interfaceMac,
@@ -13,7 +12,8 @@ import {
   startKeepalived,
   startOn,
   tearDownNetwork,
-} from '../../test/interop/vrrp-lab.ts';
+  until,
+} from '../lab/io/vrrp-lab.ts';
 import type { SoakOptions } from './soak.ts';
 
 const vip = '10.79.0.50';
@@ -55,7 +55,7 @@ export async function run({ count = 20, say }: SoakOptions): Promise<string> {
 
 /** The first gratuitous ARP from a machine after a moment. */
 function watch(): { firstAfter(machine: 'b' | 'c', at: number): Promise<number> } {
-  const script = join(import.meta.dirname, '../../test/interop/vrrp-arp-watch.ts');
+  const script = join(import.meta.dirname, '../lab/io/vrrp-arp-watch.ts');
   const child = startOn('other', process.execPath, script, vip, '1000');
   let output = '';
   child.stdout?.on('data', (chunk: Buffer) => {
@@ -81,20 +81,20 @@ async function killL4d(
 ): Promise<number> {
   const group = { id: 'web', interface: 'eth0', vrid: 51, addresses: [vip], advertiseIntervalMs: intervalMs };
   await a.put([{ ...group, priority: priorities.owner }]);
-  await until('a owns', () => owns(a), 20_000);
+  await until('a owns', () => owns(a));
   await b.put([{ ...group, priority: priorities.heir }]);
-  await until('b hears a', async () => (await b.router()).activePriority === priorities.owner, 20_000);
+  await until('b hears a', async () => (await b.router()).activePriority === priorities.owner);
   const seen = watch();
   await sleep(700 + Math.random() * intervalMs);
   const killed = Date.now();
   kill(a.enginePid(), 'SIGKILL');
   // The announcer must not start another before the heir has taken over.
   kill(a.process.pid ?? 0, 'SIGSTOP');
-  await until('b owns', () => owns(b), 20_000);
+  await until('b owns', () => owns(b));
   await sleep(50);
   const took = await seen.firstAfter('b', killed);
   kill(a.process.pid ?? 0, 'SIGCONT');
-  await until('a owns', () => owns(a), 20_000);
+  await until('a owns', () => owns(a));
   await Promise.all([a.put([]), b.put([])]);
   return took;
 }
@@ -104,14 +104,14 @@ async function killKeepalived(intervalMs: number): Promise<number> {
     V4: ` state ${state}\n virtual_router_id 51\n priority ${priority}\n advert_int ${intervalMs / 1000}\n virtual_ipaddress { ${vip}/24 }`,
   });
   const owner = startKeepalived(body('MASTER', priorities.owner));
-  await until('the owner is master', () => owner.state('V4') === 'MASTER', 20_000);
+  await until('the owner is master', () => owner.state('V4') === 'MASTER');
   const heir = startKeepalived(body('BACKUP', priorities.heir), 'c');
-  await until('the heir is a backup', () => heir.state('V4') === 'BACKUP', 20_000);
+  await until('the heir is a backup', () => heir.state('V4') === 'BACKUP');
   const seen = watch();
   await sleep(700 + intervalMs + Math.random() * intervalMs);
   const killed = Date.now();
   await owner.stop('SIGKILL');
-  await until('the heir is master', () => heir.state('V4') === 'MASTER', 20_000);
+  await until('the heir is master', () => heir.state('V4') === 'MASTER');
   await sleep(50);
   const took = await seen.firstAfter('c', killed);
   await heir.stop('SIGTERM');

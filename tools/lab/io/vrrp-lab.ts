@@ -14,7 +14,7 @@ import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
 import type { VirtualRouterStatus, VrrpStatus } from '@l4d/announcer/core/vrrp/status.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
-import { until } from './bgp-until.ts';
+import { waitFor } from './wait-for.ts';
 
 /** The machines on the bridge. */
 export type Machine = 'a' | 'b' | 'c' | 'keepalived' | 'client' | 'other';
@@ -122,6 +122,11 @@ export function setPort(machine: Machine, state: 'up' | 'down'): void {
   run('nsenter', `--net=/run/netns/${switchName}`, 'ip', 'link', 'set', portOf(machine), state);
 }
 
+/** Waits until the check holds; fails with its name after 20 s. */
+export async function until(name: string, check: () => boolean | Promise<boolean>): Promise<void> {
+  await waitFor(name, check, (isSo) => isSo, { timeoutMs: 20_000, everyMs: 20 });
+}
+
 /** An announcer with its VRRP process. */
 export interface Host {
   readonly client: AnnouncerClient;
@@ -141,7 +146,7 @@ export async function startHost(
   machine: Machine,
   runDir = mkdtempSync(join(folder, `${machine}-`)),
 ): Promise<Host> {
-  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const main = join(import.meta.dirname, '../../../announcer/src/main.ts');
   const child = startOn(machine, process.execPath, main, '--run-dir', runDir);
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {
