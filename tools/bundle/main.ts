@@ -3,9 +3,21 @@
  * out at the start, no modules that are not used. `bin/start.mjs` of the program takes them while they are newer than
  * nothing they were made of; without them it runs the sources.
  */
-import { globSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { rolldown } from 'rolldown';
+import { builtinModules } from './builtin-modules.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -26,6 +38,7 @@ async function bundle(folder: string): Promise<void> {
     // It finds its native part by where it is.
     external: [/^koffi/],
     plugins: [
+      builtinModules(),
       {
         name: 'processes',
         transform: (code: string) =>
@@ -48,7 +61,23 @@ async function bundle(folder: string): Promise<void> {
     .map((path) => [relative(folder, path), statSync(path).mtimeMs]);
   writeFileSync(join(fresh, 'made-of.json'), JSON.stringify(madeOf));
   writeFileSync(join(fresh, 'package.json'), '{ "type": "module" }\n');
+  const own = readdirSync(fresh);
+  writeFileSync(join(fresh, 'own.json'), JSON.stringify(own));
+  keepForTheRunning(target, fresh, new Set(own));
   // Whoever starts now finds the old one, the new one, or none, but no half.
   rmSync(target, { recursive: true, force: true });
   renameSync(fresh, target);
+}
+
+/** A process that was started from the bundle before loads parts of it when it first needs them: they stay, for one more. */
+function keepForTheRunning(before: string, fresh: string, own: ReadonlySet<string>): void {
+  let names: readonly string[];
+  try {
+    names = JSON.parse(readFileSync(join(before, 'own.json'), 'utf8')) as readonly string[];
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    if (!own.has(name) && existsSync(join(before, name))) copyFileSync(join(before, name), join(fresh, name));
+  }
 }
