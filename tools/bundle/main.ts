@@ -61,6 +61,10 @@ async function bundle(folder: string): Promise<void> {
     .map((path) => [relative(folder, path), statSync(path).mtimeMs]);
   writeFileSync(join(fresh, 'made-of.json'), JSON.stringify(madeOf));
   writeFileSync(join(fresh, 'package.json'), '{ "type": "module" }\n');
+  if (sameText(join(target, 'made-of.json'), join(fresh, 'made-of.json'))) {
+    rmSync(fresh, { recursive: true });
+    return;
+  }
   const own = readdirSync(fresh);
   writeFileSync(join(fresh, 'own.json'), JSON.stringify(own));
   keepForTheRunning(target, fresh, new Set(own));
@@ -80,4 +84,8 @@ function keepForTheRunning(before: string, fresh: string, own: ReadonlySet<strin
   for (const name of names) {
     if (!own.has(name) && existsSync(join(before, name))) copyFileSync(join(before, name), join(fresh, name));
   }
+}
+
+function sameText(one: string, other: string): boolean {
+  return existsSync(one) && readFileSync(one, 'utf8') === readFileSync(other, 'utf8');
 }
