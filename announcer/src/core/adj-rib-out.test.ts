@@ -186,6 +186,56 @@ describe('attributes', () => {
     ]);
   });
 
+  it('keeps back what would have the peer itself as next hop (RFC 4271 5.1.3)', () => {
+    for (const [text, own, other] of [
+      ['192.0.2.1/32', '10.0.0.9', '10.0.0.8'],
+      ['2001:db8::1/128', 'fd00::9', 'fd00::8'],
+    ] as const) {
+      const session = { ...external, peerAddress: ipAddress(own) };
+      const rib = openRib(session);
+      aim(rib, [wish(text, { nextHop: ipAddress(own) })]);
+      expect(drain(rib, session)).toEqual([]);
+      expect(refusals(rib).get(text)).toBe(
+        `the next hop ${own} is the peer's own address (RFC 4271 section 5.1.3)`,
+      );
+      aim(rib, [wish(text, { nextHop: ipAddress(other) })]);
+      expect(drain(rib, session).length).toBe(1);
+      // And it goes again with the first one.
+      aim(rib, [wish(text, { nextHop: ipAddress(own) })]);
+      expect(drain(rib, session).flatMap(({ nlri }) => nlri)).toEqual([]);
+      expect(rib.advertised.size).toBe(0);
+    }
+  });
+
+  it('says each community once (RFC 8092 5)', () => {
+    const session = { ...external, shuttingDown: true };
+    const rib = openRib(session);
+    aim(rib, [
+      wish('192.0.2.1/32', {
+        communities: [7, 0xffff_0000, 7],
+        largeCommunities: [
+          [1, 2, 3],
+          [1, 2, 4],
+          [1, 2, 3],
+        ],
+        extendedCommunities: [Uint8Array.of(0, 2, 0, 1, 0, 0, 0, 1), Uint8Array.of(0, 2, 0, 1, 0, 0, 0, 1)],
+      }),
+    ]);
+    const values = drain(rib, session).flatMap(({ attributes }) => attributes.map(({ value }) => value));
+    expect(values).toContainEqual({ kind: 'communities', communities: [7, 0xffff_0000] });
+    expect(values).toContainEqual({
+      kind: 'large-communities',
+      communities: [
+        [1, 2, 3],
+        [1, 2, 4],
+      ],
+    });
+    expect(values).toContainEqual({
+      kind: 'extended-communities',
+      communities: [Uint8Array.of(0, 2, 0, 1, 0, 0, 0, 1)],
+    });
+  });
+
   it('says why a prefix cannot go', () => {
     const { nextHop6, ...without } = external;
     for (const session of [without, { ...external, families: ['ipv4'] as const }]) {

@@ -8,7 +8,7 @@ import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
 import { bfdSchema } from './bfd/bfd-option.ts';
-import type { BfdStatus } from './bfd/session-config.ts';
+import type { BfdProcessStatus, BfdStatus } from './bfd/session-config.ts';
 import type { ErrorCount } from './error-counts.ts';
 import type { RecordedEnds } from './flight-recorder.ts';
 import type { Phase } from './fsm-types.ts';
@@ -256,6 +256,8 @@ export type DesiredLocal = NonNullable<Desired['local']>;
 export type DesiredPeer = Desired['peers'][number] & {
   /** There when the peer was found on it; the address is then that of the present neighbour. */
   readonly interface?: string;
+  /** There when nobody named the peer: it has connected from a range. */
+  readonly fromRange?: true;
   /** Of the interface that a link-local session goes over: another one needs another session. */
   readonly incarnation?: string;
 };
@@ -373,6 +375,8 @@ export interface AnnouncerSummary {
   readonly prefixCount: number;
   /** Advances with every change of what `GET /v1/prefixes` tells. */
   readonly changes: number;
+  /** There with BFD, once its process has told of itself. */
+  readonly bfdProcess?: BfdProcessStatus;
   /** There with virtual routers, once their process has reported. */
   readonly vrrp?: VrrpStatus;
 }

@@ -3,7 +3,10 @@ import type { PeerError } from './fsm-types.ts';
 
 /** A count. */
 export interface ErrorCount {
-  /** `local`: without a NOTIFICATION (TCP, timeouts); code and subcode are then 0. */
+  /**
+   * `local`: without a NOTIFICATION. Code and subcode are those that one would have had for a malformed UPDATE
+   * (RFC 7606), and 0 otherwise (TCP, timeouts).
+   */
   readonly direction: PeerError['direction'];
   readonly code: number;
   readonly subcode: number;

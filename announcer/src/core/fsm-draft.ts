@@ -52,10 +52,16 @@ export function armHold(draft: Draft, connection: Connection): void {
   else draft.effects.push({ kind: 'clear-timer', timer: 'hold', connection: connection.id });
 }
 
+/** RFC 4271 section 4.4: KEEPALIVE messages "MUST NOT be sent more frequently than one per second". */
+const minimumKeepaliveInterval = Seconds(1);
+
 /** RFC 4271 section 4.4: "A reasonable maximum time between KEEPALIVE messages would be one third". */
 export function armKeepalive(draft: Draft, connection: Connection): void {
   const seconds = connection.negotiated?.holdTimeSeconds ?? 0;
-  if (seconds > 0) setTimer(draft, connection, 'keepalive', jittered((seconds * 1000) / 3, draft.jitter));
+  if (seconds === 0) return;
+  // The jitter would take a hold time of 3 s below it.
+  const interval = Math.max(minimumKeepaliveInterval, jittered((seconds * 1000) / 3, draft.jitter));
+  setTimer(draft, connection, 'keepalive', interval);
 }
 
 /** Starts or restarts a timer of a connection. */

@@ -18,6 +18,8 @@ export interface PeerSettings extends SessionSettings {
   readonly connectRetry: Duration;
   /** No connection before BFD has proven the path. */
   readonly bfdStrict?: boolean;
+  /** How long the peer's OPEN is waited for after ours was sent; default openHoldTime. */
+  readonly openWait?: Duration;
   /** How long the peer's OPEN is waited for before ours is sent (DelayOpenTime). */
   readonly delayOpen?: Duration;
   /** Idle time after a session has failed (DampPeerOscillations), doubled by each further failure. */
@@ -119,7 +121,7 @@ export type PeerEffect =
 
 /** Why a connection or an attempt ended. */
 export interface PeerError {
-  /** `local`: not a NOTIFICATION (TCP, timeout); code and subcode are then 0. */
+  /** `local`: not a NOTIFICATION; code and subcode are 0 but for a malformed UPDATE (RFC 7606). */
   readonly direction: 'sent' | 'received' | 'local';
   readonly code: number;
   readonly subcode: number;

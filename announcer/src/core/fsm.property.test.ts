@@ -267,7 +267,7 @@ class World {
     for (const { timer, at } of running) {
       const bound = {
         hold: negotiated === undefined ? 240 : holdTimeSeconds,
-        keepalive: holdTimeSeconds / 3,
+        keepalive: Math.max(1, holdTimeSeconds / 3),
       };
       const seconds = timer === 'hold' || timer === 'keepalive' ? bound[timer] : 480;
       expect(at - this.now, `${timer} in ${phase}`).toBeLessThanOrEqual(1000 * seconds);

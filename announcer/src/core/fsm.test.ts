@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { BgpMessage, ReceivedMessage } from './codec/message.ts';
 import { notification } from './codec/notification.ts';
 import type { OpenMessage } from './codec/open.ts';
-import { initialPeerState, maxConnectRetry, peerPhase, step } from './fsm.ts';
+import { dynamicOpenHoldTime, initialPeerState, maxConnectRetry, peerPhase, step } from './fsm.ts';
 import type { PeerEffect, PeerEvent, PeerSettings, PeerState } from './fsm-types.ts';
 import { makeOpen } from './negotiation.ts';
 
@@ -168,6 +168,48 @@ describe('the way up (RFC 4271 8.2.2)', () => {
 });
 
 describe('OPEN', () => {
+  it('sends keepalives no more often than once a second, whatever the jitter (RFC 4271 4.4)', () => {
+    for (const [holdTimeSeconds, least] of [
+      [3, 1000],
+      [4, 1000],
+      [9, 2250],
+    ] as const) {
+      const peer = harness();
+      peer.feed({ kind: 'start' });
+      peer.feed({ kind: 'tcp-connected', connection: 1 });
+      const opened = peer.feed({ kind: 'message', connection: 1, message: peerOpen({ holdTimeSeconds }) }, 0);
+      expect(opened).toContainEqual({
+        kind: 'set-timer',
+        timer: 'keepalive',
+        connection: 1,
+        delay: least,
+      });
+    }
+  });
+
+  it('is waited for four minutes (RFC 4271 8.2.2), by a peer that nobody named no longer than it is told', () => {
+    for (const [openWait, delay] of [
+      [undefined, 240_000],
+      [dynamicOpenHoldTime, 10_000],
+    ] as const) {
+      const peer = harness({ mode: 'passive', ...(openWait === undefined ? {} : { openWait }) });
+      peer.feed({ kind: 'start' });
+      const accepted = peer.feed({ kind: 'tcp-accepted' });
+      expect(accepted).toContainEqual({ kind: 'set-timer', timer: 'hold', connection: 1, delay });
+      expect(notified(peer.feed({ kind: 'timer-expired', timer: 'hold', connection: 1 }))).toEqual([[4, 0]]);
+    }
+  });
+
+  it('refuses AS 0 and AS_TRANS as the true number, also of whoever comes (RFC 7607, 6793)', () => {
+    for (const as of [0, 23456]) {
+      const peer = harness({ peerAs: 'external' });
+      peer.feed({ kind: 'start' });
+      peer.feed({ kind: 'tcp-connected', connection: 1 });
+      const theirs = makeOpen({ ...settings, localAs: as, peerAs: 65001, routerId: 10 });
+      expect(notified(peer.receive(1, { ...theirs, myAs: 23456 }))).toEqual([[2, 2]]);
+    }
+  });
+
   it('negotiates the smaller hold time; zero turns timers off', () => {
     const short = harness();
     short.feed({ kind: 'start' });

@@ -44,6 +44,9 @@ import { acceptOpen, familyName, makeOpen, type Negotiated } from './negotiation
 /** RFC 4271 section 8.2.2: "sets the HoldTimer to a large value ... 4 minutes is suggested". */
 export const openHoldTime = Seconds(240);
 
+/** The same for a peer that nobody named: whoever connects and says nothing must not keep others out. */
+export const dynamicOpenHoldTime = Seconds(10);
+
 /** How long a TCP connection may take to come up; a wrong TCP MD5 password shows as this alone. */
 export const connectTimeout = Seconds(5);
 
@@ -214,7 +217,7 @@ function sendOpen(draft: Draft, connection: Connection): void {
   const open = makeOpen(settings, restarted);
   // FRR with extended-optional-parameters takes no other form, against RFC 9072 section 2.
   send(draft, connection, extendedOpen ? { ...open, extendedLength: true } : open);
-  setTimer(draft, connection, 'hold', openHoldTime);
+  setTimer(draft, connection, 'hold', settings.openWait ?? openHoldTime);
 }
 
 function onTimer(draft: Draft, connection: Connection, timer: ConnectionTimer): void {

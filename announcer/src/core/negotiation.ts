@@ -28,7 +28,7 @@ import {
   roleOf,
   takesExtendedNextHop,
 } from './codec/capability-values.ts';
-import { afi, capabilityCode, errorCode, openSubcode, safi } from './codec/iana.ts';
+import { afi, asTrans, capabilityCode, errorCode, openSubcode, safi } from './codec/iana.ts';
 import { describeNotification, type NotificationMessage, notification } from './codec/notification.ts';
 import { type OpenMessage, openCapabilities } from './codec/open.ts';
 import type { RouteRefreshMessage } from './codec/route-refresh.ts';
@@ -164,6 +164,10 @@ export function acceptOpen(settings: SessionSettings, open: OpenMessage): Result
   const fourOctet = fourOctetAsNumber(capabilities);
   // RFC 6793 section 4.1: the capability's number is the AS number of the peer.
   const remoteAs = fourOctet ?? open.myAs;
+  // RFC 7607 section 2: AS 0 is Bad Peer AS, in the capability as in the field; AS_TRANS is nobody's number.
+  if (remoteAs === 0 || remoteAs === asTrans) {
+    return refuse(openSubcode.badPeerAs, `the peer says that it is AS ${remoteAs}, which no network has`);
+  }
   // RFC 4271 section 6.2: "If the Autonomous System field of the OPEN message is unacceptable, then the Error
   // Subcode MUST be set to Bad Peer AS."
   const isExpected =

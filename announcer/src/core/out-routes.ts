@@ -1,4 +1,4 @@
-import { formatIpAddress, type IpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, type IpFamily, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { type AsSegment, asSegmentType } from './codec/as-path.ts';
 import { type PathAttribute, pathAttribute } from './codec/attribute.ts';
 import type { RoleName } from './codec/capability-values.ts';
@@ -43,6 +43,8 @@ export interface SessionView {
   readonly nextHop4?: IpAddress;
   /** Next hop of IPv6 prefixes: configured, or the session's own IPv6 address. */
   readonly nextHop6?: IpAddress;
+  /** The peer's own address on the session. */
+  readonly peerAddress?: IpAddress;
   /** Our link-local address on the session, told beside nextHop6 (RFC 2545 section 3). */
   readonly linkLocal?: IpAddress;
   /** IPv4 prefixes may go with IPv6 next hops (RFC 8950). */
@@ -138,6 +140,11 @@ function makeRoute(
   }
   const nextHop = set.nextHop ?? nextHopOf(session, name);
   if (nextHop === undefined) return missingNextHop[name];
+  // RFC 4271 section 5.1.3: "A route originated by a BGP speaker SHALL NOT be advertised to a peer using an address of
+  // that peer as NEXT_HOP."
+  if (session.peerAddress !== undefined && sameIpAddress(nextHop, session.peerAddress)) {
+    return `the next hop ${formatIpAddress(nextHop)} is the peer's own address (RFC 4271 section 5.1.3)`;
+  }
   const attributes = makeAttributes(session, withPolicy(set, session.policy?.attributes), nextHop);
   // What the text does not say is the session's; shutting down changes it in the session's life.
   const leaving = session.shuttingDown ? 'leaving' : '';
@@ -169,15 +176,17 @@ function makeAttributes(session: SessionView, wanted: RouteAttributes, nextHop: 
     const localPref = session.shuttingDown ? 0 : (wanted.localPref ?? localPreference);
     attributes.push(pathAttribute({ kind: 'local-pref', localPref }));
   }
-  const communities = session.shuttingDown ? [...wanted.communities, gracefulShutdown] : wanted.communities;
+  const communities = distinct(
+    session.shuttingDown ? [...wanted.communities, gracefulShutdown] : wanted.communities,
+  );
   if (communities.length > 0) attributes.push(pathAttribute({ kind: 'communities', communities }));
   const { linkBandwidth: bandwidth } = wanted;
-  const extended = [
+  const extended = distinct([
     ...(wanted.extendedCommunities ?? []),
     ...(bandwidth === undefined
       ? []
       : [linkBandwidthCommunity(session.localAs, bandwidth.mbps, bandwidth.transitive)]),
-  ];
+  ]);
   if (extended.length > 0) {
     attributes.push(pathAttribute({ kind: 'extended-communities', communities: extended }));
   }
@@ -186,7 +195,7 @@ function makeAttributes(session: SessionView, wanted: RouteAttributes, nextHop: 
   if (!session.fourOctetAs && !session.internal && session.localAs > 0xffff) {
     attributes.push(pathAttribute({ kind: 'as4-path', segments }));
   }
-  const large = wanted.largeCommunities ?? [];
+  const large = distinct(wanted.largeCommunities ?? []);
   if (large.length > 0) attributes.push(pathAttribute({ kind: 'large-communities', communities: large }));
   // RFC 9234 section 5, egress 1: a route to a customer, a peer or a client of a route server gets our AS as OTC.
   if (
@@ -196,4 +205,11 @@ function makeAttributes(session: SessionView, wanted: RouteAttributes, nextHop: 
     attributes.push(pathAttribute({ kind: 'only-to-customer', as: session.localAs }));
   }
   return attributes;
+}
+
+/** RFC 8092 section 5: "Duplicate BGP Large Community values MUST NOT be transmitted"; the others are sets as well. */
+function distinct<Community extends number | readonly number[] | Uint8Array>(
+  communities: readonly Community[],
+): Community[] {
+  return [...new Map(communities.map((community) => [String(community), community])).values()];
 }

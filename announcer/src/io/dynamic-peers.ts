@@ -4,7 +4,7 @@ import { formatIpPrefix, parseIpPrefix, prefixContains } from '@l4d/kit/ip-prefi
 import { type Desired, type DesiredPeer, toAddress } from '../core/api.ts';
 import type { Peer } from './peer.ts';
 
-/** How long a dynamic peer without a session is kept, so that one which flaps is seen to. */
+/** How long a dynamic peer that has lost its session is kept, so that one which flaps is seen to. */
 const keepTime = Seconds(30);
 
 /** Peers that nobody named: whoever connects from a range (RFC 4271 section 8.2.1 leaves it to configuration). */
@@ -45,14 +45,18 @@ export function createDynamicPeers(
 
   function configOf(address: string): DesiredPeer | undefined {
     const found = admitted.has(address) ? rangeOf(address) : undefined;
-    return found === undefined ? undefined : { ...found.template, address, port: 179, mode: 'passive' };
+    return found === undefined
+      ? undefined
+      : { ...found.template, address, port: 179, mode: 'passive', fromRange: true };
   }
 
   function sweep(): void {
     sweeping = undefined;
     for (const address of [...admitted.keys()]) {
       const status = peers.get(address)?.status();
-      const idle = status === undefined || (status.state === 'Active' && status.sinceMs >= keepTime);
+      // One that never had a session has no flap that would have to be seen, and others wait for its place.
+      const kept = status?.flaps === 0 ? 0 : keepTime;
+      const idle = status === undefined || (status.state === 'Active' && status.sinceMs >= kept);
       if (!idle) continue;
       admitted.delete(address);
       if (status !== undefined) remove(address);

@@ -11,6 +11,7 @@ import {
   restartTimeSeconds,
   toAddress,
 } from '../core/api.ts';
+import { dynamicOpenHoldTime, minimumSendHoldTime } from '../core/fsm.ts';
 import type { PeerSettings } from '../core/fsm-types.ts';
 import type { Negotiated } from '../core/negotiation.ts';
 import type { SessionView } from '../core/out-routes.ts';
@@ -30,6 +31,7 @@ export function peerSettings(local: DesiredLocal, peer: DesiredPeer): PeerSettin
     mode: peer.mode,
     connectRetry: connectRetry(peer),
     bfdStrict: peer.bfd?.strict ?? false,
+    ...(peer.fromRange ? { openWait: dynamicOpenHoldTime } : {}),
     ...sessionOptions(peer),
   };
 }
@@ -73,12 +75,14 @@ export function sessionView(
   const isLocal = ownAddress !== undefined && isLinkLocal(ownAddress);
   const global =
     isLocal && peer.nextHop6 === undefined ? globalAddressOf(own.ok ? own.value.zone : '') : undefined;
+  const peerAddress = toAddress(peer.address);
   const nextHop6 = toAddress(peer.nextHop6) ?? global ?? (ownAddress?.family === 6 ? ownAddress : undefined);
   return {
     localAs: local.as,
     internal: negotiated.internal,
     fourOctetAs: negotiated.fourOctetAs,
     families: negotiated.families,
+    ...(peerAddress === undefined ? {} : { peerAddress }),
     ...(nextHop4 === undefined ? {} : { nextHop4 }),
     ...(nextHop6 === undefined ? {} : { nextHop6 }),
     ...(global === undefined || ownAddress === undefined ? {} : { linkLocal: ownAddress }),
@@ -123,8 +127,9 @@ export function tcpOptions(local: DesiredLocal, peer: DesiredPeer): TcpOptions {
     ...(peer.ttlSecurityHops === undefined ? {} : { minimumTtl: 256 - peer.ttlSecurityHops }),
     ...(peer.password === undefined ? {} : { password: peer.password }),
     ...(tcpAo === undefined ? {} : { tcpAo }),
-    // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us.
-    userTimeoutMs: peer.holdTimeMs,
+    // What the peer does not acknowledge for a hold time is lost to it; the hold timer says the same for us. Without a
+    // hold time the kernel would go on for a quarter of an hour.
+    userTimeoutMs: peer.holdTimeMs === 0 ? minimumSendHoldTime : peer.holdTimeMs,
     ...(localAddress === undefined ? {} : { localAddress }),
   };
 }

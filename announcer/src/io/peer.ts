@@ -62,6 +62,7 @@ import {
   emptyReceivedPrefixes,
   formatReceived,
   isOthersPath,
+  maxTrackedPrefixes,
   pathOf,
   type ReceivedPath,
   type ReceivedPrefixes,
@@ -76,6 +77,7 @@ import {
 import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createChangeTimings } from './change-timing.ts';
 import { attachSocket } from './detach.ts';
+import { createMalformedUpdates } from './malformed-updates.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { createPeerRecording } from './peer-recording.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
@@ -189,6 +191,12 @@ export function createPeer(
   const md5 = createMd5Watch(clock, initial.password !== undefined, (text) =>
     report({ direction: 'local', code: 0, subcode: 0, text }),
   );
+  const malformed = createMalformedUpdates(clock, logger, (error, isTold) => {
+    countError(errors, error);
+    if (!isTold) return;
+    recording.error(error.text);
+    lastError = { atMs: environment.wallClock(), ...error };
+  });
   let config = initial;
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
@@ -313,6 +321,7 @@ export function createPeer(
   }
 
   function addWire(connection: number, socket: Socket): void {
+    let lastMessage: Uint8Array = new Uint8Array(0);
     const wire = createWire(
       socket,
       {
@@ -320,8 +329,14 @@ export function createPeer(
           recording.connected(connection, wires.get(connection), false);
           dispatch({ kind: 'tcp-connected', connection });
         },
-        onBytes: (direction, bytes) => recording.message(connection, direction, bytes),
-        onMessage: (message) => dispatch({ kind: 'message', connection, message }),
+        onBytes(direction, bytes) {
+          recording.message(connection, direction, bytes);
+          if (direction === 'received') lastMessage = bytes;
+        },
+        onMessage(message) {
+          if (message.type === 'update') malformed.note(message, lastMessage);
+          dispatch({ kind: 'message', connection, message });
+        },
         onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
         onClosed(reason) {
           recording.closed(connection, reason);
@@ -442,7 +457,14 @@ export function createPeer(
   }
 
   function count(current: Session, update: ReceivedUpdate): void {
+    const { overflowed } = current.received;
     countUpdate(current.received, update);
+    if (current.received.overflowed && !overflowed) {
+      logger.warn(
+        { tracked: maxTrackedPrefixes },
+        'the peer announces more prefixes than are counted; none is imported',
+      );
+    }
     const { maxPrefixesReceived: max } = config;
     if (max === undefined || current.received.keys.size <= max) return;
     // RFC 4486 section 4: Maximum Number of Prefixes Reached.

@@ -37,7 +37,7 @@ export interface TcpOptions {
   readonly password?: string;
   /** TCP-AO (RFC 5925). */
   readonly tcpAo?: TcpAoKey;
-  /** TCP_USER_TIMEOUT in milliseconds; 0 leaves the system's. */
+  /** TCP_USER_TIMEOUT in milliseconds. */
   readonly userTimeoutMs: number;
 }
 
@@ -100,9 +100,7 @@ function applyOptions(fd: number, options: TcpOptions): void {
   }
   // An accepted connection that came before the listener had its key needs it from here on.
   if (password !== undefined) setMd5Key(fd, { address }, password);
-  if (options.userTimeoutMs > 0) {
-    setSocketOptionInt(fd, constant.IPPROTO_TCP, constant.TCP_USER_TIMEOUT, options.userTimeoutMs);
-  }
+  setSocketOptionInt(fd, constant.IPPROTO_TCP, constant.TCP_USER_TIMEOUT, options.userTimeoutMs);
 }
 
 /** Sets the TTL or hop limit of what a socket sends. Throws SyscallError. */

@@ -99,6 +99,7 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   let open = true;
   let blocked = false;
   let yielding = false;
+  let connected = !socket.connecting && socket.remoteAddress !== undefined;
   let lastError = 'the peer closed the connection';
   const outgoing = trackOutgoing(socket);
 
@@ -244,13 +245,20 @@ export function createWire(socket: Socket, handlers: WireHandlers, clock: Clock 
   }
 
   socket.on('connect', () => {
+    connected = true;
     socket.resume();
     handlers.onConnected();
   });
   socket.on('data', receive);
-  socket.on('end', () => socket.end());
+  socket.on('end', () => {
+    if (rest.length > 0) lastError = 'the peer closed the connection in the middle of a message';
+    socket.end();
+  });
   socket.on('error', (error: NodeJS.ErrnoException) => {
     lastError = error.code === undefined ? error.message : `TCP: ${error.code} ${error.syscall ?? ''}`.trim();
+    // TCP_USER_TIMEOUT (tcp.ts): the kernel knows no better word for it.
+    if (error.code === 'ETIMEDOUT' && connected)
+      lastError = 'TCP: ETIMEDOUT: the peer has taken nothing of what was sent for the hold time';
   });
   socket.on('close', () => {
     if (!open) return;

@@ -154,7 +154,7 @@ describe('OPEN', () => {
 describe('NOTIFICATION', () => {
   it('carries a shutdown communication (RFC 9003), also inside a hard reset (RFC 8538)', () => {
     const message = notification(6, 2, encodeShutdownText('maintenance'));
-    expect(decodeShutdownText(message)).toBe('maintenance');
+    expect(decodeShutdownText(message)).toEqual({ text: 'maintenance' });
     expect(describeNotification(message)).toBe('Cease / Administrative Shutdown: maintenance');
     const hard = notification(6, 9, Uint8Array.of(6, 2, ...message.data));
     expect(describeNotification(hard)).toBe('Cease / Hard Reset: maintenance');
@@ -163,15 +163,21 @@ describe('NOTIFICATION', () => {
   it('cuts a long text at a character, and shows no control characters', () => {
     const data = encodeShutdownText('é'.repeat(200));
     expect(data[0]).toBe(254);
-    expect(decodeShutdownText(notification(6, 2, data))).toBe('é'.repeat(127));
+    expect(decodeShutdownText(notification(6, 2, data))).toEqual({ text: 'é'.repeat(127) });
     expect(describeNotification(notification(6, 2, encodeShutdownText('a\n\u001b[31mb')))).toBe(
       'Cease / Administrative Shutdown: a??[31mb',
     );
   });
 
-  it('ignores a text that is malformed', () => {
-    expect(decodeShutdownText(notification(6, 2, Uint8Array.of(9, 65)))).toBeUndefined();
-    expect(decodeShutdownText(notification(6, 2, Uint8Array.of(1, 0xff)))).toBeUndefined();
+  it('tells of a text that is malformed (RFC 9003 2), and nothing of one that is not there', () => {
+    for (const data of [Uint8Array.of(9, 65), Uint8Array.of(1, 0xff)]) {
+      expect(describeNotification(notification(6, 2, data))).toBe(
+        'Cease / Administrative Shutdown, with a shutdown communication that cannot be read',
+      );
+    }
+    for (const data of [Uint8Array.of(), Uint8Array.of(0)]) {
+      expect(describeNotification(notification(6, 2, data))).toBe('Cease / Administrative Shutdown');
+    }
   });
 });
 

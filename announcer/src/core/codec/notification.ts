@@ -52,8 +52,10 @@ export function encodeShutdownText(text: string): Uint8Array {
   return new ByteWriter(1 + bytes.length).u8(bytes.length).raw(bytes).finish();
 }
 
-/** The shutdown communication in a Cease, or undefined when there is none or it is malformed. */
-export function decodeShutdownText(message: NotificationMessage): string | undefined {
+/** The shutdown communication in a Cease; undefined when there is none, `malformed` when it cannot be read. */
+export function decodeShutdownText(
+  message: NotificationMessage,
+): { readonly text: string } | 'malformed' | undefined {
   if (message.code !== errorCode.cease) return undefined;
   // RFC 8538 section 3: a Hard Reset encapsulates the code, subcode and data of the true reason.
   if (message.subcode === ceaseSubcode.hardReset && message.data.length >= 2) {
@@ -68,18 +70,22 @@ export function decodeShutdownText(message: NotificationMessage): string | undef
   }
   const reader = new ByteReader(message.data);
   const bytes = reader.take(reader.u8() ?? 0);
-  if (bytes === undefined || bytes.length === 0) return undefined;
+  if (bytes === undefined) return 'malformed';
+  if (bytes.length === 0) return undefined;
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch {
-    return undefined;
+    return 'malformed';
   }
 }
 
 /** `Cease / Administrative Shutdown: going away`, for operators. Control characters are replaced. */
 export function describeNotification(message: NotificationMessage): string {
   const name = errorName(message.code, message.subcode);
-  const text = decodeShutdownText(message);
+  const said = decodeShutdownText(message);
+  if (said === undefined) return name;
+  // RFC 9003 section 2: what is wrong with it is for the attention of the operator.
+  if (said === 'malformed') return `${name}, with a shutdown communication that cannot be read`;
   // The peer chose the text: it must not be able to forge a second line or colours in a terminal.
-  return text === undefined ? name : `${name}: ${text.replace(/\p{C}/gu, '?')}`;
+  return `${name}: ${said.text.replace(/\p{C}/gu, '?')}`;
 }
