@@ -1,8 +1,10 @@
 /**
- * An announcer hands its sessions to a successor while FRR (TCP MD5, BFD at 3 x 50 ms, no graceful restart) and BIRD
- * (BFD, no graceful restart) look on: neither sees a session or a route move.
+ * An announcer hands its sessions to a successor, and its process of BFD to a new one, while FRR (TCP MD5, BFD at
+ * 3 x 50 ms, no graceful restart) and BIRD (BFD with meticulous SHA1, no graceful restart) look on: neither sees a
+ * session or a route move.
  */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { AnnouncerStatus, DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { connectChannel } from '@l4d/kit/ffi/descriptor-channel.ts';
@@ -54,7 +56,11 @@ const desired = (prefixes: DesiredInput['prefixes']): DesiredInput => ({
       as: 65000,
       connectRetryMs: 200,
       families: ['ipv6'],
-      bfd: { txIntervalMs: 50, rxIntervalMs: 50 },
+      bfd: {
+        txIntervalMs: 50,
+        rxIntervalMs: 50,
+        auth: { type: 'meticulous-keyed-sha1', keyId: 3, key: password },
+      },
     },
   ],
   prefixes,
@@ -137,7 +143,7 @@ async function settled(prefixes: number): Promise<void> {
 beforeAll(async () => {
   setUpNetwork();
   startFrr();
-  configureBird();
+  configureBird(`authentication meticulous keyed sha1; password "${password}" { id 3; };`);
   announcer = startAnnouncer();
   client = announcerClient(announcer.socketPath);
   await until('the announcer answers', () =>
@@ -180,6 +186,8 @@ it('three handovers in a row: no session and no route moves, and nothing is told
     ]?.messageStats.updatesRecv;
   const told = updates();
   const frozen: number[] = [];
+  const bfdFrozen: number[] = [];
+  let bfdPid = before.status.bfdProcess?.pid ?? 0;
   const events = await routeEvents(async () => {
     for (let turn = 1; turn <= 3; turn++) {
       const answer = await client.handOver();
@@ -189,12 +197,22 @@ it('three handovers in a row: no session and no route moves, and nothing is told
       frozen.push(answer.frozenMs);
       expect(await status()).toMatchObject({ pid, handovers: turn, startedAt: before.status.startedAt });
       await until('the predecessor has ended', () => !alive(previous));
+      await until('BFD is with a new process', async () => {
+        const { bfdProcess } = await status();
+        return bfdProcess?.handovers === turn && bfdProcess.pid !== bfdPid;
+      });
+      const { bfdProcess } = await status();
+      await until('the predecessor of BFD has ended', () => !alive(bfdPid));
+      bfdPid = bfdProcess?.pid ?? 0;
+      bfdFrozen.push(bfdProcess?.frozenMs ?? Number.NaN);
     }
     // Longer than the hold time of nine seconds would show nothing that a detection time of 150 ms does not; the
     // successor's keepalives are seen by the next test's sessions, which are the same.
   });
   // The predecessor itself sees to it; more would have been no handover.
   expect(Math.max(...frozen)).toBeLessThanOrEqual(2000);
+  // Half of what FRR and BIRD wait for, at which the predecessor would have gone on.
+  expect(Math.max(...bfdFrozen)).toBeLessThanOrEqual(100);
   expect(events).toEqual([]);
   expect(sessions()).toEqual(before.sessions);
   expect(await bgpTotals()).toEqual(before.totals);
@@ -204,7 +222,11 @@ it('three handovers in a row: no session and no route moves, and nothing is told
   for (const [index, peer] of after.peers.entries()) {
     expect(peer.sinceMs).toBeGreaterThan(before.status.peers[index]?.sinceMs ?? 0);
     expect(peer.messagesSent).toBeGreaterThan(before.status.peers[index]?.messagesSent ?? 0);
-    expect(peer.bfd?.localDiscriminator).toBe(before.status.peers[index]?.bfd?.localDiscriminator);
+    const was = before.status.peers[index]?.bfd;
+    for (const same of ['localDiscriminator', 'sourcePort', 'upSince', 'flaps', 'transitions'] as const)
+      expect(peer.bfd?.[same], same).toBe(was?.[same]);
+    expect(peer.bfd?.packetsSent).toBeGreaterThan(was?.packetsSent ?? 0);
+    expect(peer.bfd?.packetsReceived).toBeGreaterThan(was?.packetsReceived ?? 0);
   }
 });
 
@@ -223,11 +245,11 @@ it('the successor announces and withdraws, also what was on its way when it took
 
 it('a successor that dies, or is of another format, leaves the predecessor as it was', async () => {
   const before = sessions();
-  const path = announcer.socketPath.replace('announcer.sock', 'announcer-handover.sock');
   const answers: string[] = [];
   /** A successor that asks, takes all, and then is gone without a word. */
-  const take = (formats: readonly number[]) =>
+  const take = (of: string, formats: readonly number[]) =>
     new Promise<void>((resolve) => {
+      const path = announcer.socketPath.replace('announcer.sock', `${of}-handover.sock`);
       const channel = connectChannel(path, {
         onMessage(text, descriptors) {
           answers.push((JSON.parse(text) as { kind: string }).kind);
@@ -241,11 +263,15 @@ it('a successor that dies, or is of another format, leaves the predecessor as it
       channel.send(JSON.stringify({ kind: 'hello', formats, pid: process.pid, version: '99' }));
     });
   const events = await routeEvents(async () => {
-    await take([1]);
+    await take('announcer', [1]);
     await until('it answers again', () => status().then((now) => now.pid === pid));
-    await take([99]);
+    await take('announcer', [99]);
+    await take('bfd', [1]);
+    await take('bfd', [99]);
+    // Both are asked for as long as a detection time lasts.
+    await until('it goes on', async () => (await status()).peers.every(({ bfd }) => bfd?.state === 'Up'));
   });
-  expect(answers).toEqual(['state', 'descriptors', 'refused']);
+  expect(answers).toEqual(['state', 'descriptors', 'refused', 'state', 'descriptors', 'refused']);
   expect(events).toEqual([]);
   await client.patch({ add: [{ prefix: '203.0.113.77/32' }] });
   await until('announced', () => inKernel(namespaces.frr, '203.0.113.77'));
@@ -270,10 +296,10 @@ it('killed after it took over, the successor takes the routes with it as promise
   expect(await status()).toMatchObject({ handovers: 0, peers: [] });
 });
 
+/** A process that nobody has asked for its end yet is none any more. */
 function alive(process_: number): boolean {
   try {
-    process.kill(process_, 0);
-    return true;
+    return !/\) Z /.test(readFileSync(`/proc/${process_}/stat`, 'utf8'));
   } catch {
     return false;
   }

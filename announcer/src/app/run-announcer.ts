@@ -148,9 +148,8 @@ export async function runAnnouncer(runDir: string, asSuccessor = false): Promise
     listenForSuccessor({
       path: handoverSocket,
       clock: systemClock,
-      logger,
       format: handoverFormat,
-      limit: freezeLimit,
+      limit: () => freezeLimit,
       async prepare() {
         await api?.pause();
       },
@@ -162,6 +161,10 @@ export async function runAnnouncer(runDir: string, asSuccessor = false): Promise
       },
       unprepare: () => api?.serve(),
       onOutcome(outcome) {
+        if (outcome.handedOver) {
+          const { pid: successor, frozenMs } = outcome;
+          logger.info({ successor, frozenMs }, 'the sessions are handed over');
+        } else logger.warn({ reason: outcome.reason }, 'no handover: all goes on here');
         if (waiting !== undefined) waiting(outcome);
         else if (outcome.handedOver) afterHandover();
       },

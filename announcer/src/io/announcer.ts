@@ -411,6 +411,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     status() {
       const listenError = listener.error();
       const vrrp = environment.vrrp?.status();
+      const bfdProcess = environment.bfd?.process();
       const all = [...peers.values()];
       return {
         pid: process.pid,
@@ -423,6 +424,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         deadMan,
         local: desired?.local ?? null,
         ...(listenError === undefined ? {} : { listenError }),
+        ...(bfdProcess === undefined ? {} : { bfdProcess }),
         ...(vrrp === undefined ? {} : { vrrp }),
         connectionsRefused: refused.count(),
         peers: [...all.map((peer) => peer.status()), ...interfaces.absent(), ...withheldPeers()],

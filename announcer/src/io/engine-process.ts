@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
@@ -40,6 +40,18 @@ const restartMs = 2000;
 /** Pause between two attempts to reach the process. */
 const retryTime = Milliseconds(50);
 
+/**
+ * Starts such a process apart from this one, without V8's helper threads, whose priority it would have in its pauses.
+ */
+export function spawnEngine(entry: string, args: readonly string[]): ChildProcess {
+  const child = spawn(process.execPath, ['--single-threaded', entry, ...args], {
+    detached: true,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  child.unref();
+  return child;
+}
+
 /** Makes the end of a connection that is not there yet. */
 export function createEngineProcess<Request, Report>(
   options: EngineProcessOptions<Report>,
@@ -79,15 +91,9 @@ export function createEngineProcess<Request, Report>(
   function startProcess(): void {
     if (clock.now() - spawnedAt < restartMs) return;
     spawnedAt = clock.now();
-    // Without V8's helper threads, whose priority it would have in its pauses.
-    const child = spawn(process.execPath, ['--single-threaded', entry, socketPath], {
-      detached: true,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    child.on('error', (error) =>
+    spawnEngine(entry, [socketPath]).on('error', (error) =>
       logger.error({ error: error.message }, `the ${name} process cannot be started`),
     );
-    child.unref();
   }
 
   const send = (request: Request) => {

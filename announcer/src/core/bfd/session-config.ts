@@ -91,6 +91,17 @@ export interface BfdStatus {
   readonly problem?: string;
 }
 
+/** The process that has the sessions. */
+export interface BfdProcessStatus {
+  readonly pid: number;
+  /** Of the program. */
+  readonly version: string;
+  /** How often the sessions were handed from one process to the next. */
+  readonly handovers: number;
+  /** Milliseconds for which no session was served in the last handover; absent before the first. */
+  readonly frozenMs?: number;
+}
+
 /** Settings of the state machine. */
 export function bfdSettings(config: BfdSessionConfig): BfdSettings {
   const { auth } = config;

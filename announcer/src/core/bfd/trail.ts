@@ -3,6 +3,7 @@
  * In between nothing is kept but the last few packets: at 10 ms a whole record would be full in seconds.
  */
 import { ByteReader } from '@l4d/kit/bytes.ts';
+import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { RecordDirection } from '../flight-recorder.ts';
 
 /** Packets told of before and after a change of state. */
@@ -31,6 +32,19 @@ export type BfdTrailEntry =
 export interface BfdTrail {
   packet(direction: RecordDirection, bytes: Uint8Array): void;
   changed(from: string, to: string, why: string): void;
+  /** What goes to the trail of a successor. */
+  freeze(): TrailSnapshot;
+}
+
+/** What a trail keeps. The packets are whole, secrets too. */
+export interface TrailSnapshot {
+  readonly recent: readonly {
+    readonly atMs: number;
+    readonly direction: RecordDirection;
+    readonly hex: string;
+  }[];
+  /** Packets that are still told of. */
+  readonly following: number;
 }
 
 /** A trail; `tell` is called with entries in the order they happened, `now` gives Unix milliseconds. */
@@ -38,9 +52,15 @@ export function createBfdTrail(
   now: () => number,
   port: number,
   tell: (entries: readonly BfdTrailEntry[]) => void,
+  from: TrailSnapshot = { recent: [], following: 0 },
 ): BfdTrail {
-  const recent: { atMs: number; direction: RecordDirection; bytes: Uint8Array }[] = [];
-  let following = 0;
+  const recent: { atMs: number; direction: RecordDirection; bytes: Uint8Array }[] = from.recent.flatMap(
+    ({ atMs, direction, hex }) => {
+      const bytes = fromHex(hex);
+      return bytes === undefined ? [] : [{ atMs, direction, bytes }];
+    },
+  );
+  let { following } = from;
   return {
     packet(direction, bytes) {
       const packet = { atMs: now(), direction, bytes };
@@ -58,6 +78,10 @@ export function createBfdTrail(
       recent.length = 0;
       following = packetsAfter;
     },
+    freeze: () => ({
+      recent: recent.map(({ atMs, direction, bytes }) => ({ atMs, direction, hex: toHex(bytes) })),
+      following,
+    }),
   };
 }
 
@@ -67,8 +91,7 @@ function packetEntry(
 ): BfdTrailEntry {
   const { atMs, direction } = packet;
   const shown = withoutSecrets(packet.bytes);
-  const hex = Array.from(shown, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return { kind: 'bfd-packet', atMs, direction, port, hex };
+  return { kind: 'bfd-packet', atMs, direction, port, hex: toHex(shown) };
 }
 
 /** Octets before the authentication section (RFC 5880 section 4.1), and before the secret in it (4.2 to 4.4). */

@@ -14,39 +14,68 @@
  * The predecessor decides, always within its bound. A successor that has said `held` waits for the decision however
  * long; when the channel ends without one, the predecessor has died and the sessions are the successor's.
  */
-import { z } from 'zod';
+import { type Shape, shaped } from './shape.ts';
 
 /** From the successor. */
-export const takerMessageSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('hello'), formats: z.array(z.number()), pid: z.number(), version: z.string() }),
-  z.object({ kind: z.literal('held') }),
-  z.object({ kind: z.literal('failed'), reason: z.string() }),
-]);
+export type TakerMessage =
+  | {
+      readonly kind: 'hello';
+      /** Of the state, that it reads. */
+      readonly formats: readonly number[];
+      readonly pid: number;
+      readonly version: string;
+    }
+  | { readonly kind: 'held' }
+  | { readonly kind: 'failed'; readonly reason: string };
 
 /** From the predecessor. */
-export const giverMessageSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('refused'), reason: z.string() }),
+export type GiverMessage =
+  | { readonly kind: 'refused'; readonly reason: string }
   /** `frozenAtMs` is of the machine's monotonic clock. */
-  z.object({ kind: z.literal('state'), descriptors: z.number().int(), frozenAtMs: z.number() }),
-  z.object({ kind: z.literal('descriptors') }),
-  z.object({ kind: z.literal('go') }),
-  z.object({ kind: z.literal('abort'), reason: z.string() }),
-]);
+  | { readonly kind: 'state'; readonly descriptors: number; readonly frozenAtMs: number }
+  | { readonly kind: 'descriptors' }
+  | { readonly kind: 'go' }
+  | { readonly kind: 'abort'; readonly reason: string };
 
-/** From the successor. */
-export type TakerMessage = z.output<typeof takerMessageSchema>;
+type Message = { readonly kind: string };
 
-/** From the predecessor. */
-export type GiverMessage = z.output<typeof giverMessageSchema>;
+type Fields<Of extends Message> = {
+  readonly [Kind in Of['kind']]: Record<Exclude<keyof Extract<Of, { kind: Kind }>, 'kind'>, Shape>;
+};
 
-/** A message of the schema; undefined for what is none. */
-export function parseMessage<Schema extends z.ZodType>(
-  schema: Schema,
-  text: string,
-): z.output<Schema> | undefined {
+const takerFields: Fields<TakerMessage> = {
+  hello: { formats: ['number'], pid: 'number', version: 'string' },
+  held: {},
+  failed: { reason: 'string' },
+};
+
+const giverFields: Fields<GiverMessage> = {
+  refused: { reason: 'string' },
+  state: { descriptors: 'number', frozenAtMs: 'number' },
+  descriptors: {},
+  go: {},
+  abort: { reason: 'string' },
+};
+
+/** What a successor has said; undefined for what is no such message. */
+export function parseTakerMessage(text: string): TakerMessage | undefined {
+  return parse<TakerMessage>(text, takerFields);
+}
+
+/** What a predecessor has said; undefined for what is no such message. */
+export function parseGiverMessage(text: string): GiverMessage | undefined {
+  return parse<GiverMessage>(text, giverFields);
+}
+
+/** Fields that are not known are of a version that knows more, and let be. */
+function parse<Of extends Message>(text: string, fields: Fields<Of>): Of | undefined {
   try {
-    const parsed = schema.safeParse(JSON.parse(text));
-    return parsed.success ? parsed.data : undefined;
+    const message = JSON.parse(text) as Of;
+    const known = Object.entries<Record<string, Shape>>(fields).find(([kind]) => kind === message?.kind);
+    if (known === undefined) return undefined;
+    for (const [name, shape] of Object.entries(known[1]))
+      if (shaped((message as Record<string, unknown>)[name], shape, name) !== undefined) return undefined;
+    return message;
   } catch {
     return undefined;
   }

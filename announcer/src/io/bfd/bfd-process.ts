@@ -5,27 +5,67 @@
  *
  * What the announcer promises `fast` ends with it. Sessions of `continuity` go on without it for as long as their
  * routers keep the routes of a dead announcer; it finds them when it is back.
+ *
+ * With `--take-over` it is the successor of the one that runs: it takes its sessions, sockets and the connection with
+ * the announcer, which notices nothing.
  */
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
+import { dirname, join } from 'node:path';
 import { systemClock, type Timer } from '@l4d/kit/clock.ts';
-import { Milliseconds } from '@l4d/kit/duration.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { keepInMemory, scheduleBeforeOthers } from '@l4d/kit/ffi/scheduling.ts';
-import type { BfdSessionConfig, BfdVerdict } from '../../core/bfd/session-config.ts';
+import { openUnixListener } from '@l4d/kit/ffi/unix-listener.ts';
+import { fromHex, toHex } from '@l4d/kit/hex.ts';
+import { ok } from '@l4d/kit/result.ts';
+import type { BfdProcessStatus, BfdSessionConfig, BfdVerdict } from '../../core/bfd/session-config.ts';
+import {
+  type BfdProcessSnapshot,
+  bfdHandoverFormat,
+  decodeBfdSnapshot,
+  encodeBfdSnapshot,
+} from '../../core/handover/bfd-snapshot.ts';
+import { announcerVersion } from '../../core/version.ts';
+import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../detach.ts';
+import { type Frozen, listenForSuccessor, monotonicMs } from '../handover/giver.ts';
+import { takeOver } from '../handover/taker.ts';
 import { createBfdEngine } from './engine.ts';
 import { type BfdReport, type BfdRequest, onLines, statusPeriodMs } from './messages.ts';
+import { warmUpBfd } from './warm-up.ts';
 
-const [, , socketPath] = process.argv;
+const [, , socketPath, mode] = process.argv;
 if (socketPath === undefined) throw new TypeError('the path of the socket is missing');
+const handoverPath = join(dirname(socketPath), 'bfd-handover.sock');
 
-let announcer: Socket | undefined;
+/** A successor must hold everything within half of what no neighbour misses a packet in; with no session Up, within this. */
+const longestFreeze = Seconds(1);
+
+/** Where intervals leave less, a handover would never come about; it is asked for. */
+const shortestFreeze = Milliseconds(5);
+
+interface Link {
+  readonly socket: Socket;
+  readonly outgoing: Outgoing;
+  readonly unread: () => string;
+}
+
+let announcer: Link | undefined;
 let sessions: readonly BfdSessionConfig[] = [];
 let farewell: Timer | undefined;
+let handovers = 0;
+let frozenMs: number | undefined;
 const verdicts = new Map<string, BfdVerdict>();
 
-const tell = (report: BfdReport) => {
-  announcer?.write(`${JSON.stringify(report)}\n`);
-};
+function write(bytes: Uint8Array): void {
+  const link = announcer;
+  link?.outgoing.add(bytes);
+  link?.socket.write(bytes, () => link.outgoing.taken());
+}
+
+function tell(report: BfdReport): void {
+  if (announcer !== undefined) write(new TextEncoder().encode(`${JSON.stringify(report)}\n`));
+}
 
 const engine = createBfdEngine({
   wallClock: Date.now,
@@ -48,7 +88,7 @@ function configure(wanted: readonly BfdSessionConfig[]): void {
 
 function leave(): void {
   engine.shutdown();
-  rmSync(socketPath as string, { force: true });
+  for (const path of [socketPath, handoverPath]) rmSync(path as string, { force: true });
   process.exit(0);
 }
 
@@ -69,33 +109,133 @@ function onRequest(request: BfdRequest): void {
       return;
     case 'shutdown':
       engine.shutdown();
-      announcer?.end(`${JSON.stringify({ kind: 'stopped' } satisfies BfdReport)}\n`, leave);
+      announcer?.socket.end(`${JSON.stringify({ kind: 'stopped' } satisfies BfdReport)}\n`, leave);
       return;
   }
 }
 
-const server = createServer((socket) => {
-  // One announcer at a time; the run folder's lock sees to it, this to a connection that died unnoticed.
-  announcer?.removeAllListeners('close');
-  announcer?.destroy();
-  announcer = socket;
+/** One announcer at a time; the run folder's lock sees to it, this to a connection that died unnoticed. */
+function use(socket: Socket, begun = ''): void {
+  const previous = announcer;
   farewell?.cancel();
   socket.on('error', () => {});
-  socket.on('close', onAlone);
-  for (const [peer, verdict] of verdicts) tell({ kind: 'verdict', peer, verdict, why: 'as it was' });
-  onLines(socket, (message) => onRequest(message as BfdRequest));
-});
+  socket.on('close', () => {
+    if (announcer?.socket === socket) onAlone();
+  });
+  const unread = onLines(socket, (message) => onRequest(message as BfdRequest), begun);
+  announcer = { socket, outgoing: trackOutgoing(socket), unread };
+  previous?.socket.destroy();
+}
 
-// Detection must not wait for the rest of the machine. Niceness does not do it: with automatic task groups it
-// counts within a session alone. Without the right to it, sessions work at the common priority.
-scheduleBeforeOthers();
-keepInMemory();
+function describeProcess(): BfdProcessStatus {
+  const { pid } = process;
+  return {
+    pid,
+    version: announcerVersion,
+    handovers,
+    ...(frozenMs === undefined ? {} : { frozenMs }),
+  };
+}
+
+function freeze(): Frozen {
+  if (announcer === undefined) throw new OperatorError('no announcer is connected');
+  const { socket, outgoing, unread } = announcer;
+  const descriptors: number[] = [];
+  const take = (descriptor: number) => descriptors.push(descriptor) - 1;
+  const { descriptor, unsent } = detachSocket(socket, outgoing);
+  announcer = undefined;
+  const state: BfdProcessSnapshot = {
+    handovers,
+    link: { descriptor: take(descriptor), unread: unread(), unsent: toHex(unsent) },
+    verdicts: Array.from(verdicts, ([peer, verdict]) => ({ peer, verdict })),
+    engine: engine.freeze(take),
+  };
+  return { text: encodeBfdSnapshot(state), descriptors };
+}
+
+/** Goes on where this process or another was frozen. */
+function resume(from: BfdProcessSnapshot, descriptors: readonly number[], elapsedMs: number): void {
+  ({ handovers } = from);
+  for (const { peer, verdict } of from.verdicts) verdicts.set(peer, verdict);
+  sessions = from.engine.sessions.map(({ config }) => config);
+  use(attachSocket(descriptors[from.link.descriptor] ?? -1), from.link.unread);
+  const unsent = fromHex(from.link.unsent);
+  if (unsent !== undefined && unsent.length > 0) write(unsent);
+  engine.resume(from.engine, descriptors, elapsedMs);
+}
+
+function serve(): void {
+  const server = createServer((socket) => {
+    use(socket);
+    tell({ kind: 'serving', ...describeProcess() });
+    for (const [peer, verdict] of verdicts) tell({ kind: 'verdict', peer, verdict, why: 'as it was' });
+  });
+  server.listen({ fd: openUnixListener(socketPath as string, 'stream') });
+  listenForSuccessor({
+    path: handoverPath,
+    clock: systemClock,
+    format: bfdHandoverFormat,
+    limit() {
+      const graceMs = engine.graceMs() ?? 2 * longestFreeze;
+      return Milliseconds(Math.round(Math.min(longestFreeze, Math.max(shortestFreeze, graceMs / 2))));
+    },
+    prepare: async () => {},
+    freeze,
+    resume({ text, descriptors }, elapsedMs) {
+      const state = decodeBfdSnapshot(text, descriptors.length);
+      if (!state.ok) throw new TypeError(`the own state cannot be read: ${state.error}`);
+      resume(state.value, descriptors, elapsedMs);
+    },
+    unprepare: () => {},
+    onOutcome(outcome) {
+      // Its paths are the successor's.
+      if (outcome.handedOver) process.exit(0);
+      tell({ kind: 'kept', reason: outcome.reason });
+    },
+  });
+  setInterval(() => tell({ kind: 'status', sessions: engine.status() }), statusPeriodMs);
+}
+
+/** Detection must not wait for the rest of the machine. Without the right to it, sessions work at the common priority. */
+function goBeforeOthers(): void {
+  scheduleBeforeOthers();
+  keepInMemory();
+}
+
+/** Takes the sessions of the process that runs; ends when it keeps them. */
+async function succeed(): Promise<void> {
+  // At the common priority: whoever has the sessions goes before.
+  warmUpBfd();
+  goBeforeOthers();
+  await takeOver({
+    path: handoverPath,
+    version: announcerVersion,
+    formats: [bfdHandoverFormat],
+    hold(text, descriptors) {
+      const state = decodeBfdSnapshot(text, descriptors.length);
+      if (!state.ok) return state;
+      return ok({
+        resume(elapsedMs) {
+          const resumedAt = monotonicMs();
+          resume({ ...state.value, handovers: state.value.handovers + 1 }, descriptors, elapsedMs);
+          frozenMs = Math.round((elapsedMs + monotonicMs() - resumedAt) * 10) / 10;
+        },
+      });
+    },
+  });
+  serve();
+  tell({ kind: 'serving', ...describeProcess() });
+}
 
 // A planned stop comes by message, after the peers have been told why.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => {});
-setInterval(() => tell({ kind: 'status', sessions: engine.status() }), statusPeriodMs);
 
-rmSync(socketPath, { force: true });
-const mask = process.umask(0o177);
-server.listen(socketPath);
-process.umask(mask);
+if (mode === '--take-over') {
+  succeed().catch((error: unknown) => {
+    if (error instanceof OperatorError) process.exit(exitCode.unavailable);
+    throw error;
+  });
+} else {
+  goBeforeOthers();
+  serve();
+}

@@ -2,7 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { openIpPacketSocket } from '@l4d/kit/ffi/ip-packet-socket.ts';
+import { openIpPacketSocket, useIpPacketSocket } from '@l4d/kit/ffi/ip-packet-socket.ts';
 import { bind, closeFd, constant, setSocketOptionInt, socket } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { attachFilter } from '@l4d/kit/ffi/socket-filter.ts';
@@ -15,7 +15,16 @@ import { type Drained, drainInTurns } from './drain.ts';
 export interface EchoReflector {
   /** Replaces the neighbours that it is done for. */
   setPeers(peers: readonly IpAddress[]): void;
+  /** Reads no more; returns the sockets, which stay open. */
+  detach(): EchoSockets;
   close(): void;
+}
+
+/** The sockets of a reflector. */
+export interface EchoSockets {
+  readonly packets: number;
+  /** Absent where another has the port. */
+  readonly silencer?: number;
 }
 
 /** An Ethernet frame's worth, jumbo frames too. */
@@ -24,14 +33,21 @@ const maxPacketBytes = 9216;
 /** Own addresses are asked for again no more often, in milliseconds. */
 const addressesKnownMs = 1000;
 
-/** Opens a reflector; `onReturned` is told the address of the neighbour. Throws SyscallError (EPERM without CAP_NET_RAW). */
+/**
+ * Opens a reflector, or goes on with the sockets of another; `onReturned` is told the address of the neighbour. Throws
+ * SyscallError (EPERM without CAP_NET_RAW).
+ */
 export function openEchoReflector(
   family: IpFamily,
   clock: Clock,
   onReturned: (peer: string) => void,
+  sockets?: EchoSockets,
 ): EchoReflector {
-  const packets = openIpPacketSocket(family, maxPacketBytes, nothingFilter);
-  const silencer = openSilencer(family);
+  const packets =
+    sockets === undefined
+      ? openIpPacketSocket(family, maxPacketBytes, nothingFilter)
+      : useIpPacketSocket(sockets.packets, maxPacketBytes);
+  const silencer = sockets === undefined ? openSilencer(family) : sockets.silencer;
   let peers = new Set<string>();
   let own = new Set<string>();
   let ownAt = Number.NEGATIVE_INFINITY;
@@ -65,6 +81,10 @@ export function openEchoReflector(
     setPeers(wanted) {
       peers = new Set(wanted.map(formatIpAddress));
       packets.filter(echoFilter(family, wanted));
+    },
+    detach() {
+      drained.close();
+      return { packets: packets.fd, ...(silencer === undefined ? {} : { silencer }) };
     },
     close() {
       drained.close();

@@ -3,7 +3,7 @@
  * own (bfd-process.ts), so that a busy announcer delays no packet.
  */
 import { createHash } from 'node:crypto';
-import { type Clock, systemClock } from '@l4d/kit/clock.ts';
+import { type Clock, systemClock, type Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import type { Datagram } from '@l4d/kit/ffi/datagram.ts';
@@ -14,11 +14,12 @@ import { decodePacket } from '../../core/bfd/packet.ts';
 import { controlFilter } from '../../core/bfd/packet-filter.ts';
 import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
+import type { BfdEngineSnapshot, BfdSessionSnapshot } from '../../core/handover/bfd-snapshot.ts';
 import { isLinkLocal } from '../../core/peer-address.ts';
 import { type EchoReflector, openEchoReflector } from './echo-reflector.ts';
 import type { Expected } from './flood-guard.ts';
 import { type BfdRunner, createBfdRunner } from './runner.ts';
-import { type BfdReceiver, bfdPort, openReceiver } from './sockets.ts';
+import { type BfdReceiver, bfdPort, createReceiver, openReceivingSocket } from './sockets.ts';
 
 /** What the engine needs and whom it tells. */
 export interface BfdEnvironment {
@@ -37,6 +38,15 @@ export interface BfdEngine {
   configure(sessions: readonly BfdSessionConfig[]): void;
   /** By the address of the peer. */
   status(): Record<string, BfdStatus>;
+  /** How long all may be silent without any neighbour missing a packet, in milliseconds; undefined: as long as it likes. */
+  graceMs(): number | undefined;
+  /**
+   * Lets go of all sessions and sockets without a sign on them, for a successor; it has none afterwards. Sockets are
+   * given to `take`, which says where they are.
+   */
+  freeze(take: (descriptor: number) => number): BfdEngineSnapshot;
+  /** Goes on where an engine was frozen; call it before anything else. */
+  resume(from: BfdEngineSnapshot, descriptors: readonly number[], elapsedMs: number): void;
   /** AdminDown to all; nothing is sent after this returns. */
   shutdown(): void;
 }
@@ -51,7 +61,7 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
   const clock = environment.clock ?? systemClock;
   const runners = new Map<string, BfdRunner>();
   /** Those that say AdminDown for a while after they were removed. */
-  const leaving = new Set<BfdRunner>();
+  const leaving = new Map<BfdRunner, { readonly until: number; readonly timer: Timer }>();
   const byDiscriminator = new Map<number, BfdRunner>();
   const receivers = new Map<string, { receiver?: BfdReceiver; problem?: string }>();
   /** By socket. */
@@ -133,19 +143,10 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
   }
 
   function open(key: string): void {
-    const family: IpFamily = key.startsWith('4') ? 4 : 6;
-    const multihop = key.endsWith('multihop');
+    const { family, multihop } = receiverOf(key);
     const port = multihop ? bfdPort.multihop : bfdPort.singleHop;
     try {
-      receivers.set(key, {
-        receiver: openReceiver(
-          family,
-          port,
-          clock,
-          (datagram) => receive(datagram, multihop),
-          () => expected(family, multihop),
-        ),
-      });
+      receiveOn(key, openReceivingSocket(family, port));
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       const taken = error.code === 'EADDRINUSE' ? ': another BFD daemon has it' : '';
@@ -156,12 +157,24 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
     }
   }
 
+  function receiveOn(key: string, descriptor: number, flood = false): void {
+    const { family, multihop } = receiverOf(key);
+    const receiver = createReceiver(
+      descriptor,
+      clock,
+      (datagram) => receive(datagram, multihop),
+      () => expected(family, multihop),
+      flood,
+    );
+    receivers.set(key, { receiver });
+  }
+
   /** What passes a receiver in a flood, and how much of it there is without one. */
   function expected(family: IpFamily, multihop: boolean): Expected {
     const own = [...runners.values()].filter(
       ({ config }) => familyOf(config) === family && config.multihop === multihop,
     );
-    const going = [...leaving].filter(
+    const going = [...leaving.keys()].filter(
       ({ config }) => familyOf(config) === family && config.multihop === multihop,
     );
     return {
@@ -209,24 +222,31 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
 
   function remove(runner: BfdRunner): void {
     runners.delete(runner.config.peer);
-    leaving.add(runner);
     // RFC 5880 section 6.8.16: AdminDown "SHOULD be transmitted for at least a Detection Time".
-    const lingerMs = runner.disable();
-    clock.after(Milliseconds(lingerMs), () => {
+    linger(runner, runner.disable());
+  }
+
+  function linger(runner: BfdRunner, lingerMs: number): void {
+    const timer = clock.after(Milliseconds(Math.ceil(lingerMs)), () => {
       leaving.delete(runner);
       byDiscriminator.delete(runner.discriminator);
       runner.close();
     });
+    leaving.set(runner, { until: clock.now() + lingerMs, timer });
   }
 
   function add(config: BfdSessionConfig): void {
     let discriminator = 0;
     // RFC 5880 section 10: random, so that it cannot be guessed; not 0, and unique.
     while (discriminator === 0 || byDiscriminator.has(discriminator)) discriminator = randomUint32();
-    const runner = createBfdRunner(config, discriminator, randomUint32(), runnerEnvironment);
+    const runner = createBfdRunner({ config, discriminator, sequence: randomUint32() }, runnerEnvironment);
     runners.set(config.peer, runner);
     byDiscriminator.set(discriminator, runner);
     runner.start();
+  }
+
+  function forgetAll(): void {
+    for (const all of [runners, leaving, byDiscriminator, receivers, reflectors]) all.clear();
   }
 
   const randomUint32 = () => Math.floor(environment.random() * 0x1_0000_0000);
@@ -259,15 +279,67 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
         }),
       );
     },
+    graceMs() {
+      const all = [...runners.values()].flatMap((runner) => runner.graceMs() ?? []);
+      return all.length === 0 ? undefined : Math.min(...all);
+    },
+    freeze(take) {
+      const now = clock.now();
+      const snapshot: BfdEngineSnapshot = {
+        sessions: Array.from(runners.values(), (runner) => runner.freeze(take)),
+        leaving: Array.from(leaving, ([runner, { until, timer }]) => {
+          timer.cancel();
+          return { session: runner.freeze(take), remainingMs: until - now };
+        }),
+        receivers: [...receivers].flatMap(([key, { receiver }]) => {
+          if (receiver === undefined) return [];
+          const flood = receiver.guard.active();
+          return [{ key, descriptor: take(receiver.detach()), flood }];
+        }),
+        unassigned: Object.fromEntries(unassigned),
+        reflectors: [...reflectors].flatMap(([family, { reflector }]) => {
+          if (reflector === undefined) return [];
+          const { packets, silencer } = reflector.detach();
+          const silent = silencer === undefined ? {} : { silencer: take(silencer) };
+          return [{ family, packets: take(packets), ...silent }];
+        }),
+      };
+      forgetAll();
+      return snapshot;
+    },
+    resume(from, descriptors, elapsedMs) {
+      const at = (index: number | undefined) => (index === undefined ? undefined : descriptors[index]);
+      const goOn = (session: BfdSessionSnapshot) => {
+        const descriptor = at(session.sender?.descriptor);
+        const runner = createBfdRunner({ from: session, descriptor, elapsedMs }, runnerEnvironment);
+        byDiscriminator.set(runner.discriminator, runner);
+        return runner;
+      };
+      for (const session of from.sessions) runners.set(session.config.peer, goOn(session));
+      for (const { session, remainingMs } of from.leaving) {
+        if (session.sender === undefined) continue;
+        linger(goOn(session), Math.max(0, remainingMs - elapsedMs));
+      }
+      for (const [key, counts] of Object.entries(from.unassigned)) unassigned.set(key, { ...counts });
+      for (const { key, descriptor, flood } of from.receivers) receiveOn(key, at(descriptor) ?? -1, flood);
+      for (const runner of [...runners.values(), ...leaving.keys()]) runner.start();
+      // What waits in the sockets comes before what the timers say.
+      for (const { receiver } of receivers.values()) receiver?.drain();
+      for (const { family, packets, silencer } of from.reflectors) {
+        const silent = at(silencer);
+        const sockets = { packets: at(packets) ?? -1, ...(silent === undefined ? {} : { silencer: silent }) };
+        const known = family === 4 ? 4 : 6;
+        reflectors.set(known, { reflector: openEchoReflector(known, clock, onEcho, sockets) });
+      }
+      openReceivers();
+      openReflectors();
+    },
     shutdown() {
       for (const runner of [...runners.values()]) runner.disable();
-      for (const runner of [...runners.values(), ...leaving]) runner.close();
+      for (const runner of [...runners.values(), ...leaving.keys()]) runner.close();
       for (const { receiver } of receivers.values()) receiver?.close();
-      runners.clear();
-      leaving.clear();
-      receivers.clear();
       for (const { reflector } of reflectors.values()) reflector?.close();
-      reflectors.clear();
+      forgetAll();
     },
   };
 }
@@ -276,6 +348,11 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
 function sourceText({ source, scopeId }: Datagram): string {
   const text = formatIpAddress(source);
   return isLinkLocal(source) ? `${text}%${interfaceName(scopeId)}` : text;
+}
+
+/** What a socket is for. */
+function receiverOf(key: string): { readonly family: IpFamily; readonly multihop: boolean } {
+  return { family: key.startsWith('4') ? 4 : 6, multihop: key.endsWith('multihop') };
 }
 
 /** Name of the socket of a family and a port. */

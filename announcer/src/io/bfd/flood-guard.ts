@@ -19,6 +19,7 @@ export interface FloodGuard {
   /** Datagrams that the kernel has dropped at the socket: the filter, or the full queue. */
   dropped(): number;
   active(): boolean;
+  /** Watches no more, and leaves the filter as it is. */
   close(): void;
 }
 
@@ -31,11 +32,19 @@ const strangersPerSecond = 500;
 const quietPerSecond = 100;
 const quietSeconds = 10;
 
-/** A guard that watches until the rate is passed. Without a flood each datagram is read, so that its fault is counted. */
-export function createFloodGuard(fd: number, clock: Clock, expected: () => Expected): FloodGuard {
+/**
+ * A guard that watches until the rate is passed. Without a flood each datagram is read, so that its fault is counted.
+ * `wasActive`: the socket has the filter of another guard, which this one follows.
+ */
+export function createFloodGuard(
+  fd: number,
+  clock: Clock,
+  expected: () => Expected,
+  wasActive = false,
+): FloodGuard {
   let windowStart = clock.now();
   let seen = 0;
-  let active = false;
+  let active = wasActive;
   let quiet = 0;
   let lastDrops = 0;
   let timer: Timer | undefined;
@@ -56,6 +65,10 @@ export function createFloodGuard(fd: number, clock: Clock, expected: () => Expec
     detachFilter(fd);
   }
 
+  if (active) {
+    lastDrops = socketDrops(fd);
+    timer = clock.after(second, look);
+  }
   return {
     count() {
       const now = clock.now();

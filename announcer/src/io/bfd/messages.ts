@@ -1,5 +1,10 @@
 import type { Socket } from 'node:net';
-import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
+import type {
+  BfdProcessStatus,
+  BfdSessionConfig,
+  BfdStatus,
+  BfdVerdict,
+} from '../../core/bfd/session-config.ts';
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 
 /** From the announcer to the engine's process: a line of JSON each. */
@@ -14,6 +19,10 @@ export type BfdReport =
   | { readonly kind: 'status'; readonly sessions: Readonly<Record<string, BfdStatus>> }
   /** For the flight record. */
   | { readonly kind: 'trail'; readonly peer: string; readonly entries: readonly BfdTrailEntry[] }
+  /** Once the announcer is connected, and by a process that has taken the sessions of another. */
+  | ({ readonly kind: 'serving' } & BfdProcessStatus)
+  /** A successor has not got the sessions. */
+  | { readonly kind: 'kept'; readonly reason: string }
   | { readonly kind: 'stopped' };
 
 /** How often the status is reported, in milliseconds. */

@@ -15,8 +15,9 @@ import {
 import type { BfdEffect, BfdEvent, BfdState, BfdTimer } from '../../core/bfd/session-types.ts';
 import { detectionTime, transmitInterval } from '../../core/bfd/timing.ts';
 import { type BfdTrailEntry, createBfdTrail } from '../../core/bfd/trail.ts';
+import type { BfdRecord, BfdSessionSnapshot } from '../../core/handover/bfd-snapshot.ts';
 import { parseScopedAddress, type ScopedAddress } from '../../core/peer-address.ts';
-import { type BfdSender, bfdPort, openSender } from './sockets.ts';
+import { type BfdSender, bfdPort, createSender, openSender } from './sockets.ts';
 
 /** What a session's runner needs from its surroundings. */
 export interface RunnerEnvironment {
@@ -53,6 +54,13 @@ export interface BfdRunner {
   reconfigure(config: BfdSessionConfig): void;
   /** AdminDown; returns how long it should be said, in milliseconds. */
   disable(): number;
+  /**
+   * How long nothing may be sent without the other side missing a packet, in milliseconds; undefined when it misses
+   * none.
+   */
+  graceMs(): number | undefined;
+  /** Lets go of it for a successor: nothing happens any more. Its socket is given to `take`, which says where it is. */
+  freeze(take: (descriptor: number) => number): BfdSessionSnapshot;
   close(): void;
   status(): BfdStatus;
 }
@@ -69,35 +77,54 @@ const retryTime = Seconds(1);
 /** Over how long the largest lateness is shown. */
 const latenessWindowMs = 60_000;
 
-/** Makes a session that is silent until started. */
-export function createBfdRunner(
-  initial: BfdSessionConfig,
-  discriminator: number,
-  sequence: number,
-  environment: RunnerEnvironment,
-): BfdRunner {
+/** Who is new: `discriminator` is unique and not 0, `sequence` a random 32-bit number. */
+export interface NewSession {
+  readonly config: BfdSessionConfig;
+  readonly discriminator: number;
+  readonly sequence: number;
+}
+
+/** Who was frozen `elapsedMs` ago, with the socket that was its own. */
+export interface FrozenSession {
+  readonly from: BfdSessionSnapshot;
+  readonly descriptor: number | undefined;
+  readonly elapsedMs: number;
+}
+
+/** Makes a session that is silent until started; one that was frozen goes on where it was. */
+export function createBfdRunner(who: NewSession | FrozenSession, environment: RunnerEnvironment): BfdRunner {
   const { clock } = environment;
+  const frozen = 'from' in who ? who : undefined;
+  const initial = 'from' in who ? who.from.config : who.config;
   const timers = new Map<BfdTimer, { timer: Timer; dueAt: number; deadline: number }>();
-  const dropped: Record<string, number> = {};
-  const sendErrors: Record<string, number> = {};
+  const record: BfdRecord = frozen?.from.record ?? {
+    verdict: 'down',
+    flaps: 0,
+    transitions: 0,
+    packetsSent: 0,
+    packetsReceived: 0,
+    echoesReturned: 0,
+    dropped: {},
+    sendErrors: {},
+  };
+  const { dropped, sendErrors } = record;
   const address = scopedAddress(initial.peer);
-  const trail = createBfdTrail(environment.wallClock, portOf(initial), (entries) =>
-    environment.onTrail(config.peer, entries),
+  const trail = createBfdTrail(
+    environment.wallClock,
+    portOf(initial),
+    (entries) => environment.onTrail(config.peer, entries),
+    frozen?.from.trail,
   );
   let config = initial;
-  let state: BfdState = initialBfdState(bfdSettings(initial), discriminator, sequence);
+  let state: BfdState =
+    'from' in who
+      ? stateOf(who.from, clock.now() - who.elapsedMs)
+      : initialBfdState(bfdSettings(initial), who.discriminator, who.sequence);
+  const discriminator = state.localDiscriminator;
   let sender: BfdSender | undefined;
   let problem: string | undefined;
   let closed = false;
-  let verdict: BfdVerdict = 'down';
-  let upSince: number | undefined;
-  let changedAt: number | undefined;
-  let flaps = 0;
-  let transitions = 0;
-  let echoesReturned = 0;
   let wrongTtl: number | undefined;
-  let packetsSent = 0;
-  let packetsReceived = 0;
   let lateness = { worst: 0, previous: 0, since: clock.now() };
 
   function dispatch(event: BareEvent): void {
@@ -107,9 +134,9 @@ export function createBfdRunner(
     const result = stepBfd(state, complete, environment.digest);
     state = result.state;
     for (const effect of result.effects) perform(effect);
-    const reached = bfdVerdict(state, verdict);
-    if (reached === verdict) return;
-    verdict = reached;
+    const verdict = bfdVerdict(state, record.verdict);
+    if (verdict === record.verdict) return;
+    record.verdict = verdict;
     const changed = state.session !== before || state.diagnostic !== diagnosticBefore;
     const why = changed ? diagnosticName(state.diagnostic) : `the neighbour is ${state.remote.session}`;
     environment.onVerdict(config.peer, verdict, why);
@@ -121,7 +148,7 @@ export function createBfdRunner(
         const error = sender?.send(effect.bytes);
         if (sender === undefined) return;
         if (error === undefined) {
-          packetsSent += 1;
+          record.packetsSent += 1;
           trail.packet('sent', effect.bytes);
         } else count(sendErrors, error);
         return;
@@ -134,15 +161,16 @@ export function createBfdRunner(
         timers.delete(effect.timer);
         return;
       case 'changed':
-        transitions += 1;
+        record.transitions += 1;
         trail.changed(effect.from, effect.to, diagnosticName(state.diagnostic));
-        changedAt = environment.wallClock();
-        if (effect.from === 'Up') flaps += 1;
-        upSince = effect.to === 'Up' ? changedAt : undefined;
+        record.changedAt = environment.wallClock();
+        if (effect.from === 'Up') record.flaps += 1;
+        if (effect.to === 'Up') record.upSince = record.changedAt;
+        else delete record.upSince;
         environment.onChange();
         return;
       case 'drop':
-        packetsReceived -= 1;
+        record.packetsReceived -= 1;
         count(dropped, effect.reason);
         return;
     }
@@ -212,6 +240,18 @@ export function createBfdRunner(
     dispatch({ kind: 'enable' });
   }
 
+  /** Its timers run on: what has come due in the meantime is due now. */
+  function goOn(): void {
+    if (frozen === undefined) return;
+    const { from, descriptor, elapsedMs } = frozen;
+    if (from.sender === undefined || descriptor === undefined) {
+      openPath();
+      return;
+    }
+    sender = createSender(address, portOf(config), { descriptor, sourcePort: from.sender.sourcePort });
+    for (const { name, remainingMs } of from.timers) setTimer(name, Math.max(0, remainingMs - elapsedMs));
+  }
+
   return {
     get config() {
       return config;
@@ -220,12 +260,12 @@ export function createBfdRunner(
     address,
     isUp: () => state.session === 'Up',
     countEcho() {
-      echoesReturned += 1;
+      record.echoesReturned += 1;
     },
-    start: openPath,
+    start: frozen === undefined ? openPath : goOn,
     receive(packet, bytes) {
       wrongTtl = undefined;
-      packetsReceived += 1;
+      record.packetsReceived += 1;
       trail.packet('received', bytes);
       dispatch({ kind: 'packet', packet, bytes });
     },
@@ -243,6 +283,36 @@ export function createBfdRunner(
       dispatch({ kind: 'disable' });
       return Math.min(lingerMs, 10_000);
     },
+    graceMs() {
+      if (state.session !== 'Up') return undefined;
+      return ((config.multiplier - 1) * transmitInterval(state)) / 1000;
+    },
+    freeze(take) {
+      closed = true;
+      const { settings, sentAt, receivedSequence, sentContent, armedInterval, ...machine } = state;
+      const now = clock.now();
+      const running = Array.from(timers, ([name, { deadline }]) => ({ name, remainingMs: deadline - now }));
+      for (const { timer } of timers.values()) timer.cancel();
+      timers.clear();
+      const held = sender;
+      sender = undefined;
+      return {
+        config,
+        machine: {
+          ...machine,
+          ...(sentAt === undefined ? {} : { sentAgeMs: now - sentAt }),
+          ...(receivedSequence === undefined ? {} : { receivedSequence }),
+          ...(sentContent === undefined ? {} : { sentContent }),
+          ...(armedInterval === undefined ? {} : { armedInterval }),
+        },
+        timers: running,
+        record,
+        trail: trail.freeze(),
+        ...(held === undefined
+          ? {}
+          : { sender: { descriptor: take(held.descriptor), sourcePort: held.sourcePort } }),
+      };
+    },
     close() {
       closed = true;
       for (const { timer } of timers.values()) timer.cancel();
@@ -252,22 +322,32 @@ export function createBfdRunner(
     },
     status: () => ({
       ...describeState(state),
-      ...(upSince === undefined ? {} : { upSince }),
-      ...(changedAt === undefined ? {} : { changedAt }),
+      ...describeRecord(record),
       multihop: config.multihop,
       minTtl: config.minTtl,
-      flaps,
-      transitions,
-      packetsSent,
-      packetsReceived,
-      echoesReturned,
       sourcePort: sender?.sourcePort ?? 0,
-      dropped: { ...dropped },
-      sendErrors: { ...sendErrors },
       timerLatenessMs: Math.round(Math.max(lateness.worst, lateness.previous) * 10) / 10,
       ...describeProblem(),
     }),
   };
+}
+
+/** The state of a machine that was frozen at `frozenAt`. */
+function stateOf({ config, machine }: BfdSessionSnapshot, frozenAt: number): BfdState {
+  const { sentAgeMs, receivedSequence, sentContent, armedInterval, ...rest } = machine;
+  return {
+    ...rest,
+    settings: bfdSettings(config),
+    sentAt: sentAgeMs === undefined ? undefined : frozenAt - sentAgeMs,
+    receivedSequence,
+    sentContent,
+    armedInterval,
+  };
+}
+
+/** What is shown of a record: a copy, which stays as it is. */
+function describeRecord({ verdict, ...shown }: BfdRecord) {
+  return { ...shown, dropped: { ...shown.dropped }, sendErrors: { ...shown.sendErrors } };
 }
 
 function scopedAddress(text: string): ScopedAddress {

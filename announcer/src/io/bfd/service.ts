@@ -1,14 +1,20 @@
-import { spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
-import { Milliseconds } from '@l4d/kit/duration.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import type { BfdSessionConfig, BfdStatus, BfdVerdict } from '../../core/bfd/session-config.ts';
+import type {
+  BfdProcessStatus,
+  BfdSessionConfig,
+  BfdStatus,
+  BfdVerdict,
+} from '../../core/bfd/session-config.ts';
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 import type { BfdLinkSnapshot } from '../../core/handover/snapshot.ts';
+import { announcerVersion } from '../../core/version.ts';
 import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../detach.ts';
+import { spawnEngine } from '../engine-process.ts';
 import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
 
 /** The announcer's hand on BFD. */
@@ -31,6 +37,8 @@ export interface BfdService {
   freeze(take: (descriptor: number) => number): BfdLinkSnapshot | undefined;
   /** Goes on with the process that another has let go of; call it before the first `watch`. */
   resume(from: BfdLinkSnapshot | undefined, descriptors: readonly number[]): void;
+  /** The process that has the sessions, once it has told of itself. */
+  process(): BfdProcessStatus | undefined;
 }
 
 /** One wanted session. */
@@ -53,6 +61,9 @@ const entry = fileURLToPath(new URL('./bfd-process.ts', import.meta.url));
 /** Least time between two starts of the process, in milliseconds. */
 const restartMs = 2000;
 
+/** How often a handover to a new process is tried: a machine may be too busy for it at the moment. */
+const renewals = { attempts: 3, pause: Seconds(1) };
+
 /** Pause between two attempts to reach the process. */
 const retryTime = Milliseconds(50);
 
@@ -69,6 +80,9 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   let onStopped: (() => void) | undefined;
   let outgoing: Outgoing | undefined;
   let unread = () => '';
+  let present: BfdProcessStatus | undefined;
+  /** The process that is being started to take the sessions. */
+  let successor: number | undefined;
 
   function configure(): void {
     if (socket === undefined) {
@@ -99,6 +113,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
       connected = false;
       socket = undefined;
       statuses = {};
+      present = undefined;
       onStopped?.();
       if (stopping) return;
       // The peers miss our packets and end their sessions, which need BFD anew.
@@ -114,13 +129,32 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   function start(): void {
     if (clock.now() - spawnedAt < restartMs) return;
     spawnedAt = clock.now();
-    // Without V8's helper threads, whose priority it would have in its pauses.
-    const child = spawn(process.execPath, ['--single-threaded', entry, socketPath], {
-      detached: true,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    child.on('error', (error) => logger.error({ error: error.message }, 'the BFD process cannot be started'));
-    child.unref();
+    spawnEngine(entry, [socketPath]).on('error', (error) =>
+      logger.error({ error: error.message }, 'the BFD process cannot be started'),
+    );
+  }
+
+  /** Has the process that runs replaced by what is now at its place, without its sessions noticing. */
+  function renew(attempts = renewals.attempts): void {
+    if (successor !== undefined || stopping) return;
+    const child = spawnEngine(entry, [socketPath, '--take-over']);
+    successor = child.pid;
+    const onEnd = (how: string) => {
+      if (successor !== child.pid) return;
+      successor = undefined;
+      if (stopping || !connected) return;
+      if (attempts > 1) clock.after(renewals.pause, () => renew(attempts - 1));
+      else logger.warn({ how }, 'the BFD process goes on with the code that it was started with');
+    };
+    child.on('error', (error) => onEnd(error.message));
+    child.on('exit', (code, signal) => onEnd(`its successor has ended (${signal ?? `exit code ${code}`})`));
+  }
+
+  function onServing({ kind, ...current }: BfdProcessStatus & { readonly kind: 'serving' }): void {
+    present = current;
+    if (current.pid === successor) successor = undefined;
+    if (current.handovers > 0) logger.info(current, 'the BFD sessions are with a new process');
+    if (current.version !== announcerVersion) renew();
   }
 
   function send(request: BfdRequest): void {
@@ -149,6 +183,12 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
       }
       case 'trail':
         watched.get(report.peer)?.current.onTrail?.(report.entries);
+        return;
+      case 'serving':
+        onServing(report);
+        return;
+      case 'kept':
+        logger.warn({ reason: report.reason }, 'no handover of BFD: all goes on as it was');
         return;
       case 'stopped':
         onStopped?.();
@@ -211,8 +251,10 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
       queueMicrotask(() => {
         connected = true;
         configure();
+        renew();
       });
     },
+    process: () => present,
     async shutdown(keep) {
       stopping = true;
       if (socket === undefined) return;

@@ -46,17 +46,13 @@ export interface BfdReceiver {
   drain(): void;
   /** Against floods. */
   readonly guard: FloodGuard;
+  /** Reads no more; returns the socket, which stays open. */
+  detach(): number;
   close(): void;
 }
 
 /** Listens on a port for one family. Throws SyscallError (EADDRINUSE: another BFD daemon is here). */
-export function openReceiver(
-  family: IpFamily,
-  port: number,
-  clock: Clock,
-  onDatagram: (datagram: Datagram) => void,
-  expected: () => Expected,
-): BfdReceiver {
+export function openReceivingSocket(family: IpFamily, port: number): number {
   const fd = openUdp(family);
   try {
     setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_RCVBUF, queueBytes);
@@ -66,11 +62,22 @@ export function openReceiver(
       setSocketOptionInt(fd, constant.IPPROTO_IPV6, ttlOption.IPV6_RECVHOPLIMIT, 1);
     }
     bind(fd, encodeSockaddr(any[family], port));
+    return fd;
   } catch (error) {
     closeFd(fd);
     throw error;
   }
-  const guard = createFloodGuard(fd, clock, expected);
+}
+
+/** Reads a receiving socket, which it owns; `flood`: another has put its filter before it. */
+export function createReceiver(
+  fd: number,
+  clock: Clock,
+  onDatagram: (datagram: Datagram) => void,
+  expected: () => Expected,
+  flood = false,
+): BfdReceiver {
+  const guard = createFloodGuard(fd, clock, expected, flood);
   const drained = drainInTurns(fd, clock, () => {
     const datagram = reader.read(fd);
     if (datagram === undefined) return false;
@@ -81,6 +88,11 @@ export function openReceiver(
   return {
     guard,
     drain: drained.drain,
+    detach() {
+      guard.close();
+      drained.close();
+      return fd;
+    },
     close() {
       guard.close();
       drained.close();
@@ -92,6 +104,7 @@ export function openReceiver(
 /** The socket that the packets of one session leave by. */
 export interface BfdSender {
   readonly sourcePort: number;
+  readonly descriptor: number;
   /** Whether the kernel took it; the error's name when not. */
   send(bytes: Uint8Array): string | undefined;
   close(): void;
@@ -99,15 +112,16 @@ export interface BfdSender {
 
 /** Opens a sender with a source port of its own. `random` is in [0, 1). Throws SyscallError. */
 export function openSender(
-  { address: peer, zone }: ScopedAddress,
+  to: ScopedAddress,
   port: number,
   localAddress: IpAddress | undefined,
   random: () => number,
 ): BfdSender {
+  const { address: peer, zone } = to;
   const { family } = peer;
   const fd = openUdp(family);
   let sourcePort = 0;
-  let scope = zone === undefined ? 0 : interfaceIndex(zone);
+  const scope = zone === undefined ? 0 : interfaceIndex(zone);
   try {
     if (family === 4) {
       setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TTL, sentTtl);
@@ -133,8 +147,19 @@ export function openSender(
     closeFd(fd);
     throw error;
   }
+  return createSender(to, port, { descriptor: fd, sourcePort });
+}
+
+/** Sends by a socket that `openSender` has made, here or in another process, and owns it. */
+export function createSender(
+  { address: peer, zone }: ScopedAddress,
+  port: number,
+  { descriptor: fd, sourcePort }: Pick<BfdSender, 'descriptor' | 'sourcePort'>,
+): BfdSender {
+  let scope = zone === undefined ? 0 : interfaceIndex(zone);
   let target = encodeSockaddr(peer, port, scope);
   return {
+    descriptor: fd,
     sourcePort,
     send(bytes) {
       try {

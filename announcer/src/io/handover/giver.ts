@@ -9,8 +9,7 @@ import {
 } from '@l4d/kit/ffi/descriptor-channel.ts';
 import { memoryFile } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
-import type { Logger } from '@l4d/kit/logger.ts';
-import { type GiverMessage, parseMessage, takerMessageSchema } from '../../core/handover/messages.ts';
+import { type GiverMessage, parseTakerMessage } from '../../core/handover/messages.ts';
 
 /** What is let go of. */
 export interface Frozen {
@@ -27,11 +26,10 @@ export type HandoverOutcome =
 export interface GiverOptions {
   readonly path: string;
   readonly clock: Clock;
-  readonly logger: Logger;
   /** Of the state that `freeze` gives. */
   readonly format: number;
-  /** The successor must hold all within so long of the freeze, else all goes on here. */
-  readonly limit: Duration;
+  /** The successor must hold all within so long of the freeze, else all goes on here; asked before each freeze. */
+  limit(): Duration;
   /** Called before the freeze. */
   prepare(): Promise<void>;
   /** Lets go of all. Throws when it cannot, and then nothing has happened. */
@@ -53,9 +51,8 @@ const patience = Seconds(10);
 
 /** Waits for successors; the returned function ends that. Throws SyscallError. */
 export function listenForSuccessor(options: GiverOptions): () => void {
-  const { logger, path } = options;
   let busy = false;
-  return listenForChannels(path, (open) => {
+  return listenForChannels(options.path, (open) => {
     if (busy) {
       const channel = open({ onMessage: () => {}, onClosed: () => {} });
       tell(channel, { kind: 'refused', reason: 'another handover is under way' });
@@ -65,10 +62,6 @@ export function listenForSuccessor(options: GiverOptions): () => void {
     busy = true;
     give(open, options, (outcome) => {
       busy = outcome.handedOver;
-      if (outcome.handedOver) {
-        const { pid: successor, frozenMs } = outcome;
-        logger.info({ successor, frozenMs }, 'the sessions are handed over');
-      } else logger.warn({ reason: outcome.reason }, 'no handover: all goes on here');
       options.onOutcome(outcome);
     });
   });
@@ -83,13 +76,14 @@ function give(
   let stage: 'waiting' | 'preparing' | 'frozen' | 'over' = 'waiting';
   let frozen: Frozen | undefined;
   let frozenAt = 0;
+  let limit: Duration = Milliseconds(0);
   let pid = 0;
   let timer: Timer = clock.after(patience, () => abandon('the successor said nothing'));
 
   const channel = open({
     onMessage(text, descriptors) {
       for (const descriptor of descriptors) closeFd(descriptor);
-      const message = parseMessage(takerMessageSchema, text);
+      const message = parseTakerMessage(text);
       if (message?.kind === 'hello' && stage === 'waiting') void begin(message.formats, message.pid);
       else if (message?.kind === 'held' && stage === 'frozen') decide();
       else if (message?.kind === 'failed') abandon(message.reason);
@@ -110,13 +104,14 @@ function give(
     await options.prepare();
     if ((stage as string) === 'over') return;
     try {
+      limit = options.limit();
       frozenAt = clock.now();
       const frozenAtMs = monotonicMs();
       frozen = options.freeze();
       stage = 'frozen';
       timer.cancel();
       // Due at once, when the freeze alone has taken too long.
-      const left = Math.max(0, Math.ceil(options.limit - (clock.now() - frozenAt)));
+      const left = Math.max(0, Math.ceil(limit - (clock.now() - frozenAt)));
       timer = clock.after(Milliseconds(left), tooLate);
       sendAll(channel, frozen, frozenAtMs);
     } catch (error) {
@@ -127,14 +122,14 @@ function give(
   }
 
   function tooLate(): void {
-    const reason = `the successor did not hold everything within ${options.limit} ms`;
+    const reason = `the successor did not hold everything within ${limit} ms`;
     tell(channel, { kind: 'abort', reason });
     abandon(reason);
   }
 
   function decide(): void {
     const frozenMs = Math.round((clock.now() - frozenAt) * 10) / 10;
-    if (frozenMs > options.limit) {
+    if (frozenMs > limit) {
       tooLate();
       return;
     }

@@ -4,7 +4,7 @@ import { connectChannel, type DescriptorChannel } from '@l4d/kit/ffi/descriptor-
 import { readWhole } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Result } from '@l4d/kit/result.ts';
-import { giverMessageSchema, parseMessage, type TakerMessage } from '../../core/handover/messages.ts';
+import { parseGiverMessage, type TakerMessage } from '../../core/handover/messages.ts';
 import { monotonicMs } from './giver.ts';
 
 /** What a taker does its work with. */
@@ -75,7 +75,7 @@ export function takeOver(options: TakerOptions): Promise<void> {
     try {
       channel = connectChannel(options.path, {
         onMessage(line, received) {
-          const message = parseMessage(giverMessageSchema, line);
+          const message = parseGiverMessage(line);
           switch (message?.kind) {
             case 'state':
               ({ descriptors: expected, frozenAtMs } = message);
@@ -108,7 +108,7 @@ export function takeOver(options: TakerOptions): Promise<void> {
     } catch (error) {
       reject(
         new OperatorError(
-          `no announcer that can hand its sessions over answers on ${options.path}: ${
+          `nobody who can hand the sessions over answers on ${options.path}: ${
             error instanceof Error ? error.message : String(error)
           }`,
           exitCode.unavailable,

@@ -31,8 +31,6 @@ export interface IpPacketSocket {
 export function openIpPacketSocket(family: 4 | 6, maxBytes: number, filter: Uint8Array): IpPacketSocket {
   // Without a protocol it hears nothing until it is bound, with its filter.
   const fd = socket(AF_PACKET, constant.SOCK_DGRAM | constant.SOCK_NONBLOCK | constant.SOCK_CLOEXEC);
-  const buffer = new Uint8Array(maxBytes);
-  const from = new Uint8Array(addressBytes);
   try {
     attachFilter(fd, filter);
     const all = new Uint8Array(addressBytes);
@@ -44,6 +42,13 @@ export function openIpPacketSocket(family: 4 | 6, maxBytes: number, filter: Uint
     closeFd(fd);
     throw error;
   }
+  return useIpPacketSocket(fd, maxBytes);
+}
+
+/** A socket that `openIpPacketSocket` has made, here or in another process; owns it. */
+export function useIpPacketSocket(fd: number, maxBytes: number): IpPacketSocket {
+  const buffer = new Uint8Array(maxBytes);
+  const from = new Uint8Array(addressBytes);
   return {
     fd,
     read() {
