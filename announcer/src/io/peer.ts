@@ -77,6 +77,7 @@ import {
 import type { BfdService, BfdWatch } from './bfd/service.ts';
 import { createChangeTimings } from './change-timing.ts';
 import { attachSocket } from './detach.ts';
+import { createFloodWatch } from './flood-watch.ts';
 import { createMalformedUpdates } from './malformed-updates.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { createPeerRecording } from './peer-recording.ts';
@@ -191,6 +192,7 @@ export function createPeer(
   const md5 = createMd5Watch(clock, initial.password !== undefined, (text) =>
     report({ direction: 'local', code: 0, subcode: 0, text }),
   );
+  const flood = createFloodWatch(clock, logger);
   const malformed = createMalformedUpdates(clock, logger, (error, isTold) => {
     countError(errors, error);
     if (!isTold) return;
@@ -334,6 +336,7 @@ export function createPeer(
           if (direction === 'received') lastMessage = bytes;
         },
         onMessage(message) {
+          flood.note();
           if (message.type === 'update') malformed.note(message, lastMessage);
           dispatch({ kind: 'message', connection, message });
         },
