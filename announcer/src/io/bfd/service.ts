@@ -153,7 +153,10 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   function onServing({ kind, ...current }: BfdProcessStatus & { readonly kind: 'serving' }): void {
     present = current;
     if (current.pid === successor) successor = undefined;
-    if (current.handovers > 0) logger.info(current, 'the BFD sessions are with a new process');
+    if (current.handovers > 0) {
+      const { pid, frozenMs } = current;
+      logger.info({ successor: pid, frozenMs }, 'the BFD sessions are with a new process');
+    }
     if (current.version !== announcerVersion) renew();
   }
 
