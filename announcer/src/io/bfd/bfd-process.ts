@@ -41,6 +41,9 @@ const handoverPath = join(dirname(socketPath), 'bfd-handover.sock');
 /** A successor must hold everything within half of what no neighbour misses a packet in; with no session Up, within this. */
 const longestFreeze = Seconds(1);
 
+/** The announcer that has started this process connects at once: one that does not come has died before. */
+const longestAlone = Seconds(5);
+
 /** Where intervals leave less, a handover would never come about; it is asked for. */
 const shortestFreeze = Milliseconds(5);
 
@@ -238,4 +241,6 @@ if (mode === '--take-over') {
 } else {
   goBeforeOthers();
   serve();
+  // Without its paths: a later process may have taken them.
+  farewell = systemClock.after(longestAlone, () => process.exit(0));
 }

@@ -6,7 +6,7 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { systemClock, type Timer } from '@l4d/kit/clock.ts';
-import { Milliseconds } from '@l4d/kit/duration.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { scheduleBeforeOthers } from '@l4d/kit/ffi/scheduling.ts';
 import { onLines, statusPeriodMs } from '../bfd/messages.ts';
 import { createVrrpEngine } from './engine.ts';
@@ -14,6 +14,9 @@ import type { VrrpReport, VrrpRequest } from './messages.ts';
 
 const [, , socketPath] = process.argv;
 if (socketPath === undefined) throw new TypeError('the path of the socket is missing');
+
+/** The announcer that has started this process connects at once: one that does not come has died before. */
+const longestAlone = Seconds(5);
 
 let announcer: Socket | undefined;
 let outliveMs = 0;
@@ -89,3 +92,5 @@ rmSync(socketPath, { force: true });
 const mask = process.umask(0o177);
 server.listen(socketPath);
 process.umask(mask);
+// Without its path: a later process may have taken it.
+farewell = systemClock.after(longestAlone, () => process.exit(0));
