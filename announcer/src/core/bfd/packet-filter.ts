@@ -58,9 +58,9 @@ const passIf = (k: number): FilterInstruction[] => [[code.jumpEqual, 0, 1, k], p
 
 /**
  * Control packets on a UDP socket: the checks of RFC 5880 section 6.8.6 that need no state, the TTL, and whether a
- * session may be meant. Without the lists where they would not fit into a program.
+ * session may be meant. Without the lists where they would not fit into a program, and where `whole` is false.
  */
-export function controlFilter(wanted: ControlFilter): Uint8Array {
+export function controlFilter(wanted: ControlFilter, whole = true): Uint8Array {
   const { family, minTtl, discriminators, sources } = wanted;
   const packet = (offset: number) => udpHeaderBytes + offset;
   const common: FilterInstruction[] = [
@@ -97,7 +97,7 @@ export function controlFilter(wanted: ControlFilter): Uint8Array {
     ...known,
     ...unknown,
   ];
-  return encodeFilter(program.length <= maxInstructions ? program : [...common, pass]);
+  return encodeFilter(whole && program.length <= maxInstructions ? program : [...common, pass]);
 }
 
 /**

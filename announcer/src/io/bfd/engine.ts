@@ -163,7 +163,7 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
       descriptor,
       clock,
       (datagram) => receive(datagram, multihop),
-      () => expected(family, multihop),
+      expected(family, multihop),
       flood,
     );
     receivers.set(key, { receiver });
@@ -171,22 +171,23 @@ export function createBfdEngine(environment: BfdEnvironment): BfdEngine {
 
   /** What passes a receiver in a flood, and how much of it there is without one. */
   function expected(family: IpFamily, multihop: boolean): Expected {
-    const own = [...runners.values()].filter(
-      ({ config }) => familyOf(config) === family && config.multihop === multihop,
-    );
-    const going = [...leaving.keys()].filter(
-      ({ config }) => familyOf(config) === family && config.multihop === multihop,
-    );
+    const isOfIt = ({ config }: BfdRunner) => familyOf(config) === family && config.multihop === multihop;
+    const ownOf = () => [...runners.values()].filter(isOfIt);
     return {
-      filter: controlFilter({
-        family,
-        minTtl: Math.min(255, ...own.map(({ config }) => config.minTtl)),
-        discriminators: [...own, ...going].map(({ discriminator }) => discriminator),
-        // A neighbour that has lost its session and says so goes unheard in a flood while ours is Up: its silence
-        // ends the session, and then it is heard. Else anybody on the link could keep us at it by its address.
-        sources: own.filter((runner) => !runner.isUp()).map(({ address }) => address.address),
-      }),
-      packetsPerSecond: own.reduce((sum, { config }) => sum + 1000 / config.rxIntervalMs, 0),
+      filter(whole) {
+        const own = ownOf();
+        const going = [...leaving.keys()].filter(isOfIt);
+        const wanted = {
+          family,
+          minTtl: Math.min(255, ...own.map(({ config }) => config.minTtl)),
+          discriminators: [...own, ...going].map(({ discriminator }) => discriminator),
+          // A neighbour that has lost its session and says so goes unheard in a flood while ours is Up: its silence
+          // ends the session, and then it is heard. Else anybody on the link could keep us at it by its address.
+          sources: own.filter((runner) => !runner.isUp()).map(({ address }) => address.address),
+        };
+        return controlFilter(wanted, whole);
+      },
+      packetsPerSecond: () => ownOf().reduce((sum, { config }) => sum + 1000 / config.rxIntervalMs, 0),
     };
   }
 

@@ -1,13 +1,14 @@
 /** Keeps a flood of datagrams in the kernel: above a rate, what no session can mean is dropped before it is queued. */
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
+import { SyscallError } from '@l4d/kit/errors.ts';
 import { attachFilter, detachFilter, socketDrops } from '@l4d/kit/ffi/socket-filter.ts';
 
 /** What passes, and how many of those a second are the sessions' own. */
 export interface Expected {
-  /** A program of classic BPF. */
-  readonly filter: Uint8Array;
-  readonly packetsPerSecond: number;
+  /** A program of classic BPF; `whole`: with all that is known of the sessions, else as short as it may be. */
+  filter(whole: boolean): Uint8Array;
+  packetsPerSecond(): number;
 }
 
 /** A guard of one socket. */
@@ -39,18 +40,25 @@ const quietSeconds = 10;
 export function createFloodGuard(
   fd: number,
   clock: Clock,
-  expected: () => Expected,
+  expected: Expected,
   wasActive = false,
 ): FloodGuard {
   let windowStart = clock.now();
   let seen = 0;
+  /** How many are no flood yet, in this window; asked for when it matters. */
+  let most: number | undefined;
   let active = wasActive;
   let quiet = 0;
   let lastDrops = 0;
   let timer: Timer | undefined;
 
+  /** A socket has room for one program, and for the next beside it, or not (net.core.optmem_max). */
   function attach(): void {
-    attachFilter(fd, expected().filter);
+    if (tryFilter(() => attachFilter(fd, expected.filter(true)))) return;
+    // In place of the one there: one that knows nothing of new sessions would keep them down.
+    tryFilter(() => detachFilter(fd));
+    if (tryFilter(() => attachFilter(fd, expected.filter(true)))) return;
+    tryFilter(() => attachFilter(fd, expected.filter(false)));
   }
 
   function look(): void {
@@ -62,7 +70,7 @@ export function createFloodGuard(
       return;
     }
     active = false;
-    detachFilter(fd);
+    tryFilter(() => detachFilter(fd));
   }
 
   if (active) {
@@ -75,10 +83,12 @@ export function createFloodGuard(
       if (now - windowStart >= second) {
         windowStart = now;
         seen = 0;
+        most = undefined;
       }
       seen += 1;
       if (active || seen <= strangersPerSecond) return;
-      if (seen <= strangersPerSecond + 2 * expected().packetsPerSecond) return;
+      most ??= strangersPerSecond + 2 * expected.packetsPerSecond();
+      if (seen <= most) return;
       active = true;
       quiet = 0;
       lastDrops = socketDrops(fd);
@@ -94,4 +104,15 @@ export function createFloodGuard(
       timer?.cancel();
     },
   };
+}
+
+/** Whether the kernel did it. */
+function tryFilter(change: () => void): boolean {
+  try {
+    change();
+    return true;
+  } catch (error) {
+    if (error instanceof SyscallError) return false;
+    throw error;
+  }
 }

@@ -74,7 +74,7 @@ export function createReceiver(
   fd: number,
   clock: Clock,
   onDatagram: (datagram: Datagram) => void,
-  expected: () => Expected,
+  expected: Expected,
   flood = false,
 ): BfdReceiver {
   const guard = createFloodGuard(fd, clock, expected, flood);
