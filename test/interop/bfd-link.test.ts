@@ -109,6 +109,18 @@ it('loops back the echo packets of FRR, over IPv4 and IPv6, and FRR notices when
       const { state, remoteEchoRxIntervalMs } = await bfdOf(address);
       expect({ state, remoteEchoRxIntervalMs }).toEqual({ state: 'Up', remoteEchoRxIntervalMs: 50 });
     }
+    // Another process of BFD goes on with the same sockets: FRR misses no echo, and ours are counted on.
+    const counted = await Promise.all([frr4, frr6].map(bfdOf));
+    await client.handOver();
+    await until('BFD is with a new process', async () => (await client.status()).bfdProcess?.handovers === 1);
+    for (const [index, address] of [frr4, frr6].entries()) {
+      const { echoesReturned: then, flaps, sourcePort } = counted[index] ?? {};
+      await until(`echoes of ${address} come back by the new one`, async () => {
+        const now = await bfdOf(address);
+        expect(now).toMatchObject({ state: 'Up', flaps, sourcePort });
+        return now.echoesReturned >= (then ?? 0) + 20;
+      });
+    }
     const before = await Promise.all([frr4, frr6].map(bfdOf));
     // Echo packets alone are lost, before packet sockets too (FRR has one for IPv4); control packets are not.
     runIn(
@@ -178,6 +190,17 @@ it('a flood stays in the kernel, and no session is lost', async () => {
   expect(after[0]?.socket).toMatchObject({ flood: true });
   expect(after[0]?.socket?.droppedInKernel).toBeGreaterThan(Number(sent) - 10_000);
   expect(after[1]?.socket).toMatchObject({ flood: false });
+  // Another process of BFD has the filter on the same socket, watches it, and counts on.
+  const { bfdProcess } = await client.status();
+  await client.handOver();
+  await until(
+    'BFD is with a new process',
+    async () => (await client.status()).bfdProcess?.pid !== bfdProcess?.pid,
+  );
+  const taken = await bfdOf(frr4);
+  expect(taken).toMatchObject({ state: 'Up', dropped: after[0]?.dropped });
+  expect(taken.socket?.droppedInKernel).toBeGreaterThanOrEqual(after[0]?.socket?.droppedInKernel ?? 0);
+  expect(taken.socket?.flood).toBe(true);
 });
 
 /** A BFD process without an announcer, spoken to as an announcer does. */

@@ -1,6 +1,7 @@
 /** Graceful restart, planned stops and the other negotiated options against FRR. */
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
+import { connectChannel } from '@l4d/kit/ffi/descriptor-channel.ts';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import {
   frrCommand,
@@ -153,6 +154,29 @@ it('continuity: a planned restart keeps the routes, a planned stop ends them', a
   await client.shutdown({ text: 'disk swap' });
   await until('routes gone', () => !inKernel(namespaces.frr, route4));
   await start();
+});
+
+it('continuity: an upgrade that fails ends in a restart where that is asked for, and no route moves', async () => {
+  await put({ promise: 'continuity', restartTimeMs: 20_000 });
+  await established();
+  // Whoever says nothing here is in the way of a successor.
+  const path = announcer.socketPath.replace('announcer.sock', 'announcer-handover.sock');
+  const inTheWay = connectChannel(path, { onMessage: () => {}, onClosed: () => {} });
+  const events = await routeEvents(async () => {
+    await expect(client.handOver({ otherwise: 'stay' })).rejects.toThrow('the successor has ended');
+    expect(await peer()).toMatchObject({ state: 'Established', flaps: 0 });
+    await expect(client.handOver({ otherwise: 'restart' })).rejects.toMatchObject({
+      problem: { title: 'No handover: the announcer ends for a restart' },
+    });
+    await until('the session is down', () => neighbor()['bgpState'] !== 'Established');
+    // It was left without a word.
+    expect(neighbor()['lastResetDueTo']).toMatch(/closed/i);
+    await start();
+    await put({ promise: 'continuity', restartTimeMs: 20_000 });
+    await established();
+  });
+  inTheWay.close();
+  expect(events).toEqual([]);
 });
 
 it('fast: killed, the routes go at once', async () => {

@@ -6,6 +6,7 @@ import { tcpAoMissing } from '@l4d/announcer/io/tcp-keys.ts';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import {
   frrCommand,
+  frrShow,
   setUpNetwork,
   startAnnouncer,
   startBird,
@@ -22,6 +23,7 @@ const bird: PeerInput = { address: 'fd77:1::1', as: 65000, connectRetryMs: 200, 
 
 let announcer: ReturnType<typeof startAnnouncer>;
 let client: AnnouncerClient;
+let successor: number | undefined;
 
 const put = (...peers: PeerInput[]) =>
   client.put({
@@ -60,6 +62,7 @@ beforeAll(async () => {
 
 afterAll(() => {
   announcer?.process.kill('SIGKILL');
+  if (successor !== undefined) process.kill(successor, 'SIGKILL');
   tearDownNetwork();
 });
 
@@ -140,6 +143,14 @@ it('takes whoever connects from a range, with the password of the range', async 
   // The same again leaves the session alone; another range ends it.
   await dynamic('10.77.0.0/24');
   expect((await status('10.77.0.1'))?.flaps).toBe(0);
+  // A successor has the peer, knows its range, and so whether it is still admitted.
+  const { pid } = await client.handOver();
+  expect(await client.status()).toMatchObject({ pid, peers: [{ state: 'Established', flaps: 0 }] });
+  await dynamic('10.77.0.0/24');
+  expect(await status('10.77.0.1')).toMatchObject({ state: 'Established', flaps: 0 });
+  successor = pid;
+  const sessions = frrShow('show bgp neighbors 10.77.0.2') as Record<string, object>;
+  expect(sessions['10.77.0.2']).toMatchObject({ bgpState: 'Established' });
   await dynamic('10.77.9.0/24');
   expect(await status('10.77.0.1')).toBeUndefined();
 });

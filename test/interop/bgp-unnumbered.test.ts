@@ -49,6 +49,7 @@ const answers = (one: AnnouncerClient) =>
 let announcer: ReturnType<typeof spawnIn>;
 let log = '';
 let api: AnnouncerClient;
+let successor: number | undefined;
 
 const put = (change: Partial<DesiredInput> = {}) =>
   api.put({
@@ -104,6 +105,7 @@ beforeAll(async () => {
 
 afterAll(() => {
   announcer?.kill('SIGKILL');
+  if (successor !== undefined) process.kill(successor, 'SIGKILL');
   tearDownNetwork();
   if (process.env['UNN_LOG'] !== undefined) process.stderr.write(log);
 });
@@ -214,6 +216,25 @@ it('BFD on the unnumbered link', async () => {
   await until('BFD is up', async () => (await peer('eth0'))?.bfd?.state === 'Up');
   await until('FRR says so too', () => JSON.stringify(frrShow('show bfd peers')).includes('"status":"up"'));
   expect((await peer('eth0'))?.state).toBe('Established');
+});
+
+it('a successor has the unnumbered sessions before it has heard a router, and their BFD', async () => {
+  const before = { eth0: await peer('eth0'), bird: await peer(atBird.address) };
+  const { pid } = await api.handOver();
+  successor = pid;
+  expect(await peer('eth0')).toMatchObject({ state: 'Established', flaps: before.eth0?.flaps });
+  await until('BFD is with a new process', async () => (await api.status()).bfdProcess?.handovers === 1);
+  // The same desired state again, as the daemon says it; and the router is heard in the meantime.
+  await put({ interfacePeers: [{ ...unnumbered, bfd: { txIntervalMs: 100, rxIntervalMs: 100 } }] });
+  await until('the router has been heard', async () => (await peer('eth0'))?.neighbour !== undefined);
+  expect(await peer('eth0')).toMatchObject({
+    state: 'Established',
+    flaps: before.eth0?.flaps,
+    neighbour: before.eth0?.neighbour,
+    bfd: { state: 'Up', flaps: before.eth0?.bfd?.flaps, sourcePort: before.eth0?.bfd?.sourcePort },
+  });
+  expect(await peer(atBird.address)).toMatchObject({ state: 'Established', flaps: before.bird?.flaps });
+  expect(neighbor().bgpState).toBe('Established');
 });
 
 it('two announcers find each other; a password in a file is taken from it alone, and changed without a reset', async () => {
