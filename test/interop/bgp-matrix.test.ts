@@ -3,7 +3,9 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { DesiredInput, PeerStatus } from '@l4d/announcer/core/api.ts';
+import type { RecordPage } from '@l4d/announcer/core/record-json.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
+import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { run, runIn, spawnIn } from '../../tools/lab/io/bgp-lab.ts';
 import { until } from './bgp-until.ts';
@@ -152,19 +154,36 @@ async function row(
 const established = (feature: FeatureName & SessionName) =>
   row(feature, (_, status) => status(feature)?.state === 'Established' && status(feature)?.flaps === 0);
 
+/** The flight record of the session on which both connect. */
+async function recordOf(router: Router): Promise<RecordPage['entries']> {
+  const path = `/v1/peers/${addresses(router.name, 'collision').theirs}/record?limit=100`;
+  const { body } = await requestJson(join(folder, 'announcer/announcer.sock'), 'GET', path);
+  return (body as RecordPage).entries;
+}
+
+/** Whether our connection and the router's are there at the same time, before either OPEN has arrived. */
+async function hasTwoConnections(router: Router): Promise<boolean> {
+  const entries = await recordOf(router);
+  const ways = entries.flatMap((entry) => (entry.kind === 'connected' ? [entry.incoming] : []));
+  const isAlive = !entries.some(({ kind }) => kind === 'closed' || kind === 'error');
+  return isAlive && ways.includes(true) && ways.includes(false);
+}
+
 beforeAll(async () => {
   setUp();
   for (const router of routers) router.start();
   await start();
-  // SYN-ACKs of neither side come through at first: both sides of this session have begun to connect when they do.
-  const gate = ['add table inet gate', 'add chain inet gate in { type filter hook input priority 0; }'];
-  const range = '10.78.0.0/16';
-  const isCollision = `ip saddr ${range} ip saddr & 0.0.0.255 == 10 tcp flags & (syn|ack) == syn|ack drop`;
-  for (const rule of [...gate, `add rule inet gate in ${isCollision}`])
+  // On the session of the collision both ends can connect, and hear nothing on either connection.
+  const range = 'daddr 10.78.0.0/16 ip daddr & 0.0.0.255 == 10';
+  for (const rule of [
+    'add table inet gate',
+    'add chain inet gate in { type filter hook input priority 0; }',
+    'add chain inet gate out { type filter hook output priority 0; }',
+    `add rule inet gate in ip ${range.replaceAll('daddr', 'saddr')} tcp flags & psh == psh drop`,
+    `add rule inet gate out ip ${range} tcp flags & psh == psh drop`,
+  ]) {
     runIn(announcerNamespace, 'nft', rule);
-  const theirs = `ip daddr ${range} ip saddr & 0.0.0.255 == 110 tcp flags & (syn|ack) == syn|ack drop`;
-  runIn(announcerNamespace, 'nft', 'add chain inet gate out { type filter hook output priority 0; }');
-  runIn(announcerNamespace, 'nft', `add rule inet gate out ${theirs}`);
+  }
   await client.put(desired);
 });
 
@@ -189,7 +208,11 @@ it('sessions', async () => {
     const isUp = status('plain')?.state === 'Established' && status('plain')?.flaps === 0;
     return isUp && router.route('plain', first4) !== '' && router.route('plain', first6) !== '';
   });
-  // Both ends have sent their SYN by now, and no longer wait than the connection may take.
+  const collided = new Set<RouterName>();
+  await until('collisions', async () => {
+    for (const router of routers) if (await hasTwoConnections(router)) collided.add(router.name);
+    return routers.every(({ name }) => collided.has(name) || features.collision.cells[name] !== 'yes');
+  });
   runIn(announcerNamespace, 'nft', 'delete table inet gate');
   await row('overIpv6', (router, status) => {
     const isUp = status('overIpv6')?.state === 'Established' && status('overIpv6')?.flaps === 0;
@@ -202,7 +225,21 @@ it('sessions', async () => {
   await established('routersRange');
   await established('secured');
   await established('longOpen');
-  await established('collision');
+  await row(
+    'collision',
+    ({ name }, status) =>
+      collided.has(name) && status('collision')?.state === 'Established' && status('collision')?.flaps === 0,
+  );
+  for (const router of routers.filter(({ name }) => collided.has(name))) {
+    // Cease / Connection Collision Resolution: whose it is depends on whose OPEN came first.
+    const decided = (await recordOf(router)).filter(
+      (entry) => 'hex' in entry && entry.hex.slice(36, 42) === '030607',
+    );
+    expect(decided.length, router.name).toBeGreaterThan(0);
+    const { peers } = await client.status();
+    const { theirs } = addresses(router.name, 'collision');
+    expect(peers.find(({ address }) => address === theirs)?.state, router.name).toBe('Established');
+  }
   await row('wrongPassword', (_, status) => {
     const { state, lastError } = status('wrongPassword') ?? {};
     return state !== 'Established' && /wrong signature: the passwords differ/.test(lastError?.text ?? '');

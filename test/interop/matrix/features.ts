@@ -21,6 +21,7 @@ export const columns: Readonly<Record<RouterName, { readonly name: string; reado
 
 const all: Feature['cells'] = { frr: 'yes', bird: 'yes', gobgp: 'yes', exabgp: 'yes' };
 const unknown = 'no: unknown to it' as const;
+const oneConnection = 'no: opens none while it has one' as const;
 const noTable = 'no: it keeps no routes' as const;
 
 /** Rows of the matrix. */
@@ -31,7 +32,11 @@ export const features = {
   withdraw: { title: 'Withdrawn, and nothing else moves', standard: 'RFC 4271', cells: all },
   weConnect: { title: 'Only we connect', standard: 'RFC 4271', cells: all },
   routerConnects: { title: 'Only the router connects', standard: 'RFC 4271', cells: all },
-  collision: { title: 'Both connect at once: one session', standard: 'RFC 4271 6.8', cells: all },
+  collision: {
+    title: 'Two connections at once: one is closed, the session stands',
+    standard: 'RFC 4271 6.8',
+    cells: { ...all, gobgp: oneConnection, exabgp: oneConnection },
+  },
   ourRange: { title: 'The router is in our range', standard: '–', cells: all },
   routersRange: { title: "We are in the router's range", standard: '–', cells: all },
   secured: { title: 'TCP MD5 and TTL security', standard: 'RFC 2385, 5082', cells: all },
