@@ -43,6 +43,7 @@ import {
 import { createRecorders } from '../core/recorders.ts';
 import { announcerVersion } from '../core/version.ts';
 import { createDynamicPeers } from './dynamic-peers.ts';
+import { firstKeepalives } from './handover/first-keepalives.ts';
 import { createListener, type ListenerKey } from './listener.ts';
 import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
 import { tcpAoKey } from './peer-settings.ts';
@@ -304,6 +305,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     descriptors: readonly number[],
     elapsedMs: number,
   ): void {
+    const told = firstKeepalives(from.peers, descriptors);
     ({ startedAt, revision, deadMan, fingerprint: currentFingerprint } = { fingerprint: undefined, ...from });
     handovers = from.handovers;
     if (from.heardAgeMs !== undefined) lastHeard = clock.now() - from.heardAgeMs - elapsedMs;
@@ -317,13 +319,13 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     dynamic.replaceRanges(filled.dynamicPeers);
     dynamic.resume(from.dynamic);
     found.clear();
-    for (const peer of from.peers) if (peer.found !== undefined) found.set(peer.key, peer.found);
+    for (const peer of told) if (peer.found !== undefined) found.set(peer.key, peer.found);
     if (found.size > 0) clock.after(findTime, forgetFound);
     interfaces.replace(filled);
     protectListener(filled);
     const slots = slotsByPlace(table, wanted.prefixes);
     const configs = new Map(filled.peers.map((peer) => [canonicalAddress(peer.address), peer]));
-    for (const peer of from.peers) {
+    for (const peer of told) {
       const config = configs.get(peer.key) ?? dynamic.configOf(peer.key) ?? found.get(peer.key);
       // Its secret cannot be had any more.
       if (config === undefined) {
