@@ -1,6 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeMessage } from '@l4d/announcer/core/codec/message.ts';
 import { createFlightRecorder } from '@l4d/announcer/core/flight-recorder.ts';
 import { entryToJson } from '@l4d/announcer/core/record-json.ts';
@@ -179,6 +182,7 @@ Foreign host: 10.0.0.1, Foreign port: 179
     }
     run(established);
     expect(await l4ctl('bgp bfd 10.0.0.1')).toMatchObject({ code: 1, out: '' });
+    expect(await l4ctl('bgp bfd 10.0.0.1 -o json')).toMatchObject({ code: 1, out: '' });
   });
 
   it('-w writes the table once and then what changes, where nobody sits before it', async () => {
@@ -196,6 +200,35 @@ Foreign host: 10.0.0.1, Foreign port: 179
       if (times === 1) throw enough;
     });
     expect(JSON.parse(json.out)).toMatchObject({ subject: '10.0.0.1' });
+  });
+
+  it('-w goes on where the daemon is away for a while, and says so once', async () => {
+    run(established);
+    const { bgp } = port;
+    const { code, out, err } = await l4ctl('bgp summary -w', (times) => {
+      if (times === 3) port.bgp = () => Promise.reject(new Error('away'));
+      if (times === 5) port.bgp = bgp;
+      if (times === 6) run({ ...established, state: 'Active' });
+      if (times === 8) throw enough;
+    });
+    expect(code).toBe(-1);
+    expect(err.split('\n')).toHaveLength(2);
+    expect(out.split('\n').at(-2)).toMatch(/10\.0\.0\.1: Established.* -> Active/);
+  });
+
+  it('-w ends with whoever reads it, also when nothing changes', async () => {
+    run(established);
+    const main = join(import.meta.dirname, 'main.ts');
+    const args = [main, '--run-dir', folder, 'bgp', 'summary', '-w'];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(child.stdout, 'data');
+      child.stdout.destroy();
+      const left = await Promise.race([once(child, 'exit'), sleep(10_000, 'still there', { ref: false })]);
+      expect(left).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('routes, over all pages', async () => {
@@ -286,7 +319,17 @@ describe('record', () => {
       const after = Number(/after=(\d+)/.exec(path)?.[1]);
       const entries = recorder.entries(after).map((entry) => entryToJson(entry, (at) => at));
       if (after > 0) recorder.event(now + 5, { kind: 'error', text: `after ${after}` });
-      return { status: 200, body: { peer: '10.0.0.1', present: true, evicted: 0, entries, more: false } };
+      return {
+        status: 200,
+        body: {
+          peer: '10.0.0.1',
+          present: true,
+          evicted: 0,
+          newest: recorder.newest(),
+          entries,
+          more: false,
+        },
+      };
     };
   });
 
@@ -303,10 +346,35 @@ describe('record', () => {
     expect(followed.out.split('\n').slice(3)).toEqual(['2023-11-14T22:13:20.005Z -- error: after 3', '']);
   });
 
+  it('goes on with -f where the announcer is away, and begins anew', async () => {
+    const page = (entries: readonly unknown[], newest: number) => ({
+      status: 200,
+      body: { peer: '10.0.0.1', present: true, evicted: 0, newest, entries, more: false },
+    });
+    const { code, out, err } = await l4ctl('bgp record 10.0.0.1 -f', (times) => {
+      if (times === 1) delete port.announcer;
+      if (times === 3) {
+        const anew = [{ sequence: 1, atMs: now, kind: 'error', text: 'after the restart' }];
+        port.announcer = (_method, path) => page(path.includes('after=0&') ? anew : [], 1);
+      }
+      if (times === 6) throw enough;
+    });
+    expect(code).toBe(-1);
+    expect(out.split('\n').at(-2)).toMatch(/after the restart$/);
+    expect(err.split('\n')).toEqual([
+      expect.stringMatching(/does not answer/),
+      expect.stringMatching(/anew/),
+      '',
+    ]);
+  });
+
   it('is a capture file with --pcap, for its owner alone', async () => {
     const file = join(folder, 'record.pcapng');
     expect((await l4ctl(`bgp record 10.0.0.1 --pcap ${file}`)).code).toBe(0);
     expect((await readFile(file)).readUInt32BE(0)).toBe(0x0a0d0d0a);
+    await chmod(file, 0o644);
+    expect((await l4ctl(`bgp record 10.0.0.1 --pcap ${file}`)).code).toBe(0);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect((await l4ctl('bgp record 10.0.0.1 --pcap -')).raw).toEqual(await readFile(file));
     expect(await l4ctl('bgp record 10.0.0.1 --pcap /nowhere/x')).toMatchObject({
       code: 1,

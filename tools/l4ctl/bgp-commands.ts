@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { chmod, stat, writeFile } from 'node:fs/promises';
+import { canonicalAddress } from '@l4d/announcer/core/api.ts';
 import { toPcapng } from '@l4d/announcer/core/pcap.ts';
 import { entryToJson } from '@l4d/announcer/core/record-json.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
@@ -13,7 +14,7 @@ import { askBgp, bgpStatus, bgpView } from './bgp-source.ts';
 import { bgpSummary } from './bgp-summary.ts';
 import type { Ctl } from './ctl.ts';
 import { addRouterConfigCommand } from './router-config/command.ts';
-import { watch } from './watch.ts';
+import { patient, watch } from './watch.ts';
 
 interface WatchOption {
   readonly watch?: true;
@@ -127,8 +128,9 @@ function addBfd(bgp: Command, ctl: Ctl): void {
       };
       if (isWatching) await watch(ctl, { ask: () => bgpStatus(ctl), text, lines: bfdLines(peer) });
       const answer = await bgpStatus(ctl);
-      const json = peer === undefined ? answer : chosen(answer.announcer, peer)[0]?.bfd;
-      ctl.print(json ?? null, () => text(answer));
+      // Throws where there is no such session, in whatever format it was asked for.
+      const shown = text(answer);
+      ctl.print(peer === undefined ? answer : chosen(answer.announcer, peer)[0]?.bfd, () => shown);
     });
 }
 
@@ -170,11 +172,19 @@ function addRecord(bgp: Command, ctl: Ctl): void {
       if (first.evicted > 0) ctl.env.stderr(`${first.evicted} older entries are not kept any more\n`);
       show(first.entries);
       let last = first.entries.at(-1)?.sequence ?? 0;
+      const asked = patient(ctl, () => recordAfter(ctl, peer, last));
       while (options.follow) {
         await ctl.env.sleep(followMs);
-        const { entries } = await recordAfter(ctl, peer, last);
-        show(entries);
-        last = entries.at(-1)?.sequence ?? last;
+        const page = await asked();
+        if (page === undefined) continue;
+        // The announcer has begun anew, and so has the record.
+        if (page.newest < last) {
+          ctl.env.stderr('the record begins anew: the announcer was restarted\n');
+          last = 0;
+          continue;
+        }
+        show(page.entries);
+        last = page.entries.at(-1)?.sequence ?? last;
       }
     });
 }
@@ -187,6 +197,8 @@ async function writeCapture(ctl: Ctl, file: string, bytes: Uint8Array): Promise<
   try {
     // As the traffic of a router it is nobody else's business.
     await writeFile(file, bytes, { mode: 0o600 });
+    // The mode is of a file that was not there.
+    if ((await stat(file)).isFile()) await chmod(file, 0o600);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     throw new OperatorError(`${file} cannot be written: ${code ?? message}`);
@@ -202,7 +214,8 @@ function directionOf(word = 'advertised'): RouteDirection {
 function chosen(view: BgpView | undefined, address: string | undefined): readonly BgpPeerView[] {
   const peers = view?.peers ?? [];
   if (address === undefined) return peers;
-  const found = peers.filter((peer) => peer.address === address);
+  const wanted = canonicalAddress(address);
+  const found = peers.filter((peer) => canonicalAddress(peer.address) === wanted);
   if (found.length > 0) return found;
   const names = peers.map((peer) => peer.address).join(', ');
   throw new OperatorError(`${address} is no peer of this host (there are: ${names === '' ? 'none' : names})`);

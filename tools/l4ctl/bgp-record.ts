@@ -19,13 +19,13 @@ export async function recordAfter(
   ctl: Ctl,
   peer: string,
   after: number,
-): Promise<{ readonly entries: readonly RecordEntry[]; readonly evicted: number }> {
+): Promise<{ readonly entries: readonly RecordEntry[] } & Pick<RecordPage, 'evicted' | 'newest'>> {
   const entries: RecordEntry[] = [];
   for (let last = after; ; ) {
     const path = `/peers/${encodeURIComponent(peer)}/record?after=${last}&limit=10000`;
     const page = (await askBgp(ctl, 'GET', path)) as RecordPage;
     entries.push(...page.entries.map(entryFromJson));
-    if (!page.more) return { entries, evicted: page.evicted };
+    if (!page.more) return { entries, evicted: page.evicted, newest: page.newest };
     last = entries.at(-1)?.sequence ?? last;
   }
 }

@@ -18,7 +18,12 @@ const env: Env = {
   stdinBytes: async () => new Uint8Array(await arrayBuffer(process.stdin)),
   stdoutBytes: (bytes) => process.stdout.write(bytes),
   isTerminal: process.stdout.isTTY === true,
-  sleep: (milliseconds) => sleep(milliseconds),
+  async sleep(milliseconds) {
+    // What is watched may not change for days: nothing is written then that would tell.
+    if (process.stdout.isTTY !== true && !(await import('@l4d/kit/ffi/reader.ts')).hasReader(1))
+      process.exit(0);
+    await sleep(milliseconds);
+  },
   hostAddresses: () =>
     Object.values(networkInterfaces()).flatMap((addresses = []) =>
       addresses.flatMap(({ cidr }) => (cidr === null ? [] : [cidr])),

@@ -1,3 +1,4 @@
+import { OperatorError } from '@l4d/kit/errors.ts';
 import type { Ctl } from './ctl.ts';
 
 /** How often what is watched is asked for, in milliseconds. */
@@ -19,8 +20,13 @@ export async function watch<Answer>(ctl: Ctl, watched: Watched<Answer>): Promise
   const { env } = ctl;
   const isDrawn = env.isTerminal && ctl.format() !== 'json';
   let before: ReadonlyMap<string, string> | undefined;
+  const asked = patient(ctl, watched.ask);
   for (;;) {
-    const answer = await watched.ask();
+    const answer = await (before === undefined ? watched.ask() : asked());
+    if (answer === undefined) {
+      await env.sleep(periodMs);
+      continue;
+    }
     const lines = watched.lines(answer);
     const time = new Date(env.now()).toISOString();
     if (isDrawn) env.stdout(`\u001b[H\u001b[2J${time}\n${watched.text(answer, ctl.format() === 'wide')}`);
@@ -31,6 +37,28 @@ export async function watch<Answer>(ctl: Ctl, watched: Watched<Answer>): Promise
     before = lines;
     await env.sleep(periodMs);
   }
+}
+
+/**
+ * What asks again and again, and gets `undefined` where there is no answer: while a daemon is started anew, whoever
+ * watches does not leave. The reason goes to standard error, once for as long as it stays. For all but the first time:
+ * what is not there to begin with is an error.
+ */
+export function patient<Answer>(ctl: Ctl, ask: () => Promise<Answer>): () => Promise<Answer | undefined> {
+  let told: string | undefined;
+  return async () => {
+    try {
+      const answer = await ask();
+      told = undefined;
+      return answer;
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      if (error.message !== told)
+        ctl.env.stderr(`${new Date(ctl.env.now()).toISOString()} ${error.message}\n`);
+      told = error.message;
+      return undefined;
+    }
+  };
 }
 
 interface Change {

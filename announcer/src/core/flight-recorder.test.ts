@@ -44,14 +44,14 @@ describe('flight recorder', () => {
   it('tells messages and events in the order they came, with their octets', () => {
     const recorder = createFlightRecorder();
     recorder.event(1.5, { kind: 'state', from: 'Idle', to: 'Connect' });
-    recorder.message(2, 'sent', 3, keepalive);
-    recorder.message(3, 'received', 3, cease);
+    recorder.message(2, 'sent', 70_000, keepalive);
+    recorder.message(3, 'received', 70_000, cease);
     recorder.bfdPacket(4, 'received', 3784, Uint8Array.of(0x20, 0x40));
     const entries = recorder.entries();
     expect(entries).toEqual([
       { sequence: 1, at: 1.5, kind: 'state', from: 'Idle', to: 'Connect' },
-      { sequence: 2, at: 2, kind: 'message', direction: 'sent', connection: 3, bytes: keepalive },
-      { sequence: 3, at: 3, kind: 'message', direction: 'received', connection: 3, bytes: cease },
+      { sequence: 2, at: 2, kind: 'message', direction: 'sent', connection: 70_000, bytes: keepalive },
+      { sequence: 3, at: 3, kind: 'message', direction: 'received', connection: 70_000, bytes: cease },
       {
         sequence: 4,
         at: 4,

@@ -62,7 +62,7 @@ export interface RecorderBounds {
 }
 
 /**
- * A keepalive takes 47 octets: at a hold time of 9 s more than an hour of them are kept, or some 30 full UPDATEs
+ * A keepalive takes 45 octets: at a hold time of 9 s more than an hour of them are kept, or some 30 full UPDATEs
  * of 4096 octets. With 1000 peers, 200 MB at most; a ring that is hardly used takes little.
  */
 export const recorderBounds: RecorderBounds = { messages: 128 * 1024, events: 48 * 1024, bfd: 24 * 1024 };
@@ -78,6 +78,8 @@ export interface FlightRecorder {
   event(at: number, event: RecordedEvent): void;
   /** Entries after a sequence number, at most `limit` of them, the oldest first. */
   entries(after?: number, limit?: number): RecordEntry[];
+  /** Sequence number of the last entry; 0: nothing was recorded. */
+  newest(): number;
   /** Entries that did not fit any more. */
   evicted(): number;
   /** Octets of memory held. */
@@ -86,8 +88,8 @@ export interface FlightRecorder {
 
 const kinds = { message: 0, bfdPacket: 1, event: 2 } as const;
 
-/** Sequence and time as doubles, then kind, direction, and the connection or port. */
-const headBytes = 20;
+/** Sequence and time as doubles, then kind, direction, and the connection or port in 32 bits. */
+const headBytes = 22;
 
 /** An empty recorder. */
 export function createFlightRecorder(bounds: RecorderBounds = recorderBounds): FlightRecorder {
@@ -106,7 +108,7 @@ export function createFlightRecorder(bounds: RecorderBounds = recorderBounds): F
     view.setFloat64(8, at);
     view.setUint8(16, kind);
     view.setUint8(17, direction === 'sent' ? 1 : 0);
-    view.setUint16(18, which & 0xffff);
+    view.setUint32(18, which);
     return head;
   }
 
@@ -133,6 +135,7 @@ export function createFlightRecorder(bounds: RecorderBounds = recorderBounds): F
         .sort((a, b) => a.sequence - b.sequence)
         .slice(0, limit);
     },
+    newest: () => sequence,
     evicted: () => rings.reduce((sum, ring) => sum + ring.evicted, 0),
     heldBytes: () => rings.reduce((sum, ring) => sum + ring.heldBytes, 0),
   };
@@ -145,9 +148,9 @@ function decodeRecord(record: Uint8Array): RecordEntry {
   const bytes = record.subarray(headBytes);
   switch (view.getUint8(16)) {
     case kinds.message:
-      return { ...common, kind: 'message', direction, connection: view.getUint16(18), bytes };
+      return { ...common, kind: 'message', direction, connection: view.getUint32(18), bytes };
     case kinds.bfdPacket:
-      return { ...common, kind: 'bfd-packet', direction, port: view.getUint16(18), bytes };
+      return { ...common, kind: 'bfd-packet', direction, port: view.getUint32(18), bytes };
     default:
       return { ...common, ...(JSON.parse(new TextDecoder().decode(bytes)) as RecordedEvent) };
   }

@@ -18,6 +18,8 @@ export interface RecordPage {
   readonly present: boolean;
   /** Entries that did not fit any more since the peer was declared first. */
   readonly evicted: number;
+  /** Sequence number of the newest entry of all; a smaller one than before: the record begins anew. */
+  readonly newest: number;
   readonly entries: readonly RecordEntryJson[];
   /** There is more: ask again with `after` the last sequence number here. */
   readonly more: boolean;

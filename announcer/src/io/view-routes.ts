@@ -66,6 +66,7 @@ function addViewRoutes(app: Hono, announcer: Announcer): void {
         peer: address,
         present: announcer.peer(address) !== undefined,
         evicted: record.evicted(),
+        newest: record.newest(),
         entries: entries.slice(0, limit).map((entry) => entryToJson(entry, announcer.wallTimeOf)),
         more: entries.length > limit,
       };
