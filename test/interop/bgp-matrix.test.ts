@@ -173,6 +173,19 @@ beforeAll(async () => {
   setUp();
   for (const router of routers) router.start();
   await start();
+  for (const rule of [
+    'add table inet marks',
+    'add chain inet marks out { type filter hook output priority 0; }',
+    // Refusals are of sockets that do not exist.
+    ...['sport', 'dport'].flatMap((side) =>
+      ['ip', 'ip6'].map(
+        (family) =>
+          `add rule inet marks out tcp ${side} 179 tcp flags & rst == 0 ${family} dscp != cs6 counter`,
+      ),
+    ),
+  ]) {
+    runIn(announcerNamespace, 'nft', rule);
+  }
   // On the session of the collision both ends can connect, and hear nothing on either connection.
   const range = 'daddr 10.78.0.0/16 ip daddr & 0.0.0.255 == 10';
   for (const rule of [
@@ -265,6 +278,9 @@ it('marks its packets as internetwork control, whoever has connected', () => {
     );
     expect(text, session).toContain(mark);
   }
+  // The handshakes too.
+  const unmarked = runIn(announcerNamespace, 'nft', 'list table inet marks').match(/counter packets \d+/g);
+  expect(unmarked).toEqual(Array(4).fill('counter packets 0'));
 });
 
 it('what routes carry', async () => {

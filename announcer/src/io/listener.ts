@@ -5,7 +5,7 @@ import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { TcpAoKey } from '../core/security.ts';
-import { descriptorOf, setTtl } from './tcp.ts';
+import { descriptorOf, markInternetworkControl, setTtl } from './tcp.ts';
 import { addAoKey, type KeyOwner, removeAoKey, setMd5Key } from './tcp-keys.ts';
 
 /** Takes connections from peers on one port, IPv4 and IPv6. */
@@ -102,6 +102,7 @@ export function createListener(
       for (const [name, key] of after) {
         if (JSON.stringify(before.get(name)) !== JSON.stringify(key)) addKey(fd, key);
       }
+      markInternetworkControl(fd, family);
       if (protection.fullTtl) setTtl(fd, family, 255);
       errors.delete(host);
     } catch (error) {

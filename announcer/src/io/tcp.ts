@@ -87,20 +87,20 @@ export function changeTcpPassword(socket: Socket, { address, password }: TcpOpti
 function applyOptions(fd: number, options: TcpOptions): void {
   const { address, ttl, minimumTtl, password } = options;
   setTtl(fd, address.family, ttl);
-  if (address.family === 4) {
-    setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TOS, internetworkControl);
-    if (minimumTtl !== undefined) {
-      setSocketOptionInt(fd, constant.SOL_IP, constant.IP_MINTTL, minimumTtl);
-    }
-  } else {
-    setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_TCLASS, internetworkControl);
-    if (minimumTtl !== undefined) {
-      setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6MinHopCount, minimumTtl);
-    }
+  markInternetworkControl(fd, address.family);
+  if (minimumTtl !== undefined) {
+    if (address.family === 4) setSocketOptionInt(fd, constant.SOL_IP, constant.IP_MINTTL, minimumTtl);
+    else setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6MinHopCount, minimumTtl);
   }
   // An accepted connection that came before the listener had its key needs it from here on.
   if (password !== undefined) setMd5Key(fd, { address }, password);
   setSocketOptionInt(fd, constant.IPPROTO_TCP, constant.TCP_USER_TIMEOUT, options.userTimeoutMs);
+}
+
+/** Marks what a socket sends as internetwork control, a listening one its part of the handshake. Throws SyscallError. */
+export function markInternetworkControl(fd: number, family: IpFamily): void {
+  if (family === 4) setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TOS, internetworkControl);
+  else setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_TCLASS, internetworkControl);
 }
 
 /** Sets the TTL or hop limit of what a socket sends. Throws SyscallError. */
