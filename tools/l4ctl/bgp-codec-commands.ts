@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { describeProblems } from '@l4d/announcer/core/api.ts';
 import type { UpdateContext } from '@l4d/announcer/core/codec/attribute-decode.ts';
 import { fromHex, toHex } from '@l4d/announcer/core/codec/attribute-json.ts';
@@ -11,6 +11,7 @@ import {
 import { decodeStream, messageSchema } from '@l4d/announcer/core/codec/message-json.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { Command } from 'commander';
+import { collectOctets } from './collect-octets.ts';
 import type { Ctl } from './ctl.ts';
 
 interface SessionOptions {
@@ -38,6 +39,8 @@ numbers. Exit code 1: not all of it would be accepted.`,
     .option('--internal', 'of a peer in our own AS')
     .action(async (source: string, options: SessionOptions) => {
       const bytes = await readOctets(source, ctl);
+      if (isCapture(bytes))
+        throw new OperatorError(`${source} is a capture file: ${captureHint}`, exitCode.usage);
       const context: UpdateContext = {
         fourOctetAs: options.twoOctetAs !== true,
         internal: options.internal === true,
@@ -63,7 +66,10 @@ numbers. Exit code 1: not all of it would be accepted.`,
     .action(async (file: string | undefined, options: SessionOptions & { readonly raw?: true }) => {
       const source = file === undefined || file === '-' ? await ctl.env.stdin() : await readText(file);
       const maxBytes = options.extendedMessages ? maxExtendedMessageBytes : maxMessageBytes;
-      for (const message of parseMessages(source)) {
+      const messages = parseMessages(source);
+      if (messages.length === 0)
+        throw new OperatorError('there is no message: the list is empty', exitCode.config);
+      for (const message of messages) {
         const bytes = encode(message, options.twoOctetAs !== true, maxBytes);
         if (options.raw) ctl.env.stdoutBytes(bytes);
         else ctl.env.stdout(`${toHex(bytes)}\n`);
@@ -97,32 +103,50 @@ function parseMessages(text: string): BgpMessage[] {
   });
 }
 
+/** Octets read at most: a whole table of a million routes; what is made of them takes forty times as much. */
+const mostOctets = 16 * 1024 * 1024;
+
 async function readText(file: string): Promise<string> {
-  return new TextDecoder().decode(await readBytes(file));
+  return new TextDecoder().decode(await readBytes(file, 'a file, or -'));
 }
 
-async function readBytes(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file);
-  } catch (error) {
+async function readBytes(file: string, allowed: string): Promise<Uint8Array> {
+  return collectOctets(createReadStream(file), mostOctets).catch((error: unknown) => {
+    if (error instanceof RangeError) throw tooLong(file, error);
     const { code } = error as NodeJS.ErrnoException;
-    throw new OperatorError(
-      `${file} cannot be read: ${code} (allowed: hexadecimal digits, a file, or -)`,
-      exitCode.usage,
-    );
-  }
+    throw new OperatorError(`"${file}" cannot be read: ${code} (allowed: ${allowed})`, exitCode.usage);
+  });
+}
+
+function tooLong(source: string, { message }: RangeError): OperatorError {
+  return new OperatorError(`${source} has ${message}: give it in parts`, exitCode.usage);
 }
 
 async function readOctets(source: string, ctl: Ctl): Promise<Uint8Array> {
   const digits = hexDigits(source);
   if (digits !== undefined) return digits;
-  const bytes = source === '-' ? await ctl.env.stdinBytes() : await readBytes(source);
+  const bytes =
+    source === '-'
+      ? await ctl.env.stdinBytes(mostOctets).catch((error: unknown) => {
+          throw error instanceof RangeError ? tooLong('standard input', error) : error;
+        })
+      : await readBytes(source, 'hexadecimal digits, a file, or -');
   // A message begins with a marker of ones; digits of it are "f".
   return bytes[0] === 0xff ? bytes : (hexDigits(new TextDecoder().decode(bytes)) ?? bytes);
 }
 
-/** Octets of hexadecimal digits; spaces, colons and line breaks between them are of no matter. */
+/** First octets of pcapng, and of pcap in either order of octets, with microseconds and nanoseconds. */
+const captureMagic = ['0a0d0d0a', 'a1b2c3d4', 'd4c3b2a1', 'a1b23c4d', '4d3cb2a1'];
+
+const captureHint =
+  'messages are in its TCP streams (tshark -r FILE -Y bgp -T fields -e tcp.payload | l4ctl bgp decode -)';
+
+function isCapture(bytes: Uint8Array): boolean {
+  return captureMagic.includes(toHex(bytes.subarray(0, 4)));
+}
+
+/** Octets of hexadecimal digits; 0x before them, and spaces, colons and line breaks between them are of no matter. */
 function hexDigits(text: string): Uint8Array | undefined {
-  const digits = text.replace(/[\s:]/g, '');
+  const digits = text.replace(/^\s*0x/i, '').replace(/[\s:]/g, '');
   return digits.length > 0 && /^([0-9a-f]{2})+$/i.test(digits) ? fromHex(digits) : undefined;
 }

@@ -409,6 +409,42 @@ describe('decode and encode', () => {
       notification: { code: 3, subcode: 1 },
     });
     expect(await l4ctl('bgp decode /nowhere')).toMatchObject({ code: 2 });
+    expect((await l4ctl(`bgp decode 0x${keepalive}`)).code).toBe(0);
+  });
+
+  it('decode says what a capture file is, and takes no endless input', async () => {
+    const file = join(folder, 'capture');
+    for (const magic of ['0a0d0d0a1c000000', 'd4c3b2a102000400']) {
+      await writeFile(file, Buffer.from(magic, 'hex'));
+      const { code, out, err } = await l4ctl(`bgp decode ${file}`);
+      expect({ code, out }).toEqual({ code: 2, out: '' });
+      expect(err).toMatch(/is a capture file.*tshark/);
+    }
+    expect(await l4ctl('bgp decode /dev/zero')).toMatchObject({
+      code: 2,
+      err: 'l4ctl: /dev/zero has more than 16777216 octets: give it in parts\n',
+    });
+  });
+
+  it.each([
+    ['{"nextHop":["foo"],"nlri":{"prefixes":[]}}', /^attributes\[0\]\.value\.nextHop\[0\]: "foo" is not/],
+    [
+      '{"nextHop":["::1"],"nlri":{"prefixes":["fd00::/200"]}}',
+      /^attributes\[0\]\.value\.nlri\.prefixes\[0\]: "fd00::\/200" has/,
+    ],
+    [
+      '{"nextHop":["::1"],"nlri":{"prefixes":["10.0.0.0/8"]}}',
+      /^attributes\[0\]\.value\.nlri\.prefixes\[0\]: must be an IPv6 prefix/,
+    ],
+  ])('encode says what is wrong within %s', async (mpReach, expected) => {
+    const value = { kind: 'mp-reach', afi: 2, safi: 1, ...JSON.parse(mpReach) };
+    const update = { type: 'update', attributes: [{ type: 14, flags: 128, value }] };
+    const { code, err } = await l4ctl('bgp encode', undefined, JSON.stringify(update));
+    expect(code).toBe(78);
+    expect(err.replace('l4ctl: message 0: ', '')).toMatch(expected);
+    expect(await l4ctl('bgp encode', undefined, '[]')).toMatchObject({ code: 78, out: '' });
+    const nothing = await l4ctl('bgp encode', undefined, 'null');
+    expect(nothing.err).toBe('l4ctl: message 0: Invalid input: expected object, received null\n');
   });
 
   it('encode takes what decode has printed, back to the same octets', async () => {

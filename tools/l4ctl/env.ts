@@ -16,8 +16,8 @@ export interface Env {
   ): Promise<JsonAnswer>;
   /** The whole of standard input. */
   stdin(): Promise<string>;
-  /** The same, octet by octet. */
-  stdinBytes(): Promise<Uint8Array>;
+  /** The same, octet by octet; rejects with a RangeError when there are more than `most`. */
+  stdinBytes(most: number): Promise<Uint8Array>;
   /** Octets to standard output. */
   stdoutBytes(bytes: Uint8Array): void;
   /** Whether standard output is a terminal. */

@@ -1,7 +1,8 @@
 import { networkInterfaces } from 'node:os';
-import { arrayBuffer, text } from 'node:stream/consumers';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import { collectOctets } from './collect-octets.ts';
 import type { Env } from './env.ts';
 import { runL4ctl } from './program.ts';
 
@@ -15,7 +16,7 @@ const env: Env = {
   request: (socketPath, method, path, body, headers) =>
     requestJson(socketPath, method, path, body, timeoutMs, headers),
   stdin: () => text(process.stdin),
-  stdinBytes: async () => new Uint8Array(await arrayBuffer(process.stdin)),
+  stdinBytes: (most) => collectOctets(process.stdin, most),
   stdoutBytes: (bytes) => process.stdout.write(bytes),
   isTerminal: process.stdout.isTTY === true,
   async sleep(milliseconds) {

@@ -1,4 +1,6 @@
 /** Path attributes as JSON, in the notation that operators write, and back. */
+
+import { toHex } from '@l4d/kit/hex.ts';
 import { formatIpAddress, type IpAddress, ipAddressFromBytes, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { z } from 'zod';
@@ -84,6 +86,24 @@ const nextHop = z
   ])
   .refine((bytes) => bytes.length <= 255, 'must have at most 255 octets');
 
+/** Refuses prefixes of another family than the attribute is of. */
+function refuseOtherFamilies(
+  { afi, nlri: given }: { readonly afi: number; readonly nlri: FamilyNlri },
+  context: z.core.$RefinementCtx,
+): void {
+  if (given.kind !== 'prefixes') return;
+  for (const [index, { address: found }] of given.prefixes.entries()) {
+    const family = afi === 1 ? 4 : afi === 2 ? 6 : undefined;
+    if (found.family === family) continue;
+    const path = ['nlri', 'prefixes', index];
+    const message =
+      family === undefined
+        ? `prefixes of afi ${afi} are not known: give octets (hex)`
+        : `must be an IPv${family} prefix, as afi ${afi} says`;
+    context.addIssue({ code: 'custom', path, message });
+  }
+}
+
 const as = { as: u32, address: address4 };
 const numbers = <Name extends string>(name: Name) => z.literal(name);
 
@@ -106,8 +126,10 @@ const valueSchema = z.discriminatedUnion('kind', [
   }),
   z.strictObject({ kind: numbers('originator-id'), address: address4 }),
   z.strictObject({ kind: numbers('cluster-list'), ids: z.array(address4.transform(toNumber)) }),
-  z.strictObject({ kind: numbers('mp-reach'), afi: u16, safi: u8, nextHop, nlri }),
-  z.strictObject({ kind: numbers('mp-unreach'), afi: u16, safi: u8, nlri }),
+  z
+    .strictObject({ kind: numbers('mp-reach'), afi: u16, safi: u8, nextHop, nlri })
+    .superRefine(refuseOtherFamilies),
+  z.strictObject({ kind: numbers('mp-unreach'), afi: u16, safi: u8, nlri }).superRefine(refuseOtherFamilies),
   z.strictObject({
     kind: numbers('extended-communities'),
     communities: z.array(hexSchema.refine((bytes) => bytes.length === 8, 'must have 8 octets')),
@@ -218,10 +240,7 @@ function nextHopToJson(bytes: Uint8Array): string[] | { hex: string } {
   return [bytes.subarray(0, 16), bytes.subarray(16)].map((half) => formatIpAddress(ipAddressFromBytes(half)));
 }
 
-/** Hexadecimal digits of octets. */
-export function toHex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
+export { toHex };
 
 /** Octets of pairs of hexadecimal digits. */
 export function fromHex(text: string): Uint8Array {
