@@ -99,6 +99,10 @@ describe('a program', () => {
       'sh ended with 3: full',
     );
     expect(await outcomeOf({ type: 'exec', command: ['no-such-program'] }, isBad)).toContain('ENOENT');
+    // Read for as long as it writes, it would take the processor from the sessions.
+    expect(await outcomeOf({ type: 'exec', command: ['yes'] }, isBad)).toBe(
+      'yes writes more than 65536 bytes',
+    );
   });
 
   it('that takes too long is ended with all that it has started', async () => {

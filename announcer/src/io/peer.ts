@@ -401,9 +401,11 @@ export function createPeer(
   }
 
   function boundEndOfRib(current: Session): void {
-    clock.after(endOfRibBound(restartTimeSeconds(config)), () => {
+    const bound = endOfRibBound(restartTimeSeconds(config));
+    clock.after(bound, () => {
       if (current !== session || current.endOfRibDue) return;
-      logger.warn('End-of-RIB goes out though more routes are to come: the bound of the wait is reached');
+      if (bound > 0)
+        logger.warn('End-of-RIB goes out though more routes are to come: the bound of the wait is reached');
       current.endOfRibDue = true;
       pump();
     });

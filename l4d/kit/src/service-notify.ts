@@ -6,6 +6,8 @@ export interface ServiceNotice {
   readonly ready?: boolean;
   /** STOPPING=1. */
   readonly stopping?: boolean;
+  /** EXTEND_TIMEOUT_USEC=: it takes up to so much longer, in milliseconds. */
+  readonly extendTimeoutMs?: number;
   /** RELOADING=1, with the time that systemd wants beside it. */
   readonly reloading?: boolean;
   /** WATCHDOG=1: still alive. */
@@ -27,6 +29,9 @@ export function notifySupervisor(environment: NodeJS.ProcessEnv, notice: Service
     ...(notice.reloading === true
       ? ['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`]
       : []),
+    ...(notice.extendTimeoutMs === undefined
+      ? []
+      : [`EXTEND_TIMEOUT_USEC=${Math.ceil(notice.extendTimeoutMs * 1000)}`]),
     ...(notice.watchdog === true ? ['WATCHDOG=1'] : []),
     ...(notice.status === undefined ? [] : [`STATUS=${notice.status.replaceAll('\n', ' ')}`]),
   ];

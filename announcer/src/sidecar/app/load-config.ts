@@ -1,11 +1,7 @@
-import { networkInterfaces } from 'node:os';
 import { ConfigError, exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { maskAddress, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import { ok } from '@l4d/kit/result.ts';
 import { parseYaml } from '@l4d/kit/schema/yaml-document.ts';
 import { readTextFile } from '@l4d/kit/text-file.ts';
-import type { NextHops } from '../../core/config/peer-input.ts';
 import { documentOf, type SidecarFlags } from '../core/command-line.ts';
 import { parseSidecarConfig, type SidecarConfig } from '../core/config.ts';
 
@@ -40,41 +36,4 @@ function decode(json: unknown, flags: SidecarFlags, source: string | undefined):
   const config = parseSidecarConfig(document.value);
   if (!config.ok) throw new ConfigError(config.error, source);
   return config.value;
-}
-
-/** The host's first IPv4 address that is not loopback. Throws OperatorError when there is none. */
-export function findRouterId(): IpAddress {
-  for (const addresses of Object.values(networkInterfaces())) {
-    for (const { family, address, internal } of addresses ?? []) {
-      const parsed = parseIpAddress(address);
-      if (family === 'IPv4' && !internal && parsed.ok) return parsed.value;
-    }
-  }
-  throw new OperatorError(
-    'routerId: this host has no IPv4 address to take (needed: routerId, such as 192.0.2.21)',
-    exitCode.config,
-  );
-}
-
-/**
- * Where routers are to send what the session's own address cannot say: IPv6 VIPs told over IPv4, and the reverse. Of
- * the interface on whose subnet a neighbour is, else of the first that has one; link-local addresses do not count.
- */
-export function findNextHops({ peers }: SidecarConfig): NextHops {
-  const interfaces = Object.values(networkInterfaces()).map((addresses) =>
-    (addresses ?? []).filter(({ internal, address }) => !internal && !/^fe[89ab]/i.test(address)),
-  );
-  const isNear = (cidr: string | null) => {
-    const [text = '', length = ''] = cidr?.split('/') ?? [];
-    const own = parseIpAddress(text);
-    if (!own.ok) return false;
-    const subnet = { address: maskAddress(own.value, Number(length)), length: Number(length) };
-    return peers.some(({ address }) => address !== undefined && prefixContains(subnet, address));
-  };
-  const sorted = interfaces.toSorted(
-    (one, other) =>
-      Number(other.some(({ cidr }) => isNear(cidr))) - Number(one.some(({ cidr }) => isNear(cidr))),
-  );
-  const first = (family: 'IPv4' | 'IPv6') => sorted.flat().find((found) => found.family === family)?.address;
-  return { ipv4: first('IPv4'), ipv6: first('IPv6') };
 }

@@ -1,24 +1,24 @@
-import { rmSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { createLogger } from '@l4d/kit/logger.ts';
-import { takeRunFolder } from '@l4d/kit/run-folder.ts';
-import { notifySupervisor, watchdogIntervalMs } from '@l4d/kit/service-notify.ts';
+import { createLogger, type Logger } from '@l4d/kit/logger.ts';
+import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
+import { notifySupervisor, type ServiceNotice, watchdogIntervalMs } from '@l4d/kit/service-notify.ts';
 import { createAnnouncer } from '../../io/announcer.ts';
 import { createApi, serveApi } from '../../io/api-server.ts';
 import { createBfdService } from '../../io/bfd/service.ts';
 import { withoutHandover } from '../../io/handover/handover-route.ts';
 import type { SidecarFlags } from '../core/command-line.ts';
-import type { SidecarConfig } from '../core/config.ts';
 import type { SidecarStatus } from '../core/status.ts';
+import { openAddressRecord } from '../io/address-record.ts';
 import { createLoopbackAddresses } from '../io/loopback-addresses.ts';
 import { createMaintenanceStore } from '../io/maintenance-store.ts';
+import { ownInterfaces } from '../io/own-interfaces.ts';
 import { sidecarListener } from '../io/sidecar-api.ts';
-import { findNextHops, findRouterId, loadConfig } from './load-config.ts';
-import { createSidecar, type Sidecar } from './sidecar.ts';
+import { loadConfig } from './load-config.ts';
+import { createMetricsServer } from './metrics-server.ts';
+import { createSidecar } from './sidecar.ts';
 
 /** Where a sidecar lives, and what it is told. */
 export interface SidecarOptions {
@@ -33,9 +33,17 @@ const stopSlackMs = 5000;
 
 /** Runs in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration again. Exits the process. */
 export async function runSidecar(options: SidecarOptions): Promise<void> {
+  const { runDir, stateDir } = options;
+  // Before anything takes time: without a handler SIGHUP would end the process.
+  let isHungUp = false;
+  let onHangUp = () => {
+    isHungUp = true;
+  };
+  process.on('SIGHUP', () => onHangUp());
   const config = await loadConfig(options.config, options.flags);
-  const socketPath = await takeRunFolder(options.runDir, 'announcer');
+  const socketPath = await takeRunFolder(runDir, 'announcer');
   const logger = createLogger('l4-announcer');
+  takeStateFolder(stateDir, logger);
   const announcer = createAnnouncer({
     clock: systemClock,
     wallClock: Date.now,
@@ -44,18 +52,18 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     bfd: createBfdService(systemClock, logger, join(dirname(socketPath), 'bfd.sock')),
   });
   let ready = false;
+  const tell = (notice: ServiceNotice) => notifySupervisor(process.env, notice);
   const sidecar = await createSidecar({
     announcer,
-    addresses: createLoopbackAddresses(),
-    maintenance: createMaintenanceStore(join(options.stateDir, 'maintenance.json')),
+    addresses: createLoopbackAddresses(await openAddressRecord(join(stateDir, 'addresses.json'), logger)),
+    maintenance: createMaintenanceStore(join(stateDir, 'maintenance.json')),
     clock: systemClock,
     wallClock: Date.now,
     random: Math.random,
     logger,
-    findRouterId,
-    findNextHops,
+    interfaces: ownInterfaces,
     onChange: (status) => {
-      if (ready) notifySupervisor(process.env, { status: statusLine(status) });
+      if (ready) tell({ status: statusLine(status) });
     },
   });
   let running = config;
@@ -65,13 +73,14 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     withoutHandover(() => {}),
   );
   await serveApi(sidecarListener(sidecar, api, Date.now), socketPath);
+  const metrics = createMetricsServer(sidecar, announcer);
+  await metrics.listen(config.metrics);
   await sidecar.configure(config);
-  await serveMetrics(config, sidecar, api);
   ready = true;
-  notifySupervisor(process.env, { ready: true, status: statusLine(sidecar.status()) });
+  tell({ ready: true, status: statusLine(sidecar.status()) });
   logger.info({ socket: socketPath, services: config.services.map(({ name }) => name) }, 'ready');
   const watchdog = watchdogIntervalMs(process.env);
-  if (watchdog !== undefined) setInterval(() => notifySupervisor(process.env, { watchdog: true }), watchdog);
+  if (watchdog !== undefined) setInterval(() => tell({ watchdog: true }), watchdog);
 
   let leaving = false;
   const leave = (code: number) => {
@@ -83,9 +92,11 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     if (leaving) leave(exitCode.failure);
     leaving = true;
     logger.info({ signal }, 'stopping: withdrawing, then the peers are told');
-    notifySupervisor(process.env, { stopping: true });
     const linger = Math.max(...running.services.map((service) => service.linger));
-    sidecar.stop(running.gracefulShutdown + linger + stopSlackMs).then(
+    const boundMs = running.gracefulShutdown + linger + stopSlackMs;
+    // The supervisor's own patience may be shorter than what the configuration asks for.
+    tell({ stopping: true, extendTimeoutMs: boundMs + stopSlackMs });
+    sidecar.stop(boundMs).then(
       () => leave(exitCode.ok),
       (error: Error) => {
         logger.error({ error: error.message }, 'the stop has failed');
@@ -95,23 +106,64 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
   };
   process.on('SIGTERM', () => stop('SIGTERM'));
   process.on('SIGINT', () => stop('SIGINT'));
-  process.on('SIGHUP', () => {
-    notifySupervisor(process.env, { reloading: true });
-    loadConfig(options.config, options.flags)
-      .then(async (next) => {
-        await sidecar.configure(next);
-        running = next;
-        logger.info('the configuration was read again');
-      })
-      .catch((error: Error) =>
-        logger.error({ error: error.message }, 'the new configuration is refused: the old one stays'),
-      )
-      .finally(() => notifySupervisor(process.env, { ready: true, status: statusLine(sidecar.status()) }));
-  });
+
+  async function reload(): Promise<void> {
+    tell({ reloading: true });
+    try {
+      const next = await loadConfig(options.config, options.flags);
+      await metrics.listen(next.metrics);
+      await sidecar.configure(next);
+      running = next;
+      logger.info('the configuration was read again');
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      logger.error({ error: message }, 'the new configuration is refused: the old one stays');
+      await metrics.listen(running.metrics).catch(() => undefined);
+    }
+    tell({ ready: true, status: statusLine(sidecar.status()) });
+  }
+
+  let isReloading = false;
+  /** One at a time: who hangs up meanwhile has the file read once more after that. */
+  async function reloadWhileAsked(): Promise<void> {
+    if (isReloading) return;
+    isReloading = true;
+    while (isHungUp && !leaving) {
+      isHungUp = false;
+      await reload();
+    }
+    isReloading = false;
+  }
+  onHangUp = () => {
+    isHungUp = true;
+    void reloadWhileAsked();
+  };
+  if (isHungUp) onHangUp();
   process.on('uncaughtException', (error) => {
     logger.fatal({ error: { message: error.message, stack: error.stack } }, 'invariant broken');
     process.exit(exitCode.failure);
   });
+}
+
+/** Keeps another sidecar from what this one keeps; without a disk to keep it on there is nothing to share. */
+function takeStateFolder(stateDir: string, logger: Logger): void {
+  let isHeld: boolean;
+  try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o755 });
+    isHeld = holdLock(join(stateDir, 'sidecar.lock'));
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+    logger.warn(
+      { stateDir, reason },
+      'nothing can be kept here: a restart forgets maintenance (--state-dir)',
+    );
+    return;
+  }
+  if (isHeld) return;
+  throw new OperatorError(
+    `another sidecar keeps its state in ${stateDir} (needed: --state-dir FOLDER, one for each)`,
+    exitCode.alreadyRunning,
+  );
 }
 
 function statusLine({ services }: SidecarStatus): string {
@@ -121,33 +173,4 @@ function statusLine({ services }: SidecarStatus): string {
       return `${name} ${condition}, announced to ${routers} routers`;
     })
     .join('; ');
-}
-
-/** /metrics of the announcer, and /healthz, which says whether the sidecar runs: not whether the services do. */
-async function serveMetrics(
-  { metrics }: SidecarConfig,
-  sidecar: Sidecar,
-  api: Parameters<typeof createServer>[1] & object,
-): Promise<void> {
-  if (metrics === undefined) return;
-  const server = createServer((request, response) => {
-    const path = (request.url ?? '').split('?')[0];
-    if (request.method !== 'GET') response.writeHead(405).end();
-    else if (path === '/metrics') api(request, response as never);
-    else if (path === '/healthz') response.writeHead(200).end('ok\n');
-    else if (path === '/services') {
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(sidecar.status()));
-    } else response.writeHead(404).end();
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(
-        new OperatorError(
-          `metrics: cannot listen on ${formatIpAddress(metrics.address)} port ${metrics.port}: ${error.message}`,
-          exitCode.system,
-        ),
-      ),
-    );
-    server.listen(metrics.port, formatIpAddress(metrics.address), resolve);
-  });
 }

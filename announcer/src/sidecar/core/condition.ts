@@ -38,5 +38,7 @@ export function describeCondition(condition: Condition): string {
       return 'in maintenance';
     case 'stopping':
       return 'the sidecar is stopping';
+    case 'removed':
+      return 'no service has it any more';
   }
 }

@@ -1,7 +1,7 @@
 /** What a sidecar is told: who it speaks as, to whom, and for which services. One schema for file, flags and environment. */
 import { type LocalCheck, localCheckSchema } from '@l4d/health/core/local-check.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { formatIpAddress, type IpAddress, ipAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, ipAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
@@ -108,6 +108,12 @@ function checkServices(services: readonly Service[]): PathProblem[] {
       owners.set(shown, service.name);
       const reason = unusable(vip);
       if (reason !== undefined) problems.push(problemAt(where, `${shown} is ${reason}, which no VIP can be`));
+    }
+    const asksItself = service.vips.some((vip) => sameIpAddress(vip, service.address));
+    if (asksItself && service.loopback === 'add') {
+      const shown = formatIpAddress(service.address);
+      const message = `${shown} is a VIP that is on lo only while it is announced: before that another host would answer`;
+      problems.push(problemAt([...at, 'address'], message, 'leave it out, or loopback: none'));
     }
     for (const [place, check] of service.checks.entries()) {
       const where = [...at, 'checks', place];

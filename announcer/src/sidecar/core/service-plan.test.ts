@@ -7,13 +7,14 @@ const wishes: Wishes = {
   announce: { med: 10 },
   whenDown: 'withdraw',
   whenMaintenance: 'withdraw',
-  ownsAddresses: true,
+  ownsAddress: true,
   linger: 2000,
   gracefulShutdown: 1000,
 };
 
 const nothing: Actual = {
-  addressesThere: false,
+  addressThere: false,
+  addressRefused: false,
   announced: undefined,
   onWire: true,
   withdrawnSince: 0,
@@ -36,8 +37,8 @@ function simulate(start: Actual) {
         const plan = planService(wanted, condition, actual, now);
         if (plan.action === undefined) return plan;
         done.push(plan.action.kind);
-        if (plan.action.kind === 'add-addresses') actual = { ...actual, addressesThere: true };
-        if (plan.action.kind === 'remove-addresses') actual = { ...actual, addressesThere: false };
+        if (plan.action.kind === 'add-address') actual = { ...actual, addressThere: true };
+        if (plan.action.kind === 'remove-address') actual = { ...actual, addressThere: false };
         if (plan.action.kind === 'announce')
           actual = { ...actual, announced: plan.action.attributes, onWire: false, withdrawnSince: undefined };
         if (plan.action.kind === 'withdraw') actual = { ...actual, announced: undefined, onWire: false };
@@ -58,7 +59,7 @@ describe('a service', () => {
   it('gets its address before it is announced', () => {
     const host = simulate(nothing);
     expect(host.at(0, up).settled).toBe(true);
-    expect(host.done).toEqual(['add-addresses', 'announce']);
+    expect(host.done).toEqual(['add-address', 'announce']);
     expect(host.actual().announced).toEqual({ med: 10 });
   });
 
@@ -75,11 +76,11 @@ describe('a service', () => {
     expect(host.at(100, down)).toMatchObject({ settled: false, askAgainAt: undefined });
     expect(host.done.at(-1)).toBe('withdraw');
     host.at(60_000, down);
-    expect(host.actual().addressesThere).toBe(true);
+    expect(host.actual().addressThere).toBe(true);
     host.wire();
     expect(host.at(60_000, down).askAgainAt).toBe(62_000);
     expect(host.at(62_000, down).settled).toBe(true);
-    expect(host.done.at(-1)).toBe('remove-addresses');
+    expect(host.done.at(-1)).toBe('remove-address');
   });
 
   it('says that it will go before it goes, when it goes by intent', () => {
@@ -110,7 +111,7 @@ describe('a service', () => {
 
   it('leaves addresses alone that are not its own', () => {
     const host = simulate(nothing);
-    const theirs = { ...wishes, ownsAddresses: false };
+    const theirs = { ...wishes, ownsAddress: false };
     host.at(0, up, theirs);
     host.wire();
     host.at(10, down, theirs);
@@ -139,9 +140,9 @@ describe('a service', () => {
           now += after;
           const before = host.actual();
           host.at(now, next);
-          const { addressesThere, announced } = host.actual();
-          if (announced !== undefined) expect(addressesThere).toBe(true);
-          if (before.addressesThere && !addressesThere) {
+          const { addressThere, announced } = host.actual();
+          if (announced !== undefined) expect(addressThere).toBe(true);
+          if (before.addressThere && !addressThere) {
             expect(before.onWire).toBe(true);
             expect(now).toBeGreaterThanOrEqual((before.withdrawnSince ?? Number.NaN) + wishes.linger);
           }

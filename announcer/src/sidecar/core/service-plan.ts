@@ -1,5 +1,5 @@
 /**
- * What is to be done for a service, from what is wanted and what is. Level-triggered: asked again after each change
+ * What is to be done for a VIP of a service, from what is wanted and what is. Level-triggered: asked again after each change
  * and at the time that it names, it ends in the same place whatever happened in between.
  *
  *   good   address on lo --> announced
@@ -17,12 +17,14 @@ export type Condition =
   | { readonly kind: 'unknown' }
   | { readonly kind: 'down'; readonly reason: string }
   /** By intent, since a time of the clock. */
-  | { readonly kind: 'maintenance' | 'stopping'; readonly since: number };
+  | { readonly kind: 'maintenance' | 'stopping' | 'removed'; readonly since: number };
 
 /** What is so at present. */
 export interface Actual {
-  /** All addresses are on lo. */
-  readonly addressesThere: boolean;
+  /** The address is on lo. */
+  readonly addressThere: boolean;
+  /** The kernel has refused to put it there. */
+  readonly addressRefused: boolean;
   /** What the routers are to be told; undefined: nothing. */
   readonly announced: Attributes | undefined;
   /** Every router with a session has been told so. */
@@ -36,8 +38,8 @@ export interface Wishes {
   readonly announce: Attributes;
   readonly whenDown: 'withdraw' | Attributes;
   readonly whenMaintenance: 'withdraw' | Attributes;
-  /** Whether its addresses are ours to set and to take away; else they count as there. */
-  readonly ownsAddresses: boolean;
+  /** Whether its address is ours to set and to take away; else it counts as there. */
+  readonly ownsAddress: boolean;
   /** Milliseconds. */
   readonly linger: number;
   /** Milliseconds. */
@@ -46,10 +48,10 @@ export interface Wishes {
 
 /** The next thing to do; what follows is found by asking again. */
 export type Action =
-  | { readonly kind: 'add-addresses' }
+  | { readonly kind: 'add-address' }
   | { readonly kind: 'announce'; readonly attributes: Attributes }
   | { readonly kind: 'withdraw' }
-  | { readonly kind: 'remove-addresses' };
+  | { readonly kind: 'remove-address' };
 
 /** What to do now, and when to ask again if nothing happens before (clock milliseconds). */
 export interface Plan {
@@ -62,11 +64,15 @@ export interface Plan {
 /** RFC 8326 section 3: the community, and the lowest preference for internal routers. */
 const gracefulShutdownCommunity = '65535:0';
 
-/** What a service needs next. `now` is clock milliseconds. */
+/** What a VIP needs next. `now` is clock milliseconds. */
 export function planService(wishes: Wishes, condition: Condition, actual: Actual, now: number): Plan {
   const wanted = wantedAttributes(wishes, condition, actual, now);
   if (wanted.attributes !== undefined) {
-    if (wishes.ownsAddresses && !actual.addressesThere) return act({ kind: 'add-addresses' });
+    if (wishes.ownsAddress && !actual.addressThere) {
+      // Somebody has taken it away, and it cannot be put back: what routers send here is lost.
+      const isLost = actual.announced !== undefined && actual.addressRefused;
+      return act({ kind: isLost ? 'withdraw' : 'add-address' });
+    }
     if (!sameAttributes(actual.announced, wanted.attributes)) {
       return act({ kind: 'announce', attributes: wanted.attributes });
     }
@@ -74,12 +80,12 @@ export function planService(wishes: Wishes, condition: Condition, actual: Actual
   }
   if (actual.announced !== undefined) return act({ kind: 'withdraw' });
   if (!actual.onWire || actual.withdrawnSince === undefined) return wait(undefined);
-  if (!wishes.ownsAddresses || !actual.addressesThere) {
+  if (!wishes.ownsAddress || !actual.addressThere) {
     return { action: undefined, askAgainAt: undefined, settled: true };
   }
   const end = actual.withdrawnSince + wishes.linger;
   return end <= now
-    ? act({ kind: 'remove-addresses' })
+    ? act({ kind: 'remove-address' })
     : { action: undefined, askAgainAt: end, settled: false };
 }
 
@@ -102,7 +108,8 @@ function wantedAttributes(
     case 'down':
       return always(wishes.whenDown);
     case 'maintenance':
-    case 'stopping': {
+    case 'stopping':
+    case 'removed': {
       const last = condition.kind === 'maintenance' ? wishes.whenMaintenance : 'withdraw';
       if (last !== 'withdraw') return always(last);
       const end = condition.since + wishes.gracefulShutdown;

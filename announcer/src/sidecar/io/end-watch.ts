@@ -8,15 +8,7 @@ import {
   maxWatchedPorts,
   watchListeningSockets,
 } from '@l4d/kit/netlink/listening-sockets.ts';
-
-/** Where a process of this host has to listen. */
-export interface WatchedListener {
-  /** Told when nobody listens there any more. */
-  readonly key: string;
-  readonly protocol: PortProtocol;
-  readonly address: IpAddress;
-  readonly port: number;
-}
+import type { WatchedListener } from '../core/service-targets.ts';
 
 /** Tells at once when the last socket that listens for something has ended. */
 export interface EndWatch {

@@ -7,10 +7,12 @@ type ExecCheck = Extract<LocalCheck, { type: 'exec' }>;
 
 /** Bytes of output that are kept for the reason. */
 const shownBytes = 200;
+/** Bytes of output that a check may write: who reads on for ever has no time for anything else. */
+const maxOutputBytes = 65_536;
 
 /**
  * Good when the program ends with 0 within the time. One that does not is killed with all that it has started (its
- * process group), and so is what a called off check has left running.
+ * process group), and so are one that writes without end, and what a called off check has left running.
  */
 export function checkExec(run: CheckRun, check: ExecCheck, onOutcome: OutcomeHandler): CancelCheck {
   const [program = '', ...parameters] = check.command;
@@ -44,8 +46,16 @@ export function checkExec(run: CheckRun, check: ExecCheck, onOutcome: OutcomeHan
       timer.cancel();
     };
   }
+  let written = 0;
   for (const output of [child.stdout, child.stderr]) {
     output?.on('data', (chunk: Buffer) => {
+      written += chunk.length;
+      if (written > maxOutputBytes) {
+        settle(bad(`${program} writes more than ${maxOutputBytes} bytes`));
+        output.destroy();
+        kill();
+        return;
+      }
       if (said.length < shownBytes) said += chunk.toString('utf8').slice(0, shownBytes);
     });
   }

@@ -1,8 +1,9 @@
 /**
- * Performs what service-plan.ts says for one service, one thing at a time, until nothing is left to do.
+ * Performs what service-plan.ts says for one VIP of a service, one thing at a time, until nothing is left to do.
  */
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { type PatchInput, patchSchema } from '../../core/api.ts';
@@ -12,18 +13,23 @@ import type { Attributes, Service } from '../core/config.ts';
 import { type Action, type Condition, planService } from '../core/service-plan.ts';
 import type { LoopbackAddresses } from './loopback-addresses.ts';
 
-/** A service that is being announced and withdrawn. */
-export interface ServiceRunner {
-  /** Its configuration changes; the VIPs are the same. */
+/** A VIP that is being announced and withdrawn. */
+export interface VipRunner {
+  readonly address: IpAddress;
+  readonly prefix: string;
+  /** The configuration of its service changes, or it now belongs to another one. */
   configure(service: Service, gracefulShutdown: number): void;
-  /** How it is from now on. */
+  /** How its service is from now on. */
   become(condition: Condition): void;
+  /** What lo is seen to have now, whoever has changed it. */
+  seeAddress(isThere: boolean): void;
   /** What is announced of it now. */
-  announced(): readonly PrefixInput[];
-  readonly prefixes: readonly string[];
+  announced(): PrefixInput | undefined;
   condition(): Condition;
-  addressesThere(): boolean;
+  addressThere(): boolean;
   addressError(): string | undefined;
+  /** Whether it waits for its first verdict, or for its address so that it can be announced. */
+  isPending(): boolean;
   /** Settles when nothing is left to do for its condition. */
   settled(): Promise<void>;
   /** Does nothing more. */
@@ -34,31 +40,34 @@ export interface ServiceRunner {
 export type PrefixInput = NonNullable<PatchInput['add']>[number];
 
 /** What a runner needs. */
-export interface ServiceSurroundings {
+export interface VipSurroundings {
   readonly announcer: Announcer;
   readonly addresses: LoopbackAddresses;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told when it has come to rest for now. */
+  readonly onRest: () => void;
 }
 
 /** How often it is asked whether a withdraw is on the wire; only a router that takes nothing makes it wait. */
 const wirePoll = Milliseconds(20);
-/** Time before addresses that could not be set are tried again. */
+/** Time before an address that could not be set is tried again. */
 const addressRetry = Milliseconds(1000);
 
-/** Starts to care for a service, of which nothing is known yet. `addressesThere`: they are on lo already. */
-export function createServiceRunner(
+/** Starts to care for a VIP, of whose service nothing is known yet. `addressThere`: it is on lo already. */
+export function createVipRunner(
+  address: IpAddress,
   first: Service,
   gracefulShutdown: number,
-  addressesThere: boolean,
-  surroundings: ServiceSurroundings,
-): ServiceRunner {
-  const { announcer, addresses, clock, logger } = surroundings;
-  const prefixes = first.vips.map((vip) => formatIpPrefix(hostPrefix(vip)));
+  addressThere: boolean,
+  surroundings: VipSurroundings,
+): VipRunner {
+  const { announcer, addresses, clock, logger, onRest } = surroundings;
+  const prefix = formatIpPrefix(hostPrefix(address));
   let service = first;
   let graceful = gracefulShutdown;
   let condition: Condition = { kind: 'unknown' };
-  let there = addressesThere;
+  let there = addressThere;
   let addressError: string | undefined;
   let announced: Attributes | undefined;
   let onWire = true;
@@ -74,15 +83,17 @@ export function createServiceRunner(
     timer = undefined;
     for (;;) {
       look();
-      const actual = { addressesThere: there, announced, onWire, withdrawnSince };
-      const ownsAddresses = service.loopback === 'add';
-      const wishes = { ...service, ownsAddresses, gracefulShutdown: graceful };
+      const addressRefused = addressError !== undefined;
+      const actual = { addressThere: there, addressRefused, announced, onWire, withdrawnSince };
+      const wishes = { ...service, ownsAddress: service.loopback === 'add', gracefulShutdown: graceful };
       const plan = planService(wishes, condition, actual, clock.now());
       if (plan.action === undefined) {
         if (plan.settled) for (const resolve of waiting.splice(0)) resolve();
         const askAgainAt = onWire ? plan.askAgainAt : clock.now() + wirePoll;
-        if (askAgainAt === undefined) return;
-        timer = clock.after(Milliseconds(Math.max(1, Math.ceil(askAgainAt - clock.now()))), proceed);
+        if (askAgainAt !== undefined) {
+          timer = clock.after(Milliseconds(Math.max(1, Math.ceil(askAgainAt - clock.now()))), proceed);
+        }
+        onRest();
         return;
       }
       if (!perform(plan.action)) return;
@@ -91,8 +102,7 @@ export function createServiceRunner(
 
   /** A withdraw is over when no router with a session is left that was told of the prefix. */
   function look(): void {
-    if (onWire || announced !== undefined) return;
-    if (prefixes.some((prefix) => announcer.isTold(prefix))) return;
+    if (onWire || announced !== undefined || announcer.isTold(prefix)) return;
     onWire = true;
     withdrawnSince = clock.now();
   }
@@ -105,18 +115,21 @@ export function createServiceRunner(
         // What is not sent yet may still be superseded: only of withdraws it matters.
         onWire = true;
         withdrawnSince = undefined;
-        change({ add: announcedPrefixes(), remove: [] });
-        logger.info({ service: service.name, prefixes, attributes: announced }, 'announced');
+        change({ add: [{ prefix, ...announced } as PrefixInput], remove: [] });
+        logger.info({ service: service.name, prefix, attributes: announced }, 'announced');
         return true;
       case 'withdraw':
         announced = undefined;
         onWire = false;
-        change({ add: [], remove: prefixes });
-        logger.warn({ service: service.name, prefixes, reason: describeCondition(condition) }, 'withdrawn');
+        change({ add: [], remove: [prefix] });
+        logger.warn(
+          { service: service.name, prefix, reason: addressError ?? describeCondition(condition) },
+          'withdrawn',
+        );
         return true;
-      case 'add-addresses':
-      case 'remove-addresses':
-        moveAddresses(action.kind === 'add-addresses');
+      case 'add-address':
+      case 'remove-address':
+        moveAddress(action.kind === 'add-address');
         return false;
     }
   }
@@ -127,40 +140,37 @@ export function createServiceRunner(
       logger.error({ service: service.name, conflict: result.conflict }, 'not announced');
   }
 
-  function announcedPrefixes(): PrefixInput[] {
-    if (announced === undefined) return [];
-    const attributes = announced;
-    return prefixes.map((prefix) => ({ prefix, ...attributes }) as PrefixInput);
-  }
-
-  function moveAddresses(wanted: boolean): void {
+  function moveAddress(wanted: boolean): void {
     busy = true;
-    const moving = wanted ? addresses.add(service.vips) : addresses.remove(service.vips);
-    moving.then(
+    const go = () => {
+      busy = false;
+      proceed();
+    };
+    (wanted ? addresses.add(address) : addresses.remove(address)).then(
       () => {
         there = wanted;
         addressError = undefined;
-        busy = false;
-        proceed();
+        go();
       },
       (error: Error) => {
         if (addressError !== error.message) {
           logger.error(
-            { service: service.name, error: error.message },
-            'the addresses on lo cannot be changed',
+            { service: service.name, prefix, error: error.message },
+            'the address on lo cannot be changed',
           );
         }
+        const isNew = addressError === undefined;
         addressError = error.message;
-        clock.after(addressRetry, () => {
-          busy = false;
-          proceed();
-        });
+        // What is announced must not wait for another try.
+        if (isNew && wanted && announced !== undefined) go();
+        else clock.after(addressRetry, go);
       },
     );
   }
 
   return {
-    prefixes,
+    address,
+    prefix,
     configure(next, nextGraceful) {
       service = next;
       graceful = nextGraceful;
@@ -170,10 +180,19 @@ export function createServiceRunner(
       condition = next;
       proceed();
     },
-    announced: announcedPrefixes,
+    seeAddress(isThere) {
+      if (busy || closed || isThere === there) return;
+      there = isThere;
+      if (!isThere && service.loopback === 'add') {
+        logger.warn({ service: service.name, prefix }, 'somebody has taken the address off lo');
+      }
+      proceed();
+    },
+    announced: () => (announced === undefined ? undefined : ({ prefix, ...announced } as PrefixInput)),
     condition: () => condition,
-    addressesThere: () => there,
+    addressThere: () => there,
     addressError: () => addressError,
+    isPending: () => condition.kind === 'unknown' || (busy && announced === undefined && !there),
     settled() {
       return new Promise((resolve) => {
         waiting = [...waiting, resolve];
