@@ -416,6 +416,16 @@ describe('collision (RFC 4271 6.8)', () => {
     expect(notified(effects, 2)).toEqual([[6, 7]]);
   });
 
+  it("the peer's decision is no error while the other connection stands", () => {
+    const decided = notification(6, 7);
+    const errors = (effects: readonly PeerEffect[]) => effects.filter(({ kind }) => kind === 'error').length;
+    const peer = both();
+    expect(errors(peer.receive(1, decided))).toBe(0);
+    expect(peer.state().connections.map(({ id }) => id)).toEqual([2]);
+    // Nothing is left: something is wrong with it.
+    expect(errors(peer.receive(2, decided))).toBe(1);
+  });
+
   it('Established stays whatever the ids', () => {
     const peer = both();
     peer.receive(1, peerOpen({}, 30));

@@ -253,6 +253,10 @@ function onMessage(draft: Draft, connection: Connection, message: ReceivedMessag
   if (message.type === 'notification') {
     draft.effects.push({ kind: 'close', connection: connection.id });
     drop(draft, connection);
+    // RFC 4271 section 6.8: the other connection stands, nothing is wrong.
+    const isCollision =
+      message.code === errorCode.cease && message.subcode === ceaseSubcode.connectionCollision;
+    if (isCollision && draft.state.connections.some(({ phase }) => phase !== 'Connect')) return;
     report(draft, {
       direction: 'received',
       code: message.code,
