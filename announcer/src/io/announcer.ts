@@ -42,6 +42,7 @@ import {
 } from '../core/prefix-table.ts';
 import { createRecorders } from '../core/recorders.ts';
 import { announcerVersion } from '../core/version.ts';
+import { withdrawFromGroups } from '../core/vrrp/withdrawal.ts';
 import { createDynamicPeers } from './dynamic-peers.ts';
 import { firstKeepalives } from './handover/first-keepalives.ts';
 import { createListener, type ListenerKey } from './listener.ts';
@@ -173,7 +174,13 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       currentFingerprint = undefined;
       logger.error({ owner, deadManMs, withdrawn: table.size }, 'no sign of life: everything is withdrawn');
       announceAll();
+      tellVrrp();
     });
+  }
+
+  /** What virtual routers are told; nothing without anybody who knows what this host can serve. */
+  function tellVrrp(): void {
+    environment.vrrp?.configure(deadMan ? undefined : declared?.vrrp, declared?.deadManMs ?? 0);
   }
 
   function findName(name: string): number | undefined {
@@ -315,7 +322,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     table.muted = deadMan;
     table.changes = Math.max(table.changes, from.changes);
     stampAll(table);
-    environment.vrrp?.configure(wanted.vrrp, wanted.deadManMs);
+    tellVrrp();
     dynamic.replaceRanges(filled.dynamicPeers);
     dynamic.resume(from.dynamic);
     found.clear();
@@ -363,7 +370,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       revision += 1;
       heard();
       listener.setPort(portOf(next));
-      environment.vrrp?.configure(next.vrrp, next.deadManMs);
+      tellVrrp();
       takePeers(filled, previous);
       for (const peer of peers.values()) peer.holdEndOfRib(!next.complete);
       announceAll();
@@ -407,7 +414,12 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       currentFingerprint = undefined;
       logger.warn({ prefixes: which }, 'withdrawn by request');
       announceAll();
-      if (which === 'all') environment.vrrp?.configure(undefined, desired?.deadManMs ?? 0);
+      // Kept as declared, so that a successor does not take back what was withdrawn.
+      if (declared?.vrrp !== undefined) {
+        declared = { ...declared, vrrp: withdrawFromGroups(declared.vrrp, which) };
+      }
+      // Without a declaration a process that an earlier announcer has left may still take part.
+      if (which === 'all' || declared?.vrrp !== undefined) tellVrrp();
       for (const slot of changed) if (slot !== undefined) release(table, slot);
     },
     status() {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
@@ -57,8 +58,8 @@ export function createVrrpService(clock: Clock, logger: Logger, socketPath: stri
 
   return {
     configure(desired, outliveMs) {
-      // A process that was never needed is not started to be told so.
-      if (desired === undefined && wanted === undefined) return;
+      // A process that was never needed is not started to be told so; one that an earlier announcer has left is told.
+      if (desired === undefined && wanted === undefined && !existsSync(socketPath)) return;
       const next = { kind: 'configure', desired: desired ?? { groups: [] }, outliveMs } as const;
       if (JSON.stringify(next) === JSON.stringify(wanted)) return;
       wanted = next;
