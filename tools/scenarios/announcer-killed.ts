@@ -1,15 +1,30 @@
-/** The announcer of one host is killed alone: its routes go at once and come back when the daemon restarts it. */
+/**
+ * The announcer of one host is upgraded under load, which nobody notices, and its successor then killed alone: its
+ * routes go at once and come back when the daemon restarts it.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { HandoverAnswer } from '@l4d/announcer/core/api.ts';
 import { signal } from '../lab/io/namespace-processes.ts';
-import { declareVip, l4dHosts, resetFabric, urlOf, waitForNextHops, waitUntilServed } from './fabric.ts';
+import { waitFor } from '../lab/io/wait-for.ts';
+import {
+  declareVip,
+  l4dHosts,
+  operate,
+  resetFabric,
+  routers,
+  urlOf,
+  waitForNextHops,
+  waitUntilServed,
+} from './fabric.ts';
+import { routerView, watchRoute } from './route-watch.ts';
 import { collectFacts, type LabFabric, type Report, type Scenario } from './scenario.ts';
 
 const connectionCount = 50;
 
 export const announcerKilled: Scenario = {
   name: 'announcer-killed',
-  title: 'an announcer killed with -9: its routes go at once and are back in seconds, nothing breaks',
-  factCount: 5,
+  title: 'an announcer upgraded, which nobody notices, then killed with -9: its routes are back in seconds',
+  factCount: 8,
   run,
 };
 
@@ -30,7 +45,37 @@ async function run(fabric: LabFabric, report: Report) {
   });
 
   const daemonBefore = (await product.daemon(struck))?.pid;
-  const { announcer } = await product.companions(struck);
+  const tors = routers(fabric).map(({ name }) => name);
+  const views = () => Promise.all(tors.map((tor) => routerView(fabric, tor)));
+  const before = await views();
+  const watches = tors.map((tor) => watchRoute(fabric, tor, vip.address));
+  report.step(`the announcer of ${struck} is upgraded`);
+  const { announcer: first } = await product.companions(struck);
+  const upgraded = (await operate(fabric, report, struck, ['announcer', 'upgrade'])) as HandoverAnswer;
+  prove(
+    'no route and no session of a router moves',
+    JSON.stringify(await views()) === JSON.stringify(before) &&
+      watches.every((watch) => watch.changes().length === 0),
+    { before, after: await views(), changes: watches.map((watch) => watch.changes()) },
+  );
+  for (const watch of watches) watch.stop();
+  // The predecessor answers the request and then ends.
+  const { announcer } = await waitFor(
+    `the announcer of ${struck} is the successor alone`,
+    () => product.companions(struck),
+    (found) => found.announcer !== first,
+    { timeoutMs: 5000 },
+  );
+  prove(
+    'the successor has them, under the same daemon',
+    announcer === upgraded.pid && announcer !== first && (await product.daemon(struck))?.pid === daemonBefore,
+    `pid ${first}, then ${announcer}`,
+  );
+  await operate(fabric, report, struck, ['host', 'drain']);
+  await waitForNextHops(fabric, vip.address, others, 5000);
+  await operate(fabric, report, struck, ['host', 'undrain']);
+  await waitForNextHops(fabric, vip.address, hosts, 5000);
+  prove('what the daemon wants next is announced by it', true, `${hosts.length} next hops again`);
   if (announcer === undefined) throw new Error(`${struck} has no announcer`);
   report.step(`the announcer of ${struck} is killed with -9`);
   const killedAt = performance.now();
