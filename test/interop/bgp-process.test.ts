@@ -281,7 +281,10 @@ it('takes messages octet by octet, and counts a connection that ends within one'
   await client.put(desired([{ ...at('127.0.0.17', { port, received: [] }), connectRetryMs: 60_000 }]));
   await until('the session came and went', async () => (await client.status()).peers[0]?.flaps === 1);
   const [peer] = (await client.status()).peers;
-  expect(peer?.lastError).toMatchObject({ direction: 'local', text: 'the peer closed the connection' });
+  expect(peer?.lastError).toMatchObject({
+    direction: 'local',
+    text: 'the peer closed the connection in the middle of a message',
+  });
   expect(peer?.errors).toEqual([{ direction: 'local', code: 0, subcode: 0, count: 1 }]);
 });
 
