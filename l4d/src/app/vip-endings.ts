@@ -61,7 +61,8 @@ export function createVipEndings(parts: VipEndingsParts) {
 
   function restore(limits: EndingLimits): void {
     isRestored = true;
-    const fromWall = (wallMs: number) => wallMs - parts.wallClock() + clock.now();
+    // A wall clock that has gone back, as that of a machine which has none, must not put it into the future.
+    const fromWall = (wallMs: number) => Math.min(clock.now(), wallMs - parts.wallClock() + clock.now());
     for (const [key, stored] of store.endings()) {
       const { cause, over } = stored;
       const at = (wallMs: number | undefined) => (wallMs === undefined ? undefined : fromWall(wallMs));
