@@ -107,6 +107,12 @@ describe('the secrets of a desired state', () => {
     renameSync(file('other'), path);
     await clock.advance(10_000);
     expect(changes).toBe(1);
+    // As an editor writes: a look in between takes no secret away.
+    writeFileSync(path, '');
+    await clock.advance(1000);
+    writeFileSync(path, 'other');
+    await clock.advance(10_000);
+    expect(changes).toBe(1);
     rmSync(path);
     await clock.advance(10_000);
     expect(changes).toBe(2);

@@ -26,6 +26,8 @@ export interface SecretFiles {
 /** Makes a reader of secrets; `onChange` is called when a file of the last `fill` says something else than it did. */
 export function createSecretFiles(clock: Clock, logger: Logger, onChange: () => void): SecretFiles {
   let known = new Map<string, string>();
+  /** Files of known secrets that could not be read at the last look. */
+  let doubtful = new Set<string>();
   let timer: Timer | undefined;
 
   /** Equal for an equal outcome; stays in this process. */
@@ -36,7 +38,16 @@ export function createSecretFiles(clock: Clock, logger: Logger, onChange: () => 
 
   function look(): void {
     timer = undefined;
-    const changed = [...known].filter(([path, before]) => outcome(path) !== before);
+    const missing = new Set<string>();
+    const changed = [...known].filter(([path, before]) => {
+      const now = outcome(path);
+      if (now === before) return false;
+      if (!before.startsWith('+') || now.startsWith('+') || doubtful.has(path)) return true;
+      // Whoever is about to write it has emptied it, or moved it aside: no session ends for a moment.
+      missing.add(path);
+      return false;
+    });
+    doubtful = missing;
     schedule();
     if (changed.length === 0) return;
     logger.info({ files: changed.map(([path]) => path) }, 'secrets have changed');
