@@ -4,7 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -278,7 +278,7 @@ beforeAll(async () => {
   );
   await client.put({
     owner: 'test',
-    local: { as: 65001, routerId: '10.0.0.1', listen: false },
+    local: { as: 65001, routerId: '10.0.0.1', listen: { port: 1792 } },
     peers: cases.map(({ peer }, index) => ({
       address: addressOf(index),
       as: 65000,
@@ -290,6 +290,7 @@ beforeAll(async () => {
       policy: { deny: ['12.0.0.0/8'] },
       ...peer,
     })),
+    dynamicPeers: [{ range: '127.0.4.0/24', limit: 1, template: { as: 65000 } }],
     // For the router that reads nothing: more than the kernel takes for it.
     prefixes: Array.from({ length: 8000 }, (_, med) => ({ prefix: `12.0.${med >> 8}.${med & 255}/32`, med })),
   });
@@ -345,6 +346,25 @@ it.each(cases.map((one, index) => ({ ...one, address: addressOf(index) })))(
     expect(told(address).length, 'lines').toBe(1);
   },
 );
+
+it('refuses strangers, and one more than a range has room for', async () => {
+  const metric = async () => {
+    const metrics = String((await requestJson(socketPath, 'GET', '/metrics')).body);
+    return /^l4d_bgp_connections_refused_total (\d+)$/m.exec(metrics)?.[1];
+  };
+  const leave = enterNamespace(namespace);
+  const callers = ['127.0.3.1', '127.0.4.1', '127.0.4.2'].map((localAddress) =>
+    connect({ host: '127.0.0.1', port: 1792, localAddress }).on('error', () => undefined),
+  );
+  sockets.push(...callers);
+  await until('two are refused', async () => (await metric()) === '2');
+  leave();
+  // Once a minute: the second is in the count alone.
+  const said = lines.filter(({ msg }) => msg.startsWith('refused a connection'));
+  expect(said.map(({ msg }) => msg)).toEqual([
+    'refused a connection: the address is no peer, and in no range that has room',
+  ]);
+});
 
 it('ends a half-dead session within the hold time, or twice it', () => {
   for (const address of [withHold, withoutHold]) {

@@ -368,7 +368,7 @@ export interface AnnouncerSummary {
   readonly local: DesiredLocal | null;
   /** Why nobody can connect to us, when listening failed. */
   readonly listenError?: string;
-  /** Connections of addresses that are no peer and in no range, since the start of this process. */
+  /** Connections of addresses that are no peer, and in no range that has room, since the start of this process. */
   readonly connectionsRefused: number;
   readonly peers: readonly PeerStatus[];
   /** Prefixes of the desired state. */

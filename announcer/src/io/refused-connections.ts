@@ -26,7 +26,7 @@ export function createRefusedConnections(clock: Clock, logger: Logger): RefusedC
       quietUntil = clock.now() + quietTime;
       logger.warn(
         { address, connections: unsaid },
-        'refused a connection: the address is no peer and in no range',
+        'refused a connection: the address is no peer, and in no range that has room',
       );
       unsaid = 0;
     },
