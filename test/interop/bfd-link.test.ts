@@ -146,6 +146,16 @@ it('loops back the echo packets of FRR, over IPv4 and IPv6, and FRR notices when
   await allUp(50);
 });
 
+it('sends no echo packet back to a link-layer address of many', async () => {
+  const { echoesReturned } = await bfdOf(frr4);
+  const [, , mac = ''] = runIn(namespaces.announcer, 'ip', '-br', 'link', 'show', 'v0').split(/\s+/);
+  const script = join(import.meta.dirname, 'bfd-echo-inject.ts');
+  runIn(namespaces.frr, process.execPath, script, mac, frr4);
+  await until('one goes back', async () => (await bfdOf(frr4)).echoesReturned > echoesReturned);
+  await sleep(300);
+  expect((await bfdOf(frr4)).echoesReturned).toBe(echoesReturned + 1);
+});
+
 it('asks for no echo packets without the option', async () => {
   const wanted = desired(50);
   const without = wanted.peers.map(({ bfd, ...rest }) => ({ ...rest, bfd: { ...bfd, echo: false } }));

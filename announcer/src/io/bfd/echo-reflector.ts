@@ -2,7 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { openIpPacketSocket, useIpPacketSocket } from '@l4d/kit/ffi/ip-packet-socket.ts';
+import { isFromGroup, openIpPacketSocket, useIpPacketSocket } from '@l4d/kit/ffi/ip-packet-socket.ts';
 import { bind, closeFd, constant, setSocketOptionInt, socket } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { attachFilter } from '@l4d/kit/ffi/socket-filter.ts';
@@ -66,6 +66,8 @@ export function openEchoReflector(
   const drained: Drained = drainInTurns(packets.fd, clock, () => {
     const packet = packets.read();
     if (packet === undefined) return false;
+    // No host has such an address (IEEE 802.3 3.2.3); one packet must not become many.
+    if (isFromGroup(packet.from)) return true;
     const returned = returnEcho(packet.bytes, (address) => peers.has(formatIpAddress(address)), isOwn);
     if (returned === undefined) return true;
     try {

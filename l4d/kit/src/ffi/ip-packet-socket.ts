@@ -15,6 +15,12 @@ const addressBytes = 20;
 
 const etherType = { 4: 0x0800, 6: 0x86dd } as const;
 
+/** Whether `from` of a packet names a group of hosts, or all: what is sent there reaches more than one. */
+export function isFromGroup(from: Uint8Array): boolean {
+  // struct sockaddr_ll: length of the address, then the address, whose first octet has the group bit.
+  return (from[11] ?? 0) >= 6 && ((from[12] ?? 0) & 1) !== 0;
+}
+
 /** IP packets of all interfaces of a network namespace, as they arrive, without their link-layer header. */
 export interface IpPacketSocket {
   readonly fd: number;
