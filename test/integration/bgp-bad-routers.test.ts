@@ -12,7 +12,7 @@ import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { encodeMessage, splitMessages } from '@l4d/announcer/core/codec/message.ts';
 import { makeOpen, type SessionSettings } from '@l4d/announcer/core/negotiation.ts';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
-import { descriptorOf } from '@l4d/announcer/io/tcp.ts';
+import { descriptorOf } from '@l4d/announcer/io/socket-descriptor.ts';
 import { setMd5Key } from '@l4d/announcer/io/tcp-keys.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';

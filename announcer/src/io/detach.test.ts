@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { constant, setSocketOptionInt } from '@l4d/kit/ffi/libc.ts';
 import { expect, it } from 'vitest';
 import { attachSocket, detachSocket, trackOutgoing } from './detach.ts';
-import { descriptorOf } from './tcp.ts';
+import { descriptorOf } from './socket-descriptor.ts';
 
 const SO_SNDBUF = 7;
 

@@ -6,7 +6,7 @@
 import { Socket } from 'node:net';
 import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
-import { descriptorOf } from './tcp.ts';
+import { descriptorOf } from './socket-descriptor.ts';
 
 /** What Node keeps to itself of a stream's handle. */
 interface StreamHandle {

@@ -5,7 +5,8 @@ import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { TcpAoKey } from '../core/security.ts';
-import { descriptorOf, markInternetworkControl, setTtl } from './tcp.ts';
+import { descriptorOf } from './socket-descriptor.ts';
+import { markInternetworkControl, setTtl } from './tcp.ts';
 import { addAoKey, type KeyOwner, removeAoKey, setMd5Key } from './tcp-keys.ts';
 
 /** Takes connections from peers on one port, IPv4 and IPv6. */

@@ -1,4 +1,4 @@
-import { type Server, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import {
   bind,
@@ -12,6 +12,7 @@ import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import type { IpAddress, IpFamily } from '@l4d/kit/ip-address.ts';
 import { formatScopedAddress } from '../core/peer-address.ts';
 import type { TcpAoKey } from '../core/security.ts';
+import { descriptorOf } from './socket-descriptor.ts';
 import { addAoKey, setMd5Key } from './tcp-keys.ts';
 
 /** IPV6_UNICAST_HOPS and IPV6_MINHOPCOUNT of <linux/in6.h>. */
@@ -107,10 +108,4 @@ export function markInternetworkControl(fd: number, family: IpFamily): void {
 export function setTtl(fd: number, family: IpFamily, ttl: number): void {
   if (family === 4) setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TTL, ttl);
   else setSocketOptionInt(fd, constant.IPPROTO_IPV6, ipv6UnicastHops, ttl);
-}
-
-/** Node keeps the descriptor to itself; there is no public way to a socket option that it does not know. */
-export function descriptorOf(socket: Socket | Server): number | undefined {
-  const fd = (socket as unknown as { _handle?: { fd?: number } | null })._handle?.fd;
-  return fd === undefined || fd < 0 ? undefined : fd;
 }

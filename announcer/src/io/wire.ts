@@ -16,7 +16,8 @@ import {
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import type { RecordedEnds } from '../core/flight-recorder.ts';
 import { detachSocket, trackOutgoing } from './detach.ts';
-import { changeTcpPassword, descriptorOf, type TcpOptions } from './tcp.ts';
+import { descriptorOf } from './socket-descriptor.ts';
+import { changeTcpPassword, type TcpOptions } from './tcp.ts';
 
 /** Octets that may wait for a peer that does not read. */
 export const maxQueuedBytes = 256 * 1024;

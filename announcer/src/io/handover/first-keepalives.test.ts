@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import type { PeerSnapshot } from '../../core/handover/snapshot.ts';
-import { descriptorOf } from '../tcp.ts';
+import { descriptorOf } from '../socket-descriptor.ts';
 import { firstKeepalives } from './first-keepalives.ts';
 
 it('every session hears of the successor first, but where octets wait or nothing may be said yet', async () => {
