@@ -12,10 +12,11 @@ it('every session hears of the successor first, but where octets wait or nothing
   const { port } = server.address() as { port: number };
   const cases = [
     { phase: 'Established', unsent: '', heard: 19 },
+    { phase: 'Established', unsent: '', heard: 0, negotiated: { holdTimeSeconds: 0 } },
     { phase: 'OpenConfirm', unsent: '', heard: 19 },
     { phase: 'OpenSent', unsent: '', heard: 0 },
     { phase: 'Established', unsent: 'ff00', heard: 0 },
-  ] as const;
+  ];
   const pairs: { near: Socket; far: Socket; bytes: number }[] = [];
   for (const _ of cases) {
     const near = connect(port, '127.0.0.1');
@@ -28,9 +29,9 @@ it('every session hears of the successor first, but where octets wait or nothing
     pairs.push(pair);
   }
   const none = { open: 0, update: 0, notification: 0, keepalive: 0, routeRefresh: 0, other: 0 };
-  const peers = cases.map(({ phase, unsent }, index) => ({
+  const peers = cases.map(({ phase, unsent, negotiated }, index) => ({
     key: String(index),
-    machine: { connections: [{ id: 7, direction: 'outgoing', phase }] },
+    machine: { connections: [{ id: 7, direction: 'outgoing', phase, negotiated }] },
     connections: [{ id: 7, descriptor: index, unread: '', unsent }],
     counters: { sent: none, received: none },
   })) as unknown as PeerSnapshot[];

@@ -17,10 +17,15 @@ export function firstKeepalives(
   const keepalive = encodeMessage({ type: 'keepalive' });
   return peers.map((peer) => {
     let { keepalive: sent } = peer.counters.sent;
-    const phases = new Map(peer.machine.connections.map(({ id, phase }) => [id, phase]));
+    // RFC 4271 section 4.4: none "if the negotiated Hold Time interval is zero".
+    const awaited = new Set(
+      peer.machine.connections
+        .filter(({ phase, negotiated }) => spoken.includes(phase) && negotiated?.holdTimeSeconds !== 0)
+        .map(({ id }) => id),
+    );
     const connections = peer.connections.map((connection): ConnectionSnapshot => {
       // Where octets wait, the kernel's queue is full: the peer has enough to read, and a message may be half out.
-      if (connection.unsent !== '' || !spoken.includes(phases.get(connection.id) ?? '')) return connection;
+      if (connection.unsent !== '' || !awaited.has(connection.id)) return connection;
       const written = writeNow(descriptors[connection.descriptor] ?? -1, keepalive);
       if (written === 0) return connection;
       sent += 1;
