@@ -8,7 +8,6 @@
 
 import type { OtherPath } from '@l4d/announcer/core/api.ts';
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
-import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
@@ -16,19 +15,16 @@ import { InvariantError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { announcedRoutes, isLeavingRoute } from '../core/announced-routes.ts';
-import { announcerDesired } from '../core/announcement.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { describeOperation } from '../core/forwarding/describe-operation.ts';
-import { planVip, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
-import { hasOtherPath } from '../core/other-announcers.ts';
+import { planVip } from '../core/forwarding/forwarding-plan.ts';
 import type { AnnouncedVip } from '../core/runtime-state.ts';
 import type { EndingView, LeavingVip, VerdictView } from '../core/status.ts';
 import type { EndingCause } from '../core/vip-ending.ts';
-import { isProvisional, judgeVip, mayServe, settlingTime, type VipFacts } from '../core/vip-verdict.ts';
-import { type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
+import { judgeVip, mayServe, type VipFacts } from '../core/vip-verdict.ts';
+import type { VrrpPlace } from '../core/vrrp-groups.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
@@ -36,7 +32,10 @@ import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
+import { createVipAnnouncing } from './vip-announcing.ts';
 import { createVipEndings } from './vip-endings.ts';
+import { createVipProgramming } from './vip-programming.ts';
+import { isAnnounceable, newRecord, type VipRecord } from './vip-record.ts';
 import { createWaker } from './waker.ts';
 
 /** What the reconciler works with. */
@@ -105,41 +104,17 @@ export interface Fabric {
   stop(): void;
 }
 
-/** What is known of one VIP that is declared, or still in the kernel. */
-interface VipRecord {
-  /** The declaration, the last one of a VIP that is declared no more; undefined for what was only found in the kernel. */
-  vip: Vip | undefined;
-  isDeclared: boolean;
-  conditions: readonly BackendCondition[];
-  verdict: VerdictView;
-  /** Why its entries in the kernel are not what is wanted. */
-  notProgrammed: string | undefined;
-  /** Until when a VIP that is new in the kernel waits for its backends' first answers, clock milliseconds. */
-  settleUntil: number | undefined;
-  /** Whether it could be announced, would the operator want it. */
-  canServe: boolean;
-}
-
 const retryInterval = Seconds(1);
-
-/** How long a fresh daemon may say that more routes are about to come. */
-const completeWithin = Seconds(30);
 
 /** Starts without desired state: nothing moves before the first setDesired. */
 export function createFabric(parts: FabricParts): Fabric {
   const { clock, logger, facts, forwarding, handoff, runtime } = parts;
-  const startedAt = clock.now();
   let desired: DesiredState | undefined;
   let detached: Detached = { all: false, vips: [] };
   const records = new Map<string, VipRecord>();
   const dirty = new Set<string>();
   /** VIPs that could not be programmed: they are dirty again at the next wake. */
   const retries = new Set<string>();
-  /** Other hosts' paths to what we announce, asked for while VIPs are handed over. */
-  let otherPaths: readonly OtherPath[] = [];
-  let announced: ReadonlySet<string> = new Set();
-  /** Whether every VIP has had its first verdict; stays so. */
-  let isComplete = false;
   /** The covering prefixes that the kernel was told of. */
   let aggregateText: string | undefined;
   let failure: { atMs: number; message: string } | undefined;
@@ -168,10 +143,20 @@ export function createFabric(parts: FabricParts): Fabric {
     onStep: () => void run(),
   });
 
+  const programming = createVipProgramming(parts);
+  const announcing = createVipAnnouncing({
+    ...parts,
+    vrrpPlace: parts.vrrpPlace,
+    endings,
+    wakeAfter: (delay) => waker.wakeAfter(delay),
+  });
+
   const isDetached = (key: string) => detached.all || detached.vips.includes(key);
   /** Detached as a whole the maps are kept up to date, so that an attach finds the flows of before. */
   const isForwarded = (key: string, record: VipRecord) => record.isDeclared && !detached.vips.includes(key);
-  const tell = (line: string) => told?.push(line);
+  const tell = (line: string): void => {
+    told?.push(line);
+  };
 
   /** Runs passes until nothing asks for another; callers share the one under way. */
   function run(): Promise<void> {
@@ -224,7 +209,8 @@ export function createFabric(parts: FabricParts): Fabric {
     await syncAggregates();
     judge(looked);
     wantEndings(looked);
-    await endForwarding(await announce());
+    const isTaken = await announcing.announce({ desired, records, canServe, asserting, tell });
+    await endForwarding(isTaken);
     if (targetsChanged) setTargets();
   }
 
@@ -244,41 +230,10 @@ export function createFabric(parts: FabricParts): Fabric {
       const record = records.get(key);
       const vip = record?.vip;
       if (record === undefined || vip?.policy !== policy || !isForwarded(key, record)) continue;
-      if (forwarding.held(key) === undefined) record.settleUntil = clock.now() + settlingTime(vip);
-      const wanted = wantedVip(vip, record.conditions, (backend) => facts.macOf(vip, backend));
-      const problem = programOne(key, vip, wanted);
-      if (problem !== undefined) {
-        if (problem !== record.notProgrammed) {
-          logger.error({ reason: problem, vip: vip.name }, 'forwarding could not be programmed');
-        }
-        retries.add(key);
-        waker.wakeAfter(retryInterval);
-      }
-      record.notProgrammed = problem;
-    }
-  }
-
-  /** Why the kernel does not hold what is wanted; undefined when it does. */
-  function programOne(key: string, vip: Vip, wanted: WantedVip): string | undefined {
-    try {
-      const backendsBefore = forwarding.held(key)?.backends.length ?? 0;
-      const writes = forwarding.apply(wanted);
-      if (writes > 0) {
-        tell(`forwarding of ${vip.name}: ${writes} writes`);
-        logger.debug({ vip: vip.name, writes }, 'forwarding programmed');
-      }
-      // Only a backend that is in the kernel can be asked by way of it.
-      if (backendsBefore !== wanted.backends.length) targetsChanged = true;
-      const difference = forwarding.verify(wanted);
-      if (difference === undefined) return undefined;
-      logger.warn({ vip: vip.name, difference }, 'somebody else changed the kernel: it is written again');
-      tell(`forwarding of ${vip.name}: written again, for ${difference}`);
-      forwarding.refresh(key);
-      forwarding.apply(wanted);
-      return forwarding.verify(wanted);
-    } catch (error) {
-      if (error instanceof InvariantError) throw error;
-      return messageOf(error);
+      if (programming.program(record, vip, tell)) targetsChanged = true;
+      if (record.notProgrammed === undefined) continue;
+      retries.add(key);
+      waker.wakeAfter(retryInterval);
     }
   }
 
@@ -317,7 +272,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const { vip } = record;
       const known: VipFacts = {
         vip,
-        hasBgp: isAnnounceable(vip),
+        hasBgp: isAnnounceable(desired, vip),
         hostDraining: desired.host.draining,
         stopping: runtime.stop() !== undefined,
         detached: isDetached(key),
@@ -365,20 +320,9 @@ export function createFabric(parts: FabricParts): Fabric {
   /** Whether nothing has failed that a VIP needs while it is handed over. */
   function canServe(key: string): boolean {
     const record = records.get(key);
-    if (record === undefined || isDetached(key) || !isAnnounceable(record.vip)) return false;
+    if (record === undefined || isDetached(key) || !isAnnounceable(desired, record.vip)) return false;
     if (record.isDeclared) return record.canServe;
     return parts.attachmentProblem() === undefined && forwarding.held(key) !== undefined;
-  }
-
-  /** Whether a VIP of a draining host waits for a router to show another host's path. */
-  function isHeld(key: string): boolean {
-    const cause = endings.get(key)?.cause;
-    if (cause !== 'host-draining' && cause !== 'stopping') return false;
-    if (desired?.host.guard.lastAnnouncer !== 'hold') return false;
-    if (runtime.drainForced() || runtime.stop()?.forced === true) return false;
-    const { vip } = records.get(key) ?? {};
-    const aggregates = desired.host.bgp?.aggregates ?? [];
-    return vip !== undefined && !hasOtherPath(otherPaths, vip.address, aggregates);
   }
 
   /** Backends that a VIP new in the kernel still waits for. */
@@ -393,60 +337,6 @@ export function createFabric(parts: FabricParts): Fabric {
     }
     record.settleUntil = undefined;
     return 0;
-  }
-
-  /** Tells the announcer; resolves with whether it has taken it (its UPDATEs are then written). */
-  async function announce(): Promise<boolean> {
-    if (desired === undefined) return false;
-    const all = [...records.values()];
-    if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
-    const wanted = all.flatMap(({ vip, isDeclared, verdict }) =>
-      isDeclared && isRouted(vip) && verdict.code === 'announced' ? [vip] : [],
-    );
-    const leaving = endings.beforeTelling(canServe, isHeld).flatMap((key) => {
-      if (records.get(key)?.vip?.vrrpGroup !== undefined) return [];
-      const address = records.get(key)?.vip?.address ?? forwarding.listenerOf(key)?.address;
-      return address === undefined ? [] : [{ address, announce: endings.subjectOf(key)?.announce }];
-    });
-    const aggregates = desired.host.bgp?.aggregates ?? [];
-    const routes = announcedRoutes({ declared: desired.vips, announced: wanted, leaving, aggregates });
-    const now = new Set(
-      routes.map((route) => `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`),
-    );
-    for (const prefix of now) if (!announced.has(prefix)) tell(`announce ${prefix}`);
-    for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
-    announced = now;
-    if (asserting) parts.announcer.tellAgain();
-    const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(all), wantedVrrp(all));
-    const isTaken = await parts.announcer.follow(toTell);
-    return isTaken || toTell === undefined;
-  }
-
-  /** What the virtual routers of this host are to be; undefined where none are declared. */
-  function wantedVrrp(all: readonly VipRecord[]): VrrpInput | undefined {
-    if (desired === undefined || parts.vrrpPlace === undefined) return undefined;
-    const judged = all.flatMap(({ vip, isDeclared, verdict, conditions }) =>
-      isDeclared && vip !== undefined
-        ? [{ vip, isServed: verdict.code === 'announced', healthy: conditions.map(({ healthy }) => healthy) }]
-        : [],
-    );
-    return vrrpInput(desired, judged, parts.vrrpPlace());
-  }
-
-  /** Whether anybody can be told of a VIP: routers, or by its group the segment. */
-  function isAnnounceable(vip: Vip | undefined): boolean {
-    return desired?.host.bgp !== undefined || vip?.vrrpGroup !== undefined;
-  }
-
-  /** Whether no more VIPs are about to be announced than now: routers may forget those of before a restart. */
-  function knowsAll(all: readonly VipRecord[]): boolean {
-    if (isComplete) return true;
-    const left = startedAt + completeWithin - clock.now();
-    isComplete = left <= 0 || !all.some((record) => record.isDeclared && isProvisional(record));
-    if (isComplete)
-      logger.info({ afterMs: Math.round(clock.now() - startedAt) }, 'every VIP has its verdict');
-    else waker.wakeAfter(Milliseconds(left + 5));
-    return isComplete;
   }
 
   /** Ends the forwarding of what is no longer wanted, after it has left. */
@@ -596,25 +486,8 @@ export function createFabric(parts: FabricParts): Fabric {
   };
 }
 
-function newRecord(vip: Vip | undefined): VipRecord {
-  return {
-    vip,
-    isDeclared: vip !== undefined,
-    conditions: [],
-    verdict: { code: 'withdrawn', reason: 'not looked at yet' },
-    notProgrammed: undefined,
-    settleUntil: undefined,
-    canServe: false,
-  };
-}
-
 function announcedVip({ name, announce }: Vip): AnnouncedVip {
   return announce === undefined ? { name } : { name, announce };
-}
-
-/** Whether routers are told of a VIP. */
-function isRouted(vip: Vip | undefined): vip is Vip {
-  return vip !== undefined && vip.vrrpGroup === undefined;
 }
 
 function messageOf(error: unknown): string {

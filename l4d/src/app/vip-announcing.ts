@@ -1,0 +1,134 @@
+/** What routers and the segment are told of VIPs, after the kernel holds them. */
+import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
+import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
+import type { Clock } from '@l4d/kit/clock.ts';
+import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { announcedRoutes, isLeavingRoute } from '../core/announced-routes.ts';
+import { announcerDesired } from '../core/announcement.ts';
+import type { Vip } from '../core/desired/vip.ts';
+import type { DesiredState } from '../core/desired-state.ts';
+import { hasOtherPath } from '../core/other-announcers.ts';
+import { isProvisional } from '../core/vip-verdict.ts';
+import { type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
+import type { AnnouncerFollower } from '../io/companions.ts';
+import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
+import type { RuntimeStore } from '../io/runtime-store.ts';
+import type { VipEndings } from './vip-endings.ts';
+import type { VipRecord } from './vip-record.ts';
+
+/** What VIPs are announced with. */
+export interface VipAnnouncingParts {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly announcer: AnnouncerFollower;
+  readonly endings: VipEndings;
+  readonly forwarding: Pick<ForwardingTable, 'listenerOf'>;
+  readonly runtime: Pick<RuntimeStore, 'drainForced' | 'stop'>;
+  readonly otherPaths: () => Promise<readonly OtherPath[]>;
+  readonly nextHops: () => NextHops;
+  readonly vrrpPlace: (() => VrrpPlace) | undefined;
+  /** Asks for another pass after so long at the latest. */
+  readonly wakeAfter: (delay: Duration) => void;
+}
+
+/** VIPs as a pass has found them. */
+export interface AnnouncingPass {
+  readonly desired: DesiredState;
+  readonly records: ReadonlyMap<string, VipRecord>;
+  /** Whether nothing has failed that a VIP needs while it is handed over. */
+  readonly canServe: (key: string) => boolean;
+  /** Asserts also what seems not to have changed. */
+  readonly asserting: boolean;
+  /** Gets what is done, in words. */
+  readonly tell: (line: string) => void;
+}
+
+/** How long a fresh daemon may say that more routes are about to come. */
+const completeWithin = Seconds(30);
+
+/** Tells the announcer. */
+export interface VipAnnouncing {
+  /** Resolves with whether it has taken it (its UPDATEs are then written), or nobody is to be told. */
+  announce(pass: AnnouncingPass): Promise<boolean>;
+}
+
+/** Has told nobody of anything yet. */
+export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
+  const { clock, logger, endings, forwarding, runtime } = parts;
+  const startedAt = clock.now();
+  /** Other hosts' paths to what we announce, asked for while VIPs are handed over. */
+  let otherPaths: readonly OtherPath[] = [];
+  let announced: ReadonlySet<string> = new Set();
+  /** Whether every VIP has had its first verdict; stays so. */
+  let isComplete = false;
+
+  /** Whether a VIP of a draining host waits for a router to show another host's path. */
+  function isHeld({ desired, records }: AnnouncingPass, key: string): boolean {
+    const cause = endings.get(key)?.cause;
+    if (cause !== 'host-draining' && cause !== 'stopping') return false;
+    if (desired.host.guard.lastAnnouncer !== 'hold') return false;
+    if (runtime.drainForced() || runtime.stop()?.forced === true) return false;
+    const { vip } = records.get(key) ?? {};
+    const aggregates = desired.host.bgp?.aggregates ?? [];
+    return vip !== undefined && !hasOtherPath(otherPaths, vip.address, aggregates);
+  }
+
+  /** What the virtual routers of this host are to be; undefined where none are declared. */
+  function wantedVrrp({ desired, records }: AnnouncingPass): VrrpInput | undefined {
+    if (parts.vrrpPlace === undefined) return undefined;
+    const judged = [...records.values()].flatMap(({ vip, isDeclared, verdict, conditions }) =>
+      isDeclared && vip !== undefined
+        ? [{ vip, isServed: verdict.code === 'announced', healthy: conditions.map(({ healthy }) => healthy) }]
+        : [],
+    );
+    return vrrpInput(desired, judged, parts.vrrpPlace());
+  }
+
+  /** Whether no more VIPs are about to be announced than now: routers may forget those of before a restart. */
+  function knowsAll({ records }: AnnouncingPass): boolean {
+    if (isComplete) return true;
+    const left = startedAt + completeWithin - clock.now();
+    const isWaiting = (record: VipRecord) => record.isDeclared && isProvisional(record);
+    isComplete = left <= 0 || ![...records.values()].some(isWaiting);
+    if (isComplete)
+      logger.info({ afterMs: Math.round(clock.now() - startedAt) }, 'every VIP has its verdict');
+    else parts.wakeAfter(Milliseconds(left + 5));
+    return isComplete;
+  }
+
+  return {
+    async announce(pass) {
+      const { desired, records, tell } = pass;
+      if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
+      const wanted = [...records.values()].flatMap(({ vip, isDeclared, verdict }) =>
+        isDeclared && isRouted(vip) && verdict.code === 'announced' ? [vip] : [],
+      );
+      const leaving = endings
+        .beforeTelling(pass.canServe, (key) => isHeld(pass, key))
+        .flatMap((key) => {
+          if (records.get(key)?.vip?.vrrpGroup !== undefined) return [];
+          const address = records.get(key)?.vip?.address ?? forwarding.listenerOf(key)?.address;
+          return address === undefined ? [] : [{ address, announce: endings.subjectOf(key)?.announce }];
+        });
+      const aggregates = desired.host.bgp?.aggregates ?? [];
+      const routes = announcedRoutes({ declared: desired.vips, announced: wanted, leaving, aggregates });
+      const now = new Set(
+        routes.map((route) => `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`),
+      );
+      for (const prefix of now) if (!announced.has(prefix)) tell(`announce ${prefix}`);
+      for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
+      announced = now;
+      if (pass.asserting) parts.announcer.tellAgain();
+      const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(pass), wantedVrrp(pass));
+      const isTaken = await parts.announcer.follow(toTell);
+      return isTaken || toTell === undefined;
+    },
+  };
+}
+
+/** Whether routers are told of a VIP. */
+function isRouted(vip: Vip | undefined): vip is Vip {
+  return vip !== undefined && vip.vrrpGroup === undefined;
+}
