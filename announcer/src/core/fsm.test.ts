@@ -449,6 +449,11 @@ describe('Established', () => {
     expect(peer.receive(1, refresh(2, 0))).toEqual([{ kind: 'resend', connection: 1, family: 'ipv6' }]);
     expect(peer.receive(1, refresh(2, 1))).toEqual([]);
     expect(peer.receive(1, refresh(25, 0))).toEqual([]);
+    // RFC 2918 section 4: a family that the session does not have is ignored as well.
+    const narrow = harness({ families: ['ipv4'] });
+    narrow.establish();
+    expect(narrow.receive(1, refresh(2, 0))).toEqual([]);
+    expect(narrow.receive(1, refresh(1, 0))).toEqual([{ kind: 'resend', connection: 1, family: 'ipv4' }]);
   });
 
   it('stops with what it is told to say', () => {

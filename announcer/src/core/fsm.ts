@@ -329,8 +329,9 @@ function onOpen(draft: Draft, connection: Connection, open: OpenMessage): void {
     return;
   }
   const negotiated = accepted.value;
+  // Beside one in Established there is none: it has closed the others, and new ones are refused.
   const other = draft.state.connections.find(
-    ({ id, phase }) => id !== connection.id && (phase === 'OpenConfirm' || phase === 'Established'),
+    ({ id, phase }) => id !== connection.id && phase === 'OpenConfirm',
   );
   if (other !== undefined) {
     const loser = collisionLoser(settings, negotiated, connection, other);
@@ -346,7 +347,7 @@ function onOpen(draft: Draft, connection: Connection, open: OpenMessage): void {
 
 /**
  * RFC 4271 section 6.8: the connection that the side with the higher BGP Identifier has opened stays;
- * RFC 6286 section 2.3: the higher AS number decides between equal identifiers. Established always stays.
+ * RFC 6286 section 2.3: the higher AS number decides between equal identifiers.
  */
 function collisionLoser(
   settings: PeerSettings,
@@ -354,7 +355,6 @@ function collisionLoser(
   newer: Connection,
   older: Connection,
 ): Connection {
-  if (older.phase === 'Established') return newer;
   const difference = settings.routerId - negotiated.remoteRouterId || settings.localAs - negotiated.remoteAs;
   const keep = difference > 0 ? 'outgoing' : 'incoming';
   return newer.direction === keep ? older : newer;

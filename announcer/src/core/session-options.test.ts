@@ -109,6 +109,11 @@ describe('negotiation', () => {
     expect(agree({ role: 'peer', roleStrict: true }, {})).toMatch(/says no role/);
     expect(agree({ role: 'peer' }, {})).toBeTypeOf('object');
     expect(agree({ role: 'peer', localAs: 65000 }, { role: 'customer', peerAs: 65000 })).toBeTypeOf('object');
+    const says = (peerAs: number) =>
+      makeOpen({ ...ours, role: 'peer', peerAs })
+        .capabilityParameters.flat()
+        .some(({ code }) => code === 9);
+    expect([says(65000), says(ours.localAs)]).toEqual([true, false]);
   });
 });
 

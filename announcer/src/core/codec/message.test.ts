@@ -7,7 +7,7 @@ import {
   encodeShutdownText,
   notification,
 } from './notification.ts';
-import { openCapabilities } from './open.ts';
+import { type OpenMessage, openCapabilities } from './open.ts';
 
 const marker = 'ff'.repeat(16);
 const external = { fourOctetAs: true, internal: false };
@@ -132,6 +132,26 @@ describe('OPEN', () => {
     const cut = Uint8Array.from(open);
     cut[19 + 13 + 1] = 0xff;
     expect(refusal(cut)).toEqual([2, 0, '']);
+  });
+
+  it('leaves a total length of 255, which announces the extended form, to that form (RFC 9072 2)', () => {
+    for (const [size, extendedLength] of [
+      [250, false],
+      [251, true],
+    ] as const) {
+      const open: OpenMessage = {
+        type: 'open',
+        myAs: 65000,
+        holdTimeSeconds: 9,
+        routerId: 1,
+        capabilityParameters: [[{ code: 200, value: new Uint8Array(size) }]],
+        extendedLength: false,
+      };
+      expect(decodeMessage(encodeMessage(open), external)).toEqual({
+        ok: true,
+        value: { ...open, extendedLength },
+      });
+    }
   });
 
   it('takes the extended length by itself when capabilities need it (RFC 9072)', () => {

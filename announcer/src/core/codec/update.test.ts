@@ -55,6 +55,12 @@ describe('well-formed', () => {
     expect(mpUnreach).toMatchObject({ kind: 'mp-unreach', nlri: { prefixes: [ipPrefix('2001:db8::/32')] } });
   });
 
+  it('ignores the low four bits of the flags (RFC 4271 4.3)', () => {
+    const update = decode(body(`4f 01 01 00${asPath}${nextHop}`));
+    expect(update).toMatchObject({ handling: 'accept', problems: [] });
+    expect(update.attributes[0]).toMatchObject({ flags: 0x40, type: 1 });
+  });
+
   it('clears host bits, and knows both widths of AS numbers', () => {
     expect(decode(body(good, '0a ffff')).nlri.map(formatIpPrefix)).toEqual(['255.192.0.0/10']);
     const narrow = decode(body(`${origin}40 02 04 02 01 5ba0${nextHop}c0 11 06 02 01 000fffff`), {
