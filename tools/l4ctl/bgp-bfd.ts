@@ -43,6 +43,10 @@ export function bfdTable(status: BgpStatus): string {
       ...(drops.length === 0 ? [] : [`${address}: dropped ${drops.join(', ')}`]),
     ];
   });
+  if (announcer.bfdProcess?.precedence === 'none')
+    notes.push(
+      'BFD works at the common priority: a busy machine may end sessions (give CAP_SYS_NICE and CAP_IPC_LOCK)',
+    );
   return `${renderTable(bfdColumns, rows)}${notes.map((note) => `${note}\n`).join('')}`;
 }
 

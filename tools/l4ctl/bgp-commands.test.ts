@@ -86,6 +86,22 @@ const established: BgpPeerView = {
   lastError: { atMs: now - 60_000, direction: 'received', code: 6, subcode: 2, text: 'Cease' },
 };
 
+const bfd = {
+  state: 'Up',
+  diagnostic: 'none',
+  remoteState: 'Up',
+  localDiscriminator: 11,
+  remoteDiscriminator: 12,
+  txIntervalMs: 50,
+  rxIntervalMs: 50,
+  detectionTimeMs: 150,
+  transitions: 2,
+  packetsSent: 20,
+  packetsReceived: 19,
+  dropped: { 'wrong-ttl': 2 },
+  upSince: now - 61_000,
+};
+
 function run(...peers: BgpPeerView[]): void {
   port.bgpStatus = {
     state: 'running',
@@ -151,24 +167,11 @@ Foreign host: 10.0.0.1, Foreign port: 179
       err: 'l4ctl: 10.0.0.9 is no peer of this host (there are: 10.0.0.1)\n',
     });
     expect(JSON.parse((await l4ctl('bgp neighbor 10.0.0.1 -o json')).out)).toMatchObject({ as: 65000 });
+    run({ ...established, address: 'fd00::1' });
+    expect((await l4ctl('bgp neighbor FD00:0::1')).code).toBe(0);
   });
 
   it('one BFD session with all that is known of it', async () => {
-    const bfd = {
-      state: 'Up',
-      diagnostic: 'none',
-      remoteState: 'Up',
-      localDiscriminator: 11,
-      remoteDiscriminator: 12,
-      txIntervalMs: 50,
-      rxIntervalMs: 50,
-      detectionTimeMs: 150,
-      transitions: 2,
-      packetsSent: 20,
-      packetsReceived: 19,
-      dropped: { 'wrong-ttl': 2 },
-      upSince: now - 61_000,
-    };
     run({ ...established, bfd });
     const { out } = await l4ctl('bgp bfd 10.0.0.1');
     for (const line of [
@@ -183,6 +186,17 @@ Foreign host: 10.0.0.1, Foreign port: 179
     run(established);
     expect(await l4ctl('bgp bfd 10.0.0.1')).toMatchObject({ code: 1, out: '' });
     expect(await l4ctl('bgp bfd 10.0.0.1 -o json')).toMatchObject({ code: 1, out: '' });
+  });
+
+  it('bfd says that it has no precedence', async () => {
+    run({ ...established, bfd });
+    const { announcer } = port.bgpStatus;
+    if (announcer === undefined) throw new Error('no announcer');
+    for (const precedence of ['deadline', 'none'] as const) {
+      port.bgpStatus = { state: 'running', announcer: { ...announcer, bfdProcess: { pid: 7, precedence } } };
+      const { out } = await l4ctl('bgp bfd');
+      expect(out.includes('BFD works at the common priority')).toBe(precedence === 'none');
+    }
   });
 
   it('-w writes the table once and then what changes, where nobody sits before it', async () => {

@@ -170,6 +170,8 @@ export interface BgpView {
   readonly local?: { readonly as: number; readonly routerId: string } | null;
   /** Connections of addresses that are no peer. */
   readonly connectionsRefused?: number;
+  /** The process that has the BFD sessions; `precedence` none: it works at the common priority. */
+  readonly bfdProcess?: { readonly pid: number; readonly precedence?: string };
   readonly peers: readonly BgpPeerView[];
   readonly prefixes: readonly {
     readonly prefix: string;

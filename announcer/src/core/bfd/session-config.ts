@@ -96,6 +96,10 @@ export interface BfdProcessStatus {
   readonly pid: number;
   /** Of the program. */
   readonly version: string;
+  /** How it goes before common processes; `none`: without the right to it, and a busy machine may end sessions. */
+  readonly precedence: 'deadline' | 'round-robin' | 'none';
+  /** Whether its pages stay in memory. */
+  readonly inMemory: boolean;
   /** How often the sessions were handed from one process to the next. */
   readonly handovers: number;
   /** Milliseconds for which no session was served in the last handover; absent before the first. */

@@ -56,6 +56,7 @@ interface Link {
 let announcer: Link | undefined;
 let sessions: readonly BfdSessionConfig[] = [];
 let farewell: Timer | undefined;
+let standing: Pick<BfdProcessStatus, 'precedence' | 'inMemory'> = { precedence: 'none', inMemory: false };
 let handovers = 0;
 let frozenMs: number | undefined;
 const verdicts = new Map<string, BfdVerdict>();
@@ -135,6 +136,7 @@ function describeProcess(): BfdProcessStatus {
   return {
     pid,
     version: announcerVersion,
+    ...standing,
     handovers,
     ...(frozenMs === undefined ? {} : { frozenMs }),
   };
@@ -201,8 +203,7 @@ function serve(): void {
 
 /** Detection must not wait for the rest of the machine. Without the right to it, sessions work at the common priority. */
 function goBeforeOthers(): void {
-  scheduleBeforeOthers();
-  keepInMemory();
+  standing = { precedence: scheduleBeforeOthers(), inMemory: keepInMemory() };
 }
 
 /** Takes the sessions of the process that runs; ends when it keeps them. */

@@ -64,6 +64,9 @@ const restartMs = 2000;
 /** How often a handover to a new process is tried: a machine may be too busy for it at the moment. */
 const renewals = { attempts: 3, pause: Seconds(1) };
 
+/** What comes of it, and what to do. */
+const commonPriorityHint = 'a busy machine may end sessions (give CAP_SYS_NICE and CAP_IPC_LOCK)';
+
 /** Pause between two attempts to reach the process. */
 const retryTime = Milliseconds(50);
 
@@ -153,6 +156,10 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
   function onServing({ kind, ...current }: BfdProcessStatus & { readonly kind: 'serving' }): void {
     present = current;
     if (current.pid === successor) successor = undefined;
+    if (current.precedence === 'none') {
+      const { pid, inMemory } = current;
+      logger.warn({ pid, inMemory }, `BFD works at the common priority: ${commonPriorityHint}`);
+    }
     if (current.handovers > 0) {
       const { pid, frozenMs } = current;
       logger.info({ successor: pid, frozenMs }, 'the BFD sessions are with a new process');
