@@ -58,7 +58,9 @@ export function addSidecarCommands(program: Command): void {
     .action(async ({ output }: { output: string }) => {
       const status = await ask(folders(), 'GET', '/v1/services');
       say(output === 'json' ? JSON.stringify(status, undefined, 2) : formatServices(status));
-      const isWell = status.services.every(({ condition }) => condition === 'up');
+      const isWell = status.services.every(
+        ({ condition, addressError }) => condition === 'up' && addressError === undefined,
+      );
       process.exitCode = isWell ? exitCode.ok : exitCode.failure;
     });
 }
