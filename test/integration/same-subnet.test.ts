@@ -42,13 +42,14 @@ const [alone = '', shared = ''] = [...page.matchAll(/^```yaml\n([\s\S]*?)^```$/g
 
 const groupLine = /^ *- \{ id: web.*$/m;
 
-/** The example of the documentation for that host, shared with the VIPs of both families; no native XDP is here. */
+/** The example of the documentation for that host, shared with the VIPs of both families; no native XDP is here, and nobody waits. */
 function config(index: number, isShared: boolean): string {
   const line = groupLine.exec(isShared ? shared : alone)?.[0] ?? '';
   const own = isShared
     ? line.replace('vrid: 61', `vrid: ${vrids[index]}`)
     : line.replace('priority: 150', `priority: ${150 - index * 20}`);
-  return alone.replace(groupLine, own).replace('interface: eth0', 'interface: eth0\n  xdpMode: generic');
+  const eager = own.replace('advertiseInterval', 'preemptDelay: 0s, advertiseInterval');
+  return alone.replace(groupLine, eager).replace('interface: eth0', 'interface: eth0\n  xdpMode: generic');
 }
 
 const socketOf = (host: Machine) => join(folder, host, 'run', 'l4d.sock');
@@ -201,3 +202,37 @@ it('shared, all carry traffic, and no client has to learn anything when one dies
   );
   expect(ask(vip4)).toBe('served\n');
 });
+
+it('gives everything up by the brake when neither the daemon nor the announcer lives', async () => {
+  const braked = await firstOwner();
+  const mine = await owned(braked);
+  const isOf = (pid: number, ...names: readonly string[]) =>
+    names.some((name) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(name));
+  const isAlone = () => pidsOf(braked).every((pid) => isOf(pid, 'vrrp-process'));
+  for (const pid of pidsOf(braked)) if (!isOf(pid, 'vrrp-process')) kill(pid, 'SIGKILL');
+  await until('the process of VRRP is alone', isAlone);
+  const main = join(import.meta.dirname, '../../l4d/src/main.ts');
+  const folders = ['--run-dir', join(folder, braked, 'run'), '--state-dir', join(folder, braked, 'state')];
+  const said = runOn(
+    braked,
+    process.execPath,
+    main,
+    'detach',
+    '--all',
+    ...folders,
+    '--bpf-dir',
+    bpfDir(braked),
+  );
+  expect(said).toMatch(/VRRP: all addresses given up[\s\S]*XDP program detached/);
+  expect(pidsOf(braked)).toEqual([]);
+  await until('another has what it had', async () => {
+    const elsewhere = await Promise.all(hosts.filter((host) => host !== braked).map((host) => owned(host)));
+    return mine.every((vrid) => elsewhere.flat().includes(vrid));
+  });
+});
+
+/** A host that owns something and answers. */
+async function firstOwner(): Promise<(typeof hosts)[number]> {
+  for (const host of hosts) if ((await owned(host)).length > 0) return host;
+  throw new Error('nobody owns anything');
+}

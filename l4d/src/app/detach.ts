@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stopVrrpProcess } from '@l4d/announcer/io/vrrp/stop-process.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
@@ -57,7 +58,10 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
   if (withdrawn === true) {
     say('withdrawn from all BGP peers');
     await sleep(withdrawGrace);
-  } else if (withdrawn !== undefined) say(`NOT withdrawn: ${withdrawn}`);
+  } else {
+    if (withdrawn !== undefined) say(`NOT withdrawn: ${withdrawn}`);
+    await leaveElections(paths.vrrpSocket, say);
+  }
   const interfaceIndex = detachXdp(folders.bpfDir);
   say(
     interfaceIndex === undefined
@@ -101,6 +105,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
     const withdrawn = await withdraw(paths.announcerSocket, [prefix]);
     if (withdrawn === true) say(`${prefix} withdrawn`);
     else if (withdrawn !== undefined) say(`${prefix} is NOT withdrawn: ${withdrawn}`);
+    if (withdrawn !== true && vip.vrrpGroup !== undefined) await leaveElections(paths.vrrpSocket, say);
   }
   if (await pokeDaemon(paths.apiSocket)) {
     // It reads the file: what is not in there it does not do.
@@ -227,6 +232,15 @@ async function withdraw(
     const { code, message } = error as NodeJS.ErrnoException;
     return code === 'ECONNREFUSED' ? undefined : `the announcer does not answer: ${message}`;
   }
+}
+
+/** The VRRP process goes on alone when its announcer dies: then nobody else can tell it to give up the addresses. */
+async function leaveElections(socketPath: string, say: BrakeOptions['say']): Promise<void> {
+  const left = await stopVrrpProcess(socketPath, brakeTimeoutMs);
+  if (left === true) {
+    say('VRRP: all addresses given up');
+    await sleep(withdrawGrace);
+  } else if (left !== undefined) say(`VRRP: addresses NOT given up: ${left}`);
 }
 
 async function pokeDaemon(socketPath: string): Promise<boolean> {

@@ -24,6 +24,8 @@ export function pathsIn(folders: Folders) {
   return {
     apiSocket: join(folders.runDir, 'l4d.sock'),
     announcerSocket: join(folders.runDir, 'announcer.sock'),
+    /** Of the announcer's VRRP process. */
+    vrrpSocket: join(folders.runDir, 'vrrp.sock'),
     lock: join(folders.runDir, 'l4d.lock'),
     /** Not the run folder's name: both folders may be one. */
     stateLock: join(folders.stateDir, 'state.lock'),
