@@ -42,7 +42,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.vrrp.groups[].healthWeight':
     'What the priority loses when no backend of the group is healthy; its share when some are not. 0: health is not looked at beyond whether the host can serve any VIP of the group.',
   'host.vrrp.groups[].preempt': 'Whether the host takes over from an Active one of lower priority.',
-  'host.vrrp.groups[].preemptDelay': 'How long an Active host of lower priority is suffered first.',
+  'host.vrrp.groups[].preemptDelay':
+    'How long an Active host of lower priority is suffered first. By default the longest `interval` + `timeout` of the checks of its VIPs and half a second, so that hosts that see a backend die a check apart do not take the group from each other; `0s` with `healthWeight: 0`.',
   'host.vrrp.groups[].advertiseInterval':
     'Pause between advertisements, in whole hundredths of a second. A dead host is replaced after three to four of them.',
   'host.vrrp.groups[].useVmac':

@@ -10,8 +10,9 @@ import { announcerDesired } from '../core/announcement.ts';
 import type { Vip } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { hasOtherPath } from '../core/other-announcers.ts';
+import { riseDelay } from '../core/priority-hold.ts';
 import { isProvisional } from '../core/vip-verdict.ts';
-import { type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
+import { type PriorityHolds, type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
@@ -61,6 +62,7 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
   /** Other hosts' paths to what we announce, asked for while VIPs are handed over. */
   let otherPaths: readonly OtherPath[] = [];
   let announced: ReadonlySet<string> = new Set();
+  const priorityHolds: PriorityHolds = new Map();
   /** Whether every VIP has had its first verdict; stays so. */
   let isComplete = false;
 
@@ -80,10 +82,23 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
     if (parts.vrrpPlace === undefined) return undefined;
     const judged = [...records.values()].flatMap(({ vip, isDeclared, verdict, conditions }) =>
       isDeclared && vip !== undefined
-        ? [{ vip, isServed: verdict.code === 'announced', healthy: conditions.map(({ healthy }) => healthy) }]
+        ? [
+            {
+              vip,
+              isServed: verdict.code === 'announced',
+              code: verdict.code,
+              healthy: conditions.map(({ healthy }) => healthy),
+            },
+          ]
         : [],
     );
-    return vrrpInput(desired, judged, parts.vrrpPlace());
+    const now = clock.now();
+    const input = vrrpInput(desired, judged, parts.vrrpPlace(), priorityHolds, now);
+    for (const held of priorityHolds.values()) {
+      const left = riseDelay(held, now);
+      if (left !== undefined) parts.wakeAfter(Milliseconds(Math.ceil(left) + 5));
+    }
+    return input;
   }
 
   /** Whether no more VIPs are about to be announced than now: routers may forget those of before a restart. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseDesiredState } from './desired-state.ts';
 import type { JudgedVip } from './vrrp-groups.ts';
-import { effectivePriority, vrrpInput } from './vrrp-groups.ts';
+import { defaultPreemptDelay, effectivePriority, vrrpInput } from './vrrp-groups.ts';
 
 const vip = (address: string, more: object = {}) => ({
   address,
@@ -31,8 +31,11 @@ function state(group: object, vips: readonly object[] = [vip('10.0.0.50'), vip('
 }
 
 const place = { interface: 'eth0', ownedMacsPin: '/sys/fs/bpf/l4d/virtual_macs' };
-const judge = (of: ReturnType<typeof state>, healthy: readonly boolean[], isServed = true): JudgedVip[] =>
-  of.vips.map((one) => ({ vip: one, isServed, healthy }));
+const judge = (
+  of: ReturnType<typeof state>,
+  healthy: readonly boolean[],
+  code: JudgedVip['code'] = 'announced',
+): JudgedVip[] => of.vips.map((one) => ({ vip: one, isServed: code === 'announced', code, healthy }));
 
 describe('effective priority', () => {
   const members = judge(state({}), [true, true, true, true]);
@@ -48,7 +51,7 @@ describe('effective priority', () => {
   });
 
   it('loses all for a VIP that cannot be served, and is never 0', () => {
-    const none = judge(state({}), [true, true, true, true], false);
+    const none = judge(state({}), [true, true, true, true], 'too-few-healthy');
     expect(effectivePriority({ priority: 100, healthWeight: 50 }, none)).toBe(50);
     expect(effectivePriority({ priority: 20, healthWeight: 200 }, none)).toBe(1);
   });
@@ -70,7 +73,52 @@ describe('what the announcer is told', () => {
       advertiseIntervalMs: 100,
       useVmac: false,
     });
-    expect(vrrpInput(of, judge(of, [false], false), place)?.groups[0]).toMatchObject({ enabled: false });
+    expect(vrrpInput(of, judge(of, [false], 'host-draining'), place)?.groups[0]).toMatchObject({
+      enabled: false,
+    });
+  });
+
+  it('is the last choice, but one, while a VIP of it is detached here', () => {
+    const of = state({});
+    const [first, second] = judge(of, [true, true, true, true]);
+    if (first === undefined || second === undefined) throw new Error('two VIPs');
+    const input = vrrpInput(of, [{ ...first, isServed: false, code: 'detached' }, second], place);
+    expect(input?.groups[0]).toMatchObject({ priority: 1, enabled: true });
+  });
+
+  it('keeps its priority when a VIP comes to it', () => {
+    const of = state({});
+    const [first, second] = judge(of, [true, true, true, true]);
+    if (first === undefined || second === undefined) throw new Error('two VIPs');
+    const input = vrrpInput(
+      of,
+      [first, { ...second, isServed: false, code: 'settling', healthy: [] }],
+      place,
+    );
+    expect(input?.groups[0]).toMatchObject({ priority: 100 });
+  });
+
+  it('is lowered once by a backend that comes and goes', () => {
+    const of = state({});
+    const holds = new Map();
+    const told = Array.from({ length: 20 }, (_, at) => {
+      const health = [at % 2 === 0, true, true, true];
+      return vrrpInput(of, judge(of, health), place, holds, at * 5000)?.groups[0]?.priority;
+    });
+    expect(told).toEqual([100, ...Array.from({ length: 19 }, () => 87)]);
+    const drained = judge(of, [true, true, true, true], 'host-draining');
+    vrrpInput(of, drained, place, holds, 100_000);
+    expect(holds.size).toBe(0);
+  });
+
+  it('suffers a worse Active host for as long as checks of two hosts may differ', () => {
+    const check = { type: 'tcp', interval: '3s', timeout: '1s' };
+    const of = state({}, [vip('10.0.0.50', { check })]);
+    const members = judge(of, [true]);
+    expect(vrrpInput(of, members, place)?.groups[0]?.preemptDelayMs).toBe(4500);
+    expect(defaultPreemptDelay({ healthWeight: 0 }, members)).toBe(0);
+    const declared = state({ preemptDelay: '0s' }, [vip('10.0.0.50', { check })]);
+    expect(vrrpInput(declared, judge(declared, [true]), place)?.groups[0]?.preemptDelayMs).toBe(0);
   });
 
   it('has the virtual MAC address with share', () => {

@@ -39,7 +39,8 @@ export const vrrpGroupSchema = z.strictObject({
   /** What the priority loses when no backend of the group is healthy, and its share when some are not. */
   healthWeight: integer('a weight', 0, 253).prefault(50),
   preempt: flag().prefault(true),
-  preemptDelay: durationText(Milliseconds(0), Seconds(3600)).prefault('0s'),
+  /** By default as long as the group's slowest check may differ between hosts. */
+  preemptDelay: durationText(Milliseconds(0), Seconds(3600)).exactOptional(),
   advertiseInterval: durationText(Milliseconds(10), Milliseconds(40_950))
     .refine((value) => value % 10 === 0, {
       error: notA('an interval', 'whole hundredths of a second, such as 100ms'),
