@@ -1,0 +1,35 @@
+import { isBuiltin } from 'node:module';
+import type { Plugin } from 'rolldown';
+
+const marker = '\0builtin:';
+
+/**
+ * Takes Node's modules as `require` would. An `import` of one reads all that it exports, also what Node would load
+ * when it is first used: `node:http` alone brings a WebSocket and a fetch client with it, 9 MiB that nobody asked for.
+ */
+export function builtinModules(): Plugin {
+  return {
+    name: 'builtin-modules',
+    resolveId: (id, importer, { kind }) =>
+      kind === 'import-statement' && isBuiltin(id) && !importer?.startsWith(marker)
+        ? { id: `${marker}${id}`, moduleSideEffects: false }
+        : undefined,
+    load(id) {
+      if (!id.startsWith(marker)) return undefined;
+      const name = id.slice(marker.length);
+      const names = eagerNames(process.getBuiltinModule(name) as object);
+      return [
+        `const all = process.getBuiltinModule(${JSON.stringify(name)});`,
+        'export default all;',
+        ...names.map((one) => `export const ${one} = /*#__PURE__*/ (() => all.${one})();`),
+      ].join('\n');
+    },
+  };
+}
+
+/** What a module exports, without what it loads when that is asked for. */
+function eagerNames(all: object): string[] {
+  return Object.entries(Object.getOwnPropertyDescriptors(all))
+    .filter(([name, { get }]) => get === undefined && /^[A-Za-z_]\w*$/.test(name) && name !== 'default')
+    .map(([name]) => name);
+}
