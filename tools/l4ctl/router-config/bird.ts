@@ -1,5 +1,6 @@
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { title } from './frr.ts';
+import { secretNote, title } from './frr.ts';
 
 /** The snippet for BIRD 2; tested as it is printed. */
 export function birdConfig(facts: RouterFacts): string {
@@ -18,6 +19,7 @@ export function birdConfig(facts: RouterFacts): string {
       : [`min rx interval ${bfd.rxMs} ms; min tx interval ${bfd.txMs} ms; multiplier ${bfd.multiplier};`];
   const lines = [
     `# ${title(facts)}`,
+    ...secretNote(facts, '#'),
     ...filter('ipv4', facts.vips4),
     ...filter('ipv6', facts.vips6),
     ...(bfd === undefined || bfd.multihop ? [] : ['protocol bfd l4d_bfd {', '}']),
@@ -30,7 +32,7 @@ export function birdConfig(facts: RouterFacts): string {
     `  hold time ${facts.holdSeconds};`,
     '  error wait time 1, 10;',
     ...(facts.routerPassive && range === undefined ? ['  passive on;'] : []),
-    ...(password === undefined ? [] : [`  password "${password.replaceAll('"', '')}";`]),
+    ...(password === undefined ? [] : [`  password ${quoted(password, router.address)};`]),
     ...(facts.ttlSecurityHops === undefined ? [] : securityLines(facts.ttlSecurityHops, facts.internal)),
     ...(bfd === undefined ? [] : ['  bfd {', ...interval.map((line) => `    ${line}`), '  };']),
     `  graceful restart ${facts.gracefulRestart ? 'aware' : 'off'};`,
@@ -66,4 +68,13 @@ function filter(family: 'ipv4' | 'ipv6', prefixes: readonly string[]): string[] 
         ]),
     '}',
   ];
+}
+
+/** BIRD has no way to write a quotation mark within a text. */
+function quoted(password: string, router: string): string {
+  if (!password.includes('"')) return `"${password}"`;
+  throw new OperatorError(
+    `peers[${router}].password has a ", which BIRD cannot be told: choose another`,
+    exitCode.config,
+  );
 }

@@ -1,5 +1,5 @@
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { title } from './frr.ts';
+import { secretNote, title } from './frr.ts';
 
 /** The snippet for Arista EOS, from its public documentation; not tested by us. */
 export function eosConfig(facts: RouterFacts): string {
@@ -31,6 +31,7 @@ export function eosConfig(facts: RouterFacts): string {
   ];
   const lines = [
     `! ${title(facts)}; from the public documentation of EOS, not tested by l4d`,
+    ...secretNote(facts, '!'),
     ...list('ip', 'L4D-VIPS4', '0.0.0.0/0 le 32', facts.vips4),
     ...list('ipv6', 'L4D-VIPS6', '::/0 le 128', facts.vips6),
     'route-map L4D-IN permit 10',

@@ -39,6 +39,8 @@ export interface RouterFacts {
   /** Port of this host, where it is another than 179. */
   readonly hostPort?: number;
   readonly password?: string;
+  /** What the router has to be given beside the snippet: a secret that is not in the desired state. */
+  readonly missingSecret?: string;
   readonly ttlSecurityHops?: number;
   readonly bfd?: RouterBfd;
   /** Routes are kept while the announcer is away. */
@@ -75,6 +77,8 @@ export interface PeerJson {
   readonly mode?: string;
   readonly families?: readonly ('ipv4' | 'ipv6')[];
   readonly password?: string;
+  readonly passwordFile?: string;
+  readonly tcpAo?: { readonly sendId?: number; readonly receiveId?: number };
   readonly ttlSecurityHops?: number;
   readonly promise?: string;
   readonly extendedNextHop?: boolean;
@@ -118,10 +122,20 @@ export function routerFacts(
   if (hostAddress === undefined) {
     return `no address of this host is in a subnet with ${address}: say it with --address`;
   }
+  const badNumber = [
+    { flag: '--router-as', value: routerAs, most: 2 ** 32 - 1 },
+    { flag: '--maximum-paths', value: choices.maximumPaths, most: 65_535 },
+  ].find(({ value, most }) => value < 1 || value > most);
+  if (badNumber !== undefined)
+    return `${badNumber.flag} is ${badNumber.value} (allowed: 1 to ${badNumber.most})`;
+  if (isOtherFamily(hostAddress, address))
+    return `"${hostAddress}" is no address that can speak to ${address} (--address)`;
   const badRange = [...choices.vipRanges, ...(choices.range === undefined ? [] : [choices.range])].find(
     (text) => !parseIpPrefix(text).ok,
   );
   if (badRange !== undefined) return `"${badRange}" is not a prefix such as 203.0.113.0/24`;
+  if (choices.range !== undefined && isOtherFamily(choices.range.split('/')[0] ?? '', address))
+    return `${choices.range} is of another address family than ${address} (--range)`;
   const vips = choices.vipRanges.length > 0 ? choices.vipRanges : declaredVips(desired);
   const listens = bgp.listen === true;
   const isPort = listens && bgp.listenPort !== undefined && bgp.listenPort !== 179;
@@ -135,6 +149,7 @@ export function routerFacts(
     routerPassive: choices.range !== undefined || !listens || peer.mode === 'active',
     ...(isPort && bgp.listenPort !== undefined ? { hostPort: bgp.listenPort } : {}),
     ...(peer.password === undefined ? {} : { password: peer.password }),
+    ...missingSecret(peer),
     ...(peer.ttlSecurityHops === undefined ? {} : { ttlSecurityHops: peer.ttlSecurityHops }),
     ...(peer.bfd === undefined ? {} : { bfd: routerBfd(peer.bfd) }),
     gracefulRestart: peer.promise === 'continuity',
@@ -143,6 +158,23 @@ export function routerFacts(
     vips6: vips.filter((vip) => vip.includes(':')),
     maximumPrefixes: Math.max(100, 4 * (desired.vips?.length ?? 0)),
     maximumPaths: choices.maximumPaths,
+  };
+}
+
+/** Whether a text is not an address of the family of another. */
+function isOtherFamily(text: string, other: string): boolean {
+  const [one, two] = [text, other].map((name) => parseIpAddress(name.split('%')[0] ?? ''));
+  return one?.ok !== true || (two?.ok === true && one.value.family !== two.value.family);
+}
+
+/** Secrets of files are not told by the API, and TCP-AO has keys that each dialect declares elsewhere. */
+function missingSecret({ passwordFile, tcpAo }: PeerJson): { readonly missingSecret?: string } {
+  if (passwordFile !== undefined)
+    return { missingSecret: `the session has a password, which is in ${passwordFile} on this host: add it` };
+  if (tcpAo === undefined) return {};
+  const { sendId, receiveId } = tcpAo;
+  return {
+    missingSecret: `the session has TCP-AO: add its key, ids ${receiveId} (sent by the router) and ${sendId} (by this host)`,
   };
 }
 

@@ -20,6 +20,7 @@ export function frrConfig(facts: RouterFacts): string {
   ];
   const lines = [
     `! ${title(facts)}`,
+    ...secretNote(facts, '!'),
     ...prefixLists(facts),
     'route-map L4D-IN permit 10',
     ' match ip address prefix-list L4D-VIPS4',
@@ -60,6 +61,11 @@ export function frrConfig(facts: RouterFacts): string {
     'exit',
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** A comment about the secret that the snippet lacks. */
+export function secretNote({ missingSecret }: RouterFacts, mark: '!' | '#'): string[] {
+  return missingSecret === undefined ? [] : [`${mark} ${missingSecret}`];
 }
 
 /** Which router, and for whom: the first line of each snippet. */

@@ -1,5 +1,5 @@
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { title } from './frr.ts';
+import { secretNote, title } from './frr.ts';
 
 /** The snippet for Junos, as `load set terminal` takes it; from its public documentation, not tested by us. */
 export function junosConfig(facts: RouterFacts): string {
@@ -8,6 +8,7 @@ export function junosConfig(facts: RouterFacts): string {
   const families = facts.families.map((family) => (family === 'ipv4' ? 'inet' : 'inet6'));
   const lines = [
     `# ${title(facts)}; from the public documentation of Junos, not tested by l4d`,
+    ...secretNote(facts, '#'),
     ...[...facts.vips4, ...facts.vips6].map((prefix) => {
       const { length } = hostRoutesOf(prefix);
       const match = isHostRoute(prefix) ? 'exact' : `prefix-length-range /${length}-/${length}`;
@@ -31,7 +32,9 @@ export function junosConfig(facts: RouterFacts): string {
     `${group} hold-time ${facts.holdSeconds}`,
     `${group} import L4D-IN`,
     `${group} export L4D-OUT`,
-    ...(facts.password === undefined ? [] : [`${group} authentication-key "${facts.password}"`]),
+    ...(facts.password === undefined
+      ? []
+      : [`${group} authentication-key "${facts.password.replace(/["\\]/g, '\\$&')}"`]),
     ...(facts.routerPassive ? [`${group} passive`] : []),
     ...(facts.ttlSecurityHops === undefined ? [] : [`${group} ttl 255`]),
     ...(bfd === undefined
