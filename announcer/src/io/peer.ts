@@ -1,22 +1,11 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '@l4d/kit/clock.ts';
-import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import {
-  type AdjRibOut,
-  change,
-  closeAdjRibOut,
-  endOfRib,
-  hasWork,
-  nextUpdate,
-  openAdjRibOut,
-  refusal,
-  resend,
-  retarget,
-} from '../core/adj-rib-out.ts';
+import { refusal } from '../core/adj-rib-out.ts';
 import {
   canonicalAddress,
   connectRetry,
@@ -30,7 +19,7 @@ import {
 import { bfdSession } from '../core/bfd/bfd-option.ts';
 import type { BfdStatus } from '../core/bfd/session-config.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
-import { type BgpMessage, maxExtendedMessageBytes, maxMessageBytes } from '../core/codec/message.ts';
+import type { BgpMessage } from '../core/codec/message.ts';
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { endOfRibBound } from '../core/end-of-rib-hold.ts';
@@ -38,34 +27,20 @@ import { countError, type ErrorCount } from '../core/error-counts.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
-import type {
-  ConnectionSnapshot,
-  PeerSnapshot,
-  SessionSnapshot,
-  TimerName,
-} from '../core/handover/snapshot.ts';
-import { restoreToldRoutes, toldRoutes } from '../core/handover/told-routes.ts';
+import type { ConnectionSnapshot, PeerSnapshot, TimerName } from '../core/handover/snapshot.ts';
 import type { ChangeTiming } from '../core/latency.ts';
 import { totalMessages } from '../core/message-counts.ts';
-import {
-  describeNegotiated,
-  type FamilyName,
-  formatRouterId,
-  type Negotiated,
-  refreshMarker,
-} from '../core/negotiation.ts';
-import { type RouteView, routeView } from '../core/out-routes.ts';
+import { describeNegotiated, formatRouterId, type Negotiated } from '../core/negotiation.ts';
+import { routeView } from '../core/out-routes.ts';
 import { withoutZone } from '../core/peer-address.ts';
 import { keyAt, type PrefixTable } from '../core/prefix-table.ts';
 import {
   countUpdate,
-  emptyReceivedPrefixes,
   formatReceived,
   isOthersPath,
   maxTrackedPrefixes,
   pathOf,
   type ReceivedPath,
-  type ReceivedPrefixes,
 } from '../core/received-prefixes.ts';
 import {
   type AdvertisedRoute,
@@ -81,6 +56,7 @@ import { createFloodWatch } from './flood-watch.ts';
 import { createMalformedUpdates } from './malformed-updates.ts';
 import { createMd5Watch } from './md5-watch.ts';
 import { createPeerRecording } from './peer-recording.ts';
+import { createPeerSession, type PeerSession } from './peer-session.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
 import { createPeerTimers } from './peer-timers.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
@@ -155,26 +131,6 @@ export interface ResumeContext {
   readonly elapsedMs: number;
 }
 
-interface Session {
-  readonly connection: number;
-  readonly wire: Wire;
-  readonly negotiated: Negotiated;
-  readonly rib: AdjRibOut;
-  /** Families whose prefixes are on their way; what is said after them. */
-  readonly owed: Map<FamilyName, 'end-of-rib' | 'end-of-refresh'>;
-  /** End-of-RIB does not wait for more routes any longer. */
-  endOfRibDue: boolean;
-  readonly received: ReceivedPrefixes;
-  /** Families refreshed within the last refreshPause; true: asked for again since. */
-  readonly refreshes: Map<FamilyName, boolean>;
-}
-
-/** UPDATEs taken from the work list at a time, between two looks at the write queue. */
-const updatesPerTurn = 16;
-
-/** Least time between two answers to route refresh of one family. */
-const refreshPause = Seconds(1);
-
 /** Makes a peer; it does nothing until started. */
 export function createPeer(
   local: DesiredLocal,
@@ -202,7 +158,7 @@ export function createPeer(
   let config = initial;
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
-  let session: Session | undefined;
+  let session: PeerSession | undefined;
   let shuttingDown = false;
   let endOfRibHeld = false;
   let frozen = false;
@@ -288,11 +244,11 @@ export function createPeer(
         return;
       case 'down':
         if (session?.connection !== effect.connection) return;
-        closeAdjRibOut(session.rib);
+        session.close();
         session = undefined;
         return;
       case 'resend':
-        if (session?.connection === effect.connection) refresh(session, effect.family);
+        if (session?.connection === effect.connection) session.refresh(effect.family);
         return;
       case 'routes-received':
         if (session?.connection === effect.connection) count(session, effect.update);
@@ -349,7 +305,7 @@ export function createPeer(
         onBlocked: () => dispatch({ kind: 'send-blocked', connection }),
         onProgress() {
           dispatch({ kind: 'send-progress', connection });
-          if (session?.connection === connection) pump();
+          if (session?.connection === connection) session.pump();
         },
       },
       clock,
@@ -378,36 +334,22 @@ export function createPeer(
     const wire = wires.get(connection);
     if (wire === undefined) return;
     session = openSession(connection, wire, negotiated);
-    // RFC 4724 section 2: End-of-RIB follows the first complete set of routes, also an empty one.
-    if (negotiated.endOfRib) for (const family of negotiated.families) session.owed.set(family, 'end-of-rib');
-    if (endOfRibHeld) boundEndOfRib(session);
-    pump();
+    session.begin();
   }
 
-  function openSession(connection: number, wire: Wire, negotiated: Negotiated): Session {
-    const maxBytes = negotiated.extendedMessages ? maxExtendedMessageBytes : maxMessageBytes;
-    const { fourOctetAs, internal } = negotiated;
-    wire.context = { fourOctetAs, internal, maxBytes, settled: true };
-    return {
+  function openSession(connection: number, wire: Wire, negotiated: Negotiated): PeerSession {
+    return createPeerSession({
       connection,
       wire,
       negotiated,
-      rib: openAdjRibOut(table, viewOf(negotiated, wire), { fourOctetAs, maxBytes }),
-      refreshes: new Map(),
-      owed: new Map(),
-      received: emptyReceivedPrefixes(),
-      endOfRibDue: !endOfRibHeld,
-    };
-  }
-
-  function boundEndOfRib(current: Session): void {
-    const bound = endOfRibBound(restartTimeSeconds(config));
-    clock.after(bound, () => {
-      if (current !== session || current.endOfRibDue) return;
-      if (bound > 0)
-        logger.warn('End-of-RIB goes out though more routes are to come: the bound of the wait is reached');
-      current.endOfRibDue = true;
-      pump();
+      table,
+      clock,
+      logger,
+      endOfRibHeld,
+      endOfRibBound: () => endOfRibBound(restartTimeSeconds(config)),
+      view: () => routeView(sessionView(local, config, negotiated, wire.localAddress, shuttingDown)),
+      send: (messages) => send(connection, messages),
+      onWritten: (isAll) => timings.wrote(wire, isAll),
     });
   }
 
@@ -419,49 +361,7 @@ export function createPeer(
     }
   }
 
-  function freezeSession({ connection, rib, owed, received, refreshes }: Session): SessionSnapshot {
-    return {
-      connection,
-      told: toldRoutes(rib),
-      owed: [...owed],
-      received: {
-        prefixes: Array.from(received.keys, (key) => [key, received.paths.get(key) ?? null] as const),
-        overflowed: received.overflowed,
-      },
-      refreshed: [...refreshes.keys()],
-    };
-  }
-
-  function resumeSession(
-    from: SessionSnapshot,
-    wire: Wire,
-    negotiated: Negotiated,
-    slots: Uint32Array,
-  ): void {
-    const current = openSession(from.connection, wire, negotiated);
-    session = current;
-    restoreToldRoutes(current.rib, from.told, slots);
-    for (const [family, what] of from.owed) current.owed.set(family, what);
-    for (const [key, path] of from.received.prefixes) {
-      current.received.keys.add(key);
-      if (path !== null) current.received.paths.set(key, path);
-    }
-    current.received.overflowed = from.received.overflowed;
-    for (const family of from.refreshed) holdRefresh(current, family);
-    if (endOfRibHeld) boundEndOfRib(current);
-  }
-
-  function tell(): void {
-    if (session === undefined) return;
-    retarget(session.rib, viewOf(session.negotiated, session.wire));
-    pump();
-  }
-
-  function viewOf(negotiated: Negotiated, { localAddress }: Wire): RouteView {
-    return routeView(sessionView(local, config, negotiated, localAddress, shuttingDown));
-  }
-
-  function count(current: Session, update: ReceivedUpdate): void {
+  function count(current: PeerSession, update: ReceivedUpdate): void {
     const { overflowed } = current.received;
     countUpdate(current.received, update);
     if (current.received.overflowed && !overflowed) {
@@ -478,52 +378,6 @@ export function createPeer(
       connection: current.connection,
       notification: notification(errorCode.cease, ceaseSubcode.maximumPrefixes),
     });
-  }
-
-  /** RFC 2918 puts no bound on requests: those that come within refreshPause are answered together, after it. */
-  function refresh(current: Session, family: FamilyName): void {
-    if (current !== session) return;
-    if (current.refreshes.has(family)) {
-      current.refreshes.set(family, true);
-      return;
-    }
-    holdRefresh(current, family);
-    // RFC 7313 section 4.1: begin and end around the routes; not before End-of-RIB was sent.
-    if (current.negotiated.enhancedRouteRefresh && !current.owed.has(family)) {
-      send(current.connection, [refreshMarker(family, 'begin')]);
-      current.owed.set(family, 'end-of-refresh');
-    }
-    resend(current.rib, family);
-    pump();
-  }
-
-  function holdRefresh(current: Session, family: FamilyName): void {
-    current.refreshes.set(family, false);
-    clock.after(refreshPause, () => {
-      const again = current.refreshes.get(family);
-      current.refreshes.delete(family);
-      if (again) refresh(current, family);
-    });
-  }
-
-  /** Sends UPDATEs while the peer takes them; onProgress comes back for the rest. */
-  function pump(): void {
-    while (session !== undefined && hasWork(session.rib) && session.wire.hasRoom()) {
-      const updates: Uint8Array[] = [];
-      while (updates.length < updatesPerTurn) {
-        const update = nextUpdate(session.rib);
-        if (update === undefined) break;
-        updates.push(update);
-      }
-      send(session.connection, updates);
-      timings.wrote(session.wire, !hasWork(session.rib));
-    }
-    if (session === undefined || hasWork(session.rib)) return;
-    for (const [family, what] of session.owed) {
-      if (what === 'end-of-rib' && !session.endOfRibDue) continue;
-      session.owed.delete(family);
-      send(session.connection, [what === 'end-of-rib' ? endOfRib(family) : refreshMarker(family, 'end')]);
-    }
   }
 
   function onTimer(name: TimerName, connection: number): void {
@@ -604,10 +458,10 @@ export function createPeer(
         timers: left,
         phaseAgeMs: clock.now() - phaseSince,
         counters: recording.counters,
-        ...(session === undefined ? {} : { session: freezeSession(session) }),
+        ...(session === undefined ? {} : { session: session.freeze() }),
         ...(lastError === undefined ? {} : { lastError }),
       };
-      if (session !== undefined) closeAdjRibOut(session.rib);
+      session?.close();
       session = undefined;
       // What was still being connected is not worth handing on.
       for (const wire of wires.values()) wire.close();
@@ -636,7 +490,8 @@ export function createPeer(
         const wire = wires.get(id);
         recording.connected(id, wire, false);
         if (wire === undefined || negotiated === undefined || from.session?.connection !== id) continue;
-        resumeSession(from.session, wire, negotiated, slots);
+        session = openSession(id, wire, negotiated);
+        session.resume(from.session, slots);
       }
       for (const { name, connection, remainingMs } of from.timers) {
         if (connection !== 0 && !wires.has(connection)) continue;
@@ -649,7 +504,7 @@ export function createPeer(
       }
       keepAlive();
       watchPath();
-      tell();
+      session?.tell();
       for (const { id } of connections) {
         if (open.has(id)) continue;
         dispatch({ kind: 'tcp-closed', connection: id, reason: 'the connection ended before the handover' });
@@ -679,18 +534,15 @@ export function createPeer(
       }
       dispatch({ kind: 'tcp-accepted' }, socket);
     },
-    announce: tell,
+    announce: () => session?.tell(),
     announceChanges(slots) {
       if (session === undefined) return;
       timings.asked(slots.length, (index) => keyAt(table, slots[index] ?? 0));
-      for (const slot of slots) change(session.rib, slot);
-      pump();
+      session.tellChanges(slots);
     },
     holdEndOfRib(isHeld) {
       endOfRibHeld = isHeld;
-      if (isHeld || session === undefined || session.endOfRibDue) return;
-      session.endOfRibDue = true;
-      pump();
+      if (!isHeld) session?.releaseEndOfRib();
     },
     othersPath(prefix) {
       const path = session === undefined ? undefined : pathOf(session.received, prefix);
@@ -704,7 +556,7 @@ export function createPeer(
       const wait = config.gracefulShutdownMs ?? 0;
       if (wait === 0 || session === undefined) return;
       shuttingDown = true;
-      tell();
+      session?.tell();
       logger.info({ waitMs: wait }, 'GRACEFUL_SHUTDOWN announced');
       await new Promise<void>((resolve) => clock.after(Milliseconds(wait), resolve));
     },
@@ -727,8 +579,7 @@ export function createPeer(
     changes: timings.changes,
     clear(soft) {
       if (soft) {
-        for (const family of session?.negotiated.families ?? [])
-          if (session !== undefined) refresh(session, family);
+        for (const family of session?.negotiated.families ?? []) session?.refresh(family);
         return;
       }
       // RFC 4486 section 3: Administrative Reset.
