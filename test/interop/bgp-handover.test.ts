@@ -246,6 +246,10 @@ it('the successor announces and withdraws, also what was on its way when it took
 it('a successor that dies, or is of another format, leaves the predecessor as it was', async () => {
   const before = sessions();
   const answers: string[] = [];
+  // What the last test has begun is over: one handover of BFD at a time.
+  const handedOn = (times: number) =>
+    until('BFD is with a new process', async () => (await status()).bfdProcess?.handovers === times);
+  await handedOn(4);
   /** A successor that asks, takes all, and then is gone without a word. */
   const take = (of: string, formats: readonly number[]) =>
     new Promise<void>((resolve) => {
@@ -263,11 +267,13 @@ it('a successor that dies, or is of another format, leaves the predecessor as it
       channel.send(JSON.stringify({ kind: 'hello', formats, pid: process.pid, version: '99' }));
     });
   const events = await routeEvents(async () => {
+    await take('bfd', [1]);
+    await take('bfd', [99]);
     await take('announcer', [1]);
     await until('it answers again', () => status().then((now) => now.pid === pid));
     await take('announcer', [99]);
-    await take('bfd', [1]);
-    await take('bfd', [99]);
+    // The announcer that went on has BFD handed over as one that has taken over does: after the failure, it succeeds.
+    await handedOn(5);
     // Both are asked for as long as a detection time lasts.
     await until('it goes on', async () => (await status()).peers.every(({ bfd }) => bfd?.state === 'Up'));
   });
