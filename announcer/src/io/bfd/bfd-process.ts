@@ -9,6 +9,7 @@
  * With `--take-over` it is the successor of the one that runs: it takes its sessions, sockets and the connection with
  * the announcer, which notices nothing.
  */
+import { getRandomValues } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -73,7 +74,8 @@ function tell(report: BfdReport): void {
 
 const engine = createBfdEngine({
   wallClock: Date.now,
-  random: Math.random,
+  // From the kernel: discriminators must not follow from those seen before (RFC 5880 section 10).
+  random: () => (getRandomValues(new Uint32Array(1))[0] ?? 0) / 2 ** 32,
   onVerdict(peer, verdict, why) {
     verdicts.set(peer, verdict);
     tell({ kind: 'verdict', peer, verdict, why });
