@@ -109,6 +109,14 @@ function watchRoutes() {
   };
 }
 
+/** A service that takes connections. */
+function listenOn(port: number): ChildProcess {
+  const script = `require("node:net").createServer((one) => one.end()).listen(${port}, "0.0.0.0");`;
+  const child = spawnIn(namespaces.announcer, process.execPath, '-e', script);
+  children.push(child);
+  return child;
+}
+
 const onLoopback = (vip: string) =>
   runIn(namespaces.announcer, 'ip', 'address', 'show', 'dev', 'lo').includes(`${vip}/`);
 const routed = (vip: string) => inKernel(namespaces.frr, vip);
@@ -118,14 +126,7 @@ let sidecar: ReturnType<typeof startSidecar>;
 beforeAll(async () => {
   setUpNetwork();
   startFrr(65000, 65001);
-  children.push(
-    spawnIn(
-      namespaces.announcer,
-      process.execPath,
-      '-e',
-      'require("node:net").createServer((one) => one.end()).listen(8080, "0.0.0.0");',
-    ),
-  );
+  listenOn(8080);
   sidecar = startSidecar('one', configText([{}]));
   await until('the VIP is routed', () => routed('203.0.113.10'), 10_000);
 });
@@ -214,6 +215,18 @@ it('keeps every maintenance of many that are asked for at once', async () => {
   const out = (await sidecar.services()).filter(({ maintenance }) => maintenance !== undefined);
   expect(out.map(({ name }) => name)).toEqual(names);
   await sidecar.request('PUT', '/v1/maintenance', { on: false });
+});
+
+it('sees the end of a service at an address that came after the sidecar', async () => {
+  const checks = '{ type: tcp, port: 8081, interval: 500ms, timeout: 400ms, rise: 1, fall: 50 }';
+  const late = { name: 'late', vips: '[203.0.113.60]', checks, more: ', address: 192.0.2.60' };
+  sidecar.reload(configText([{}, late]));
+  await until('it is in force', async () => (await sidecar.services())[1]?.name === 'late');
+  runIn(namespaces.announcer, 'ip', 'address', 'add', '192.0.2.60/32', 'dev', 'v1');
+  const service = listenOn(8081);
+  await until('it is announced', () => routed('203.0.113.60'));
+  service.kill('SIGKILL');
+  await until('it is withdrawn', () => !routed('203.0.113.60'), 5000);
 });
 
 it('refuses to ask its own VIP, which another host may answer', async () => {

@@ -12,7 +12,7 @@ import type { WatchedListener } from '../core/service-targets.ts';
 
 /** Tells at once when the last socket that listens for something has ended. */
 export interface EndWatch {
-  /** Replaces what is watched; what does not belong to this host is left out. */
+  /** Replaces what is watched; of what does not belong to this host nothing is told. */
   watch(listeners: readonly WatchedListener[]): void;
   close(): void;
 }
@@ -23,7 +23,10 @@ export function createEndWatch(logger: Logger, onEnd: (key: string, reason: stri
 
   async function look(listeners: readonly WatchedListener[], protocol: PortProtocol): Promise<void> {
     const left = await listeningSockets(protocol);
+    // As they are now: an address may come after the sidecar, and a host that is asked elsewhere is none of ours.
+    const own = ownAddresses();
     for (const { key, address, port } of listeners) {
+      if (!isOwn(address, own)) continue;
       if (left.some((socket) => answersAt(socket, address, port))) continue;
       onEnd(key, `the process that listened on ${protocol} port ${port} has closed it or is gone`);
     }
@@ -32,9 +35,8 @@ export function createEndWatch(logger: Logger, onEnd: (key: string, reason: stri
   return {
     watch(listeners) {
       for (const stop of stops) stop();
-      const own = ownAddresses();
       stops = (['tcp', 'udp'] as const).flatMap((protocol) => {
-        const watched = listeners.filter((one) => one.protocol === protocol && isOwn(one.address, own));
+        const watched = listeners.filter((one) => one.protocol === protocol);
         const ports = [...new Set(watched.map(({ port }) => port))].slice(0, maxWatchedPorts);
         if (ports.length === 0) return [];
         try {
