@@ -31,6 +31,7 @@ const us = { [frr4]: '10.78.0.2', [frr6]: 'fd78::2' } as const;
 
 let announcer: ReturnType<typeof startAnnouncer>;
 let client: AnnouncerClient;
+let successor: number | undefined;
 
 function desired(intervalMs: number): DesiredInput {
   const bfd = { txIntervalMs: intervalMs, rxIntervalMs: intervalMs };
@@ -88,6 +89,7 @@ beforeAll(async () => {
 
 afterAll(() => {
   announcer?.process.kill('SIGKILL');
+  if (successor !== undefined) process.kill(successor, 'SIGKILL');
   tearDownNetwork();
 });
 
@@ -111,7 +113,7 @@ it('loops back the echo packets of FRR, over IPv4 and IPv6, and FRR notices when
     }
     // Another process of BFD goes on with the same sockets: FRR misses no echo, and ours are counted on.
     const counted = await Promise.all([frr4, frr6].map(bfdOf));
-    await client.handOver();
+    ({ pid: successor } = await client.handOver());
     await until('BFD is with a new process', async () => (await client.status()).bfdProcess?.handovers === 1);
     for (const [index, address] of [frr4, frr6].entries()) {
       const { echoesReturned: then, flaps, sourcePort } = counted[index] ?? {};
@@ -202,7 +204,7 @@ it('a flood stays in the kernel, and no session is lost', async () => {
   expect(after[1]?.socket).toMatchObject({ flood: false });
   // Another process of BFD has the filter on the same socket, watches it, and counts on.
   const { bfdProcess } = await client.status();
-  await client.handOver();
+  ({ pid: successor } = await client.handOver());
   await until(
     'BFD is with a new process',
     async () => (await client.status()).bfdProcess?.pid !== bfdProcess?.pid,
