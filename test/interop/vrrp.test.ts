@@ -184,6 +184,17 @@ describe('on its own', () => {
     });
   });
 
+  it('tells clients at once of an address that comes to a group it owns', async () => {
+    const { a } = hosts;
+    const added = '10.79.0.51';
+    runOn('client', 'sysctl', '-qw', 'net.ipv4.neigh.eth0.locktime=0');
+    const stale = ['lladdr', '02:00:00:00:00:51', 'dev', 'eth0', 'nud', 'stale'];
+    runOn('client', 'ip', 'neighbour', 'replace', added, ...stale);
+    await a.put([group({ priority: 100, addresses: [vip4, vip6, added] })]);
+    await until('the client has learned', () => cachedMac('client', added) === interfaceMac('a'));
+    expect(await a.router()).toMatchObject({ state: 'Active', owning: true });
+  });
+
   it('never has two owners: simultaneous start, preemption, churn, an owner that stood still', async () => {
     const { a, b, c } = hosts;
     await Promise.all([a.put([]), b.put([]), c.put([])]);

@@ -45,12 +45,10 @@ export function renderVrrp(view: VrrpView, now: number): string {
     String(router.addresses),
     formatDrops(router.dropped),
   ]);
-  const notes = view.routers.flatMap(({ group, vrid, family, reason, problem, addressMismatches }) => [
+  const notes = view.routers.flatMap(({ group, vrid, family, reason, problem, addressConflict }) => [
     ...(reason === undefined ? [] : [`${group} ${vrid} ${family}: ${reason}`]),
     ...(problem === undefined ? [] : [`${group} ${vrid} ${family}: takes no part: ${problem}`]),
-    ...(addressMismatches === 0
-      ? []
-      : [`${group} ${vrid} ${family}: ${addressMismatches} advertisements named other addresses than ours`]),
+    ...(addressConflict === undefined ? [] : [`${group} ${vrid} ${family}: ${addressConflict}`]),
   ]);
   const stray = formatDrops(view.dropped);
   const foot = stray === '-' ? '' : `advertisements of no group here: ${stray}\n`;

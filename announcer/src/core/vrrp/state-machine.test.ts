@@ -129,6 +129,27 @@ describe('6.4.3 Active', () => {
     else expect(sends(effects)).toEqual([{ kind: 'send', priority: 100 }]);
   });
 
+  it('answers a flood of worse advertisements by its own pace', () => {
+    const flood = Array.from({ length: 1000 }, (_, at) => [4000 + at / 10, heard(50)] as const);
+    let state: VrrpState = initialVrrpState(settings);
+    const kinds: string[] = [];
+    for (const [now, event] of [...active, ...flood]) {
+      const step = stepVrrp(state, { ...event, now } as VrrpEvent);
+      state = step.state;
+      if (now >= 4000) kinds.push(...step.effects.map(({ kind }) => kind));
+    }
+    // 100 ms of 10,000 a second.
+    expect(kinds.filter((kind) => kind === 'send')).toHaveLength(50);
+    expect(kinds.filter((kind) => kind === 'announce')).toHaveLength(1);
+  });
+
+  it('tells clients again when it stands for other addresses, as the owner alone', () => {
+    const { state, effects } = run({}, ...active, [9000 - 3000, { kind: 'readdressed' }]);
+    expect(effects[0]).toEqual({ kind: 'announce' });
+    expect(state.roundsLeft).toBe(1);
+    expect(run({}, [0, startup], [100, { kind: 'readdressed' }]).effects).toEqual([]);
+  });
+
   it('yields during its claim without having answered', () => {
     const { state, effects } = run({}, [0, startup], [3610, timer('active-down')], [3612, heard(200)]);
     expect(state).toMatchObject({ phase: 'Backup', owning: false });

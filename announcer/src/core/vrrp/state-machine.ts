@@ -17,6 +17,12 @@ export interface VrrpStep {
   readonly effects: readonly VrrpEffect[];
 }
 
+/**
+ * Whoever is worse is told at once who is here, but not again within so many milliseconds: two advertisements of ours that
+ * are closer together tell nobody more, and a flood must not be answered by one.
+ */
+const assertGapMs = 2;
+
 type Advertisement = Extract<VrrpEvent, { kind: 'advertisement' }>;
 
 /** A virtual router that has not been started. */
@@ -31,6 +37,7 @@ export function initialVrrpState(settings: VrrpSettings): VrrpState {
     preemptSince: undefined,
     isPreempting: false,
     roundsLeft: 0,
+    lastAnnouncedAt: Number.NEGATIVE_INFINITY,
   };
 }
 
@@ -174,33 +181,38 @@ function reactAsActive(state: VrrpState, event: VrrpEvent): VrrpStep {
       return onActiveTimer(state, event.timer, event.now);
     case 'advertisement':
       return hearAsActive(state, event);
+    case 'readdressed':
+      return state.owning ? beginAnnouncing(state, event.now) : unchanged(state);
     default:
       return unchanged(state);
   }
 }
 
 function onActiveTimer(state: VrrpState, timer: VrrpTimer, now: number): VrrpStep {
-  const { announceRounds, announceIntervalMs } = state.settings;
   switch (timer) {
     case 'advertisement':
       return advertise(state, now);
     case 'claim': {
-      const owning = { ...state, owning: true, roundsLeft: announceRounds };
-      const announced = announceOnce(owning, announceIntervalMs);
+      const announced = beginAnnouncing({ ...state, owning: true }, now);
       return { state: announced.state, effects: [{ kind: 'own' }, ...announced.effects] };
     }
     case 'announce':
-      return announceOnce(state, announceIntervalMs);
+      return announceOnce(state, now);
     case 'active-down':
       return unchanged(state);
   }
 }
 
-function announceOnce(state: VrrpState, intervalMs: number): VrrpStep {
+function beginAnnouncing(state: VrrpState, now: number): VrrpStep {
+  return announceOnce({ ...state, roundsLeft: state.settings.announceRounds }, now);
+}
+
+function announceOnce(state: VrrpState, now: number): VrrpStep {
+  const { announceIntervalMs, announceRefreshMs } = state.settings;
   const roundsLeft = Math.max(0, state.roundsLeft - 1);
-  const delayMs = roundsLeft > 0 ? intervalMs : state.settings.announceRefreshMs;
+  const delayMs = roundsLeft > 0 ? announceIntervalMs : announceRefreshMs;
   const next: VrrpEffect[] = delayMs > 0 ? [{ kind: 'set-timer', timer: 'announce', delayMs }] : [];
-  return { state: { ...state, roundsLeft }, effects: [{ kind: 'announce' }, ...next] };
+  return { state: { ...state, roundsLeft, lastAnnouncedAt: now }, effects: [{ kind: 'announce' }, ...next] };
 }
 
 function advertise(state: VrrpState, now: number): VrrpStep {
@@ -216,21 +228,28 @@ function advertise(state: VrrpState, now: number): VrrpStep {
 function hearAsActive(state: VrrpState, { now, source, priority, intervalMs }: Advertisement): VrrpStep {
   const { settings } = state;
   // Whoever leaves, and whoever is worse, is told at once who is here.
-  if (priority === vrrpPriority.leaving) return advertise(state, now);
+  if (priority === vrrpPriority.leaving) return assertOnce(state, now);
   const isBetter =
     priority > settings.priority ||
     (priority === settings.priority && compareIpAddress(source, settings.source) > 0);
   if (!isBetter) {
     // Both have spoken to clients and switches if the other one came from a part of the network that was cut off.
-    const told = advertise(state, now);
-    const again: readonly VrrpEffect[] = state.owning ? [{ kind: 'announce' }] : [];
-    return { state: told.state, effects: [...told.effects, ...again] };
+    const told = assertOnce(state, now);
+    if (!state.owning || now - state.lastAnnouncedAt < settings.announceIntervalMs) return told;
+    return {
+      state: { ...told.state, lastAnnouncedAt: now },
+      effects: [...told.effects, { kind: 'announce' }],
+    };
   }
   const backup = follow(yielded(state, { source, priority }), intervalMs);
   return {
     state: backup.state,
     effects: [...stopActing(state), ...backup.effects, changed(state, 'Backup', 'a better router is Active')],
   };
+}
+
+function assertOnce(state: VrrpState, now: number): VrrpStep {
+  return now - state.lastSentAt < assertGapMs ? unchanged(state) : advertise(state, now);
 }
 
 /** Back to Backup without a word. One interval is enough to hear of an Active Router, which has had three to begin. */

@@ -52,6 +52,8 @@ export type VrrpEvent = { readonly now: number } & (
       readonly intervalMs: number;
     }
   | { readonly kind: 'timer'; readonly timer: VrrpTimer }
+  /** It stands for other addresses, or under another MAC address, than clients were told of. */
+  | { readonly kind: 'readdressed' }
 );
 
 /** What the shell is to do. */
@@ -90,4 +92,6 @@ export interface VrrpState {
   readonly isPreempting: boolean;
   /** Rounds of announcements still to go. */
   readonly roundsLeft: number;
+  /** When the last of them began. */
+  readonly lastAnnouncedAt: number;
 }

@@ -33,6 +33,8 @@ export interface VirtualRouterStatus {
   readonly announcementsSent: number;
   /** Advertisements that named other addresses than ours: the hosts' configurations differ. */
   readonly addressMismatches: number;
+  /** How the last of them differed, while its sender is heard and says so. */
+  readonly addressConflict?: string;
   /** Advertisements dropped, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
   /** Advertisements not sent, by error. */

@@ -7,6 +7,9 @@ import type { VirtualRouter } from './router.ts';
 /** Frames sent between two looks at the timers. */
 const framesPerTurn = 64;
 
+/** Rounds of a router that may wait to be sent, each to all or to single clients. */
+const roundsWaiting = 4;
+
 /** Frames to single clients in one round. */
 const maxUnicastFrames = 4096;
 
@@ -52,6 +55,8 @@ export function createAnnouncements(
   }
 
   function add(router: VirtualRouter, frames: Iterator<Uint8Array>, send: Send): void {
+    // What is still on its way says the same: more of it would grow without end.
+    if (queue.filter((waiting) => waiting.router === router).length >= roundsWaiting) return;
     queue.push({ router, frames, send });
     if (!isPumping) pump();
   }

@@ -2,6 +2,7 @@ import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatMacAddress, type MacAddress } from '@l4d/kit/mac-address.ts';
+import { compareAddressLists, describeDifference } from '../../core/vrrp/address-list.ts';
 import { advertisementFrame } from '../../core/vrrp/frame.ts';
 import { advertisedAddresses, type VirtualRouterPlan } from '../../core/vrrp/group-plan.ts';
 import {
@@ -74,6 +75,9 @@ const claimDelayMs = 3;
 
 const latenessWindowMs = 60_000;
 
+/** How long an operator can see a difference of addresses at least. */
+const leastConflictMs = 10_000;
+
 type BareEvent = VrrpEvent extends infer Event
   ? Event extends VrrpEvent
     ? Omit<Event, 'now'>
@@ -99,6 +103,10 @@ export function createVirtualRouter(
   let state = initialVrrpState(settingsOf(plan, noSource));
   let since = environment.wallClock();
   let reason: VrrpReason | undefined;
+  let ownAddresses = addressTexts(plan);
+  let conflict: { readonly source: IpAddress; readonly text: string; readonly until: number } | undefined;
+  /** What clients were told of. */
+  let told = '';
   let lateness = { worst: 0, previous: 0, since: clock.now() };
   const counts = { transitions: 0, sent: 0, received: 0, answers: 0, announcements: 0, mismatches: 0 };
 
@@ -193,6 +201,15 @@ export function createVirtualRouter(
     dispatch({ kind: 'configure', settings });
   }
 
+  /** Clients have to learn what was not so when they were told last. */
+  function tellClients(): void {
+    const mac = router.mac();
+    const now = `${mac === undefined ? '' : formatMacAddress(mac)} ${[...ownAddresses].join(' ')}`;
+    if (now === told) return;
+    told = now;
+    dispatch({ kind: 'readdressed' });
+  }
+
   const router: VirtualRouter = {
     get plan() {
       return plan;
@@ -208,9 +225,11 @@ export function createVirtualRouter(
       port = changed;
       configure();
       startOrStop();
+      tellClients();
     },
     reconfigure(changed) {
       plan = changed;
+      ownAddresses = addressTexts(plan);
       configure();
       startOrStop();
     },
@@ -219,7 +238,7 @@ export function createVirtualRouter(
       // RFC 9568 section 7.1: the owner of the addresses listens to nobody.
       if (plan.priority === vrrpPriority.owner) return count(dropped, 'address-owner');
       if (port !== undefined && sameIpAddress(source, port.source)) return count(dropped, 'own-packet');
-      if (!namesTheSame(advertisement)) counts.mismatches += 1;
+      compareAddresses(advertisement, source);
       const { priority, intervalCs } = advertisement;
       dispatch({ kind: 'advertisement', source, priority, intervalMs: intervalCs * 10 });
     },
@@ -261,6 +280,7 @@ export function createVirtualRouter(
         answersSent: counts.answers,
         announcementsSent: counts.announcements,
         addressMismatches: counts.mismatches,
+        ...(conflict === undefined || conflict.until < clock.now() ? {} : { addressConflict: conflict.text }),
         dropped: { ...dropped },
         sendErrors: { ...sendErrors },
         timerLatenessMs: Math.round(Math.max(lateness.worst, lateness.previous) * 10) / 10,
@@ -269,13 +289,24 @@ export function createVirtualRouter(
     },
   };
 
-  /** RFC 9568 section 7.1: a list that differs is a misconfiguration, and no reason to drop. */
-  function namesTheSame({ addresses }: Advertisement): boolean {
-    const own = new Set(plan.addresses.map(formatIpAddress));
-    return addresses.length <= own.size && addresses.every((address) => own.has(formatIpAddress(address)));
+  function compareAddresses({ addresses, intervalCs }: Advertisement, source: IpAddress): void {
+    const isCut = port !== undefined && advertisedAddresses(plan, port.mtu).length < plan.addresses.length;
+    const difference = compareAddressLists(ownAddresses, isCut, addresses);
+    if (difference === undefined) {
+      if (conflict !== undefined && sameIpAddress(conflict.source, source)) conflict = undefined;
+      return;
+    }
+    counts.mismatches += 1;
+    const until = clock.now() + Math.max(leastConflictMs, activeDownInterval(1, intervalCs * 10));
+    conflict = { source, text: describeDifference(formatIpAddress(source), plan.vrid, difference), until };
   }
 
   return router;
+}
+
+/** Texts of all addresses, made once: there may be many, and advertisements come often. */
+function addressTexts({ addresses }: VirtualRouterPlan): ReadonlySet<string> {
+  return new Set(addresses.map(formatIpAddress));
 }
 
 function settingsOf({ group, priority }: VirtualRouterPlan, source: IpAddress): VrrpSettings {

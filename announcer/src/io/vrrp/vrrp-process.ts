@@ -25,6 +25,9 @@ let farewell: Timer | undefined;
 const tell = (report: VrrpReport) => {
   announcer?.write(`${JSON.stringify(report)}\n`);
 };
+/** Octets that may wait for the announcer before it is told of no more. */
+const longestBacklog = 1_000_000;
+
 let isStatusDue = false;
 
 /** Once for all that changes in one turn of the loop. */
@@ -33,6 +36,8 @@ const tellStatus = () => {
   isStatusDue = true;
   setImmediate(() => {
     isStatusDue = false;
+    // An announcer that stands still reads nothing, and this process is locked in memory.
+    if ((announcer?.writableLength ?? 0) > longestBacklog) return;
     tell({ kind: 'status', status: engine.status() });
   });
 };
