@@ -9,6 +9,7 @@ import type { AnnouncerStatus, DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { connectChannel } from '@l4d/kit/ffi/descriptor-channel.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   birdShow,
@@ -154,12 +155,15 @@ beforeAll(async () => {
   );
   frrConfigure('router bgp 65000', `neighbor 10.78.0.2 password ${password}`);
   await client.put(desired(base));
-  for (const which of [0, 1]) {
-    await until('BFD and BGP are up', async () => {
-      const peer = (await status()).peers[which];
-      return peer?.state === 'Established' && peer.bfd?.state === 'Up' && peer.bfd.txIntervalMs === 50;
-    });
-  }
+  const isUp = async (which: number) => {
+    const peer = (await status()).peers[which];
+    return peer?.state === 'Established' && peer.bfd?.state === 'Up' && peer.bfd.txIntervalMs === 50;
+  };
+  await until('BGP and BFD with FRR are up', () => isUp(0));
+  // So that there is an error, which is counted.
+  const clear = `/v1/peers/${(await status()).peers[0]?.address}/clear`;
+  await requestJson(announcer.socketPath, 'POST', clear, {}, 5000);
+  for (const which of [0, 1]) await until('BFD and BGP are up', () => isUp(which));
   await settled(prefixCount + 1);
   ({ pid } = await status());
 }, 60_000);
@@ -218,10 +222,12 @@ it('three handovers in a row: no session and no route moves, and nothing is told
   expect(await bgpTotals()).toEqual(before.totals);
   expect(updates()).toBe(told);
   const after = await status();
+  expect(after.peers.flatMap(({ errors = [] }) => errors)).not.toEqual([]);
   expect(after.revision).toBe(before.status.revision);
   for (const [index, peer] of after.peers.entries()) {
     expect(peer.sinceMs).toBeGreaterThan(before.status.peers[index]?.sinceMs ?? 0);
     expect(peer.messagesSent).toBeGreaterThan(before.status.peers[index]?.messagesSent ?? 0);
+    expect(peer.errors).toEqual(before.status.peers[index]?.errors);
     const was = before.status.peers[index]?.bfd;
     for (const same of ['localDiscriminator', 'sourcePort', 'upSince', 'flaps', 'transitions'] as const)
       expect(peer.bfd?.[same], same).toBe(was?.[same]);

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { countError, type ErrorCount, maxErrorCounts } from './error-counts.ts';
+import { countError, type ErrorCount, maxErrorCounts, restoreErrors } from './error-counts.ts';
 import { announcerMetrics } from './metric-families.ts';
 import { metricText } from './metric-text.ts';
 
@@ -14,6 +14,18 @@ it('counts each kind, and is bounded whatever codes a peer invents', () => {
   expect(counts.get('received 2 2')?.count).toBe(2);
   expect(counts.size).toBeLessThanOrEqual(maxErrorCounts + 3);
   expect([...counts.values()].reduce((sum, { count }) => sum + count, 0)).toBe(1002);
+});
+
+it('are one count for each direction, code and subcode, also where a peer sends code 0', () => {
+  const counts = new Map<string, ErrorCount>();
+  countError(counts, error(0, 0));
+  for (let subcode = 0; subcode < 100; subcode++) countError(counts, error(6, subcode));
+  const names = [...counts.values()].map(({ direction, code, subcode }) => `${direction} ${code} ${subcode}`);
+  expect(new Set(names).size).toBe(names.length);
+  const again = new Map<string, ErrorCount>();
+  restoreErrors(again, [...counts.values()]);
+  countError(again, error(0, 0));
+  expect(again.get('received 0 0')?.count).toBe((counts.get('received 0 0')?.count ?? 0) + 1);
 });
 
 it('are a metric, beside the connections of strangers', () => {

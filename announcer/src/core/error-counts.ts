@@ -19,12 +19,21 @@ export const maxErrorCounts = 64;
 /** Counts by direction, code and subcode. */
 export type ErrorCounts = Map<string, ErrorCount>;
 
+/** Goes on with the counts of another process. */
+export function restoreErrors(counts: ErrorCounts, from: readonly ErrorCount[]): void {
+  for (const one of from) counts.set(keyOf(one), one);
+}
+
 /** Counts one error more. */
 export function countError(counts: ErrorCounts, { direction, code, subcode }: PeerError): void {
-  const key = `${direction} ${code} ${subcode}`;
-  const isRoom = counts.has(key) || counts.size < maxErrorCounts;
-  const [name, kept] = isRoom
-    ? [key, { direction, code, subcode }]
-    : [`${direction} rest`, { direction, code: 0, subcode: 0 }];
-  counts.set(name, { ...kept, count: (counts.get(name)?.count ?? 0) + 1 });
+  const own = { direction, code, subcode };
+  const isRoom = counts.has(keyOf(own)) || counts.size < maxErrorCounts;
+  // Beside errors of code 0 themselves, which a peer may send: two counts of one name are no metrics.
+  const kept = isRoom ? own : { direction, code: 0, subcode: 0 };
+  const key = keyOf(kept);
+  counts.set(key, { ...kept, count: (counts.get(key)?.count ?? 0) + 1 });
+}
+
+function keyOf({ direction, code, subcode }: Omit<ErrorCount, 'count'>): string {
+  return `${direction} ${code} ${subcode}`;
 }

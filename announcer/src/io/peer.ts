@@ -23,7 +23,7 @@ import type { BgpMessage } from '../core/codec/message.ts';
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { endOfRibBound } from '../core/end-of-rib-hold.ts';
-import { countError, type ErrorCount } from '../core/error-counts.ts';
+import { countError, type ErrorCount, restoreErrors } from '../core/error-counts.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
 import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
@@ -458,6 +458,7 @@ export function createPeer(
         timers: left,
         phaseAgeMs: clock.now() - phaseSince,
         counters: recording.counters,
+        errors: [...errors.values()],
         ...(session === undefined ? {} : { session: session.freeze() }),
         ...(lastError === undefined ? {} : { lastError }),
       };
@@ -480,6 +481,7 @@ export function createPeer(
       phase = peerPhase(state);
       phaseSince = clock.now() - from.phaseAgeMs - elapsedMs;
       lastError = from.lastError;
+      restoreErrors(errors, from.errors ?? []);
       Object.assign(recording.counters.sent, from.counters.sent);
       Object.assign(recording.counters.received, from.counters.received);
       md5.setConnected(phase === 'Established' || phase === 'Idle');

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { DesiredInput, DesiredPeer, StatusError } from '../api.ts';
 import type { BfdVerdict } from '../bfd/session-config.ts';
+import { type ErrorCount, maxErrorCounts } from '../error-counts.ts';
 import type { ConnectionTimer, PeerState } from '../fsm-types.ts';
 import type { MessageCounters } from '../message-counts.ts';
 import type { FamilyName, Negotiated } from '../negotiation.ts';
@@ -63,6 +64,8 @@ export interface PeerSnapshot {
   /** How long it has been in its phase. */
   readonly phaseAgeMs: number;
   readonly counters: MessageCounters;
+  /** Errors by kind; none in what a predecessor without them has left. */
+  readonly errors?: readonly ErrorCount[];
   readonly lastError?: StatusError;
 }
 
@@ -218,6 +221,17 @@ const peer = z.strictObject({
   session: session.optional(),
   phaseAgeMs: milliseconds,
   counters: z.strictObject({ sent: counts, received: counts }),
+  errors: z
+    .array(
+      z.strictObject({
+        direction: z.enum(['sent', 'received', 'local']),
+        code: count,
+        subcode: count,
+        count,
+      } satisfies Record<keyof ErrorCount, z.ZodType>),
+    )
+    .max(maxErrorCounts + 3)
+    .optional(),
   lastError: z
     .strictObject({
       atMs: z.number(),
