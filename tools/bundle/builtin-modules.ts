@@ -17,7 +17,7 @@ export function builtinModules(): Plugin {
     load(id) {
       if (!id.startsWith(marker)) return undefined;
       const name = id.slice(marker.length);
-      const names = eagerNames(process.getBuiltinModule(name) as object);
+      const names = exportedNames(process.getBuiltinModule(name) as object);
       return [
         `const all = process.getBuiltinModule(${JSON.stringify(name)});`,
         'export default all;',
@@ -27,9 +27,7 @@ export function builtinModules(): Plugin {
   };
 }
 
-/** What a module exports, without what it loads when that is asked for. */
-function eagerNames(all: object): string[] {
-  return Object.entries(Object.getOwnPropertyDescriptors(all))
-    .filter(([name, { get }]) => get === undefined && /^[A-Za-z_]\w*$/.test(name) && name !== 'default')
-    .map(([name]) => name);
+/** What a module exports. What nobody imports is left out by the bundler, and so is never loaded. */
+function exportedNames(all: object): string[] {
+  return Object.keys(all).filter((name) => /^[A-Za-z_]\w*$/.test(name) && name !== 'default');
 }

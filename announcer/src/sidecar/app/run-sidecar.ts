@@ -5,6 +5,7 @@ import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { createLogger, type Logger } from '@l4d/kit/logger.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { notifySupervisor, type ServiceNotice, watchdogIntervalMs } from '@l4d/kit/service-notify.ts';
+import { collectStartupGarbage } from '@l4d/kit/startup-garbage.ts';
 import { createAnnouncer } from '../../io/announcer.ts';
 import { createApi, serveApi } from '../../io/api-server.ts';
 import { createBfdService } from '../../io/bfd/service.ts';
@@ -78,6 +79,7 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
   await sidecar.configure(config);
   ready = true;
   tell({ ready: true, status: statusLine(sidecar.status()) });
+  collectStartupGarbage();
   logger.info({ socket: socketPath, services: config.services.map(({ name }) => name) }, 'ready');
   const watchdog = watchdogIntervalMs(process.env);
   if (watchdog !== undefined) setInterval(() => tell({ watchdog: true }), watchdog);
