@@ -185,7 +185,9 @@ async function drainsStarted({ lab }: LabFabric, host: string): Promise<Record<s
 /** The announcer, asked itself: the daemon may be dead. */
 async function announcerView({ lab }: LabFabric, host: string) {
   const socket = join(lab.env(host).L4D_RUN_DIR, 'announcer.sock');
-  const view = (await requestJson(socket, 'GET', '/v1/status?prefixes=true')).body as BgpView & { readonly pid: number };
+  const view = (await requestJson(socket, 'GET', '/v1/status?prefixes=true')).body as BgpView & {
+    readonly pid: number;
+  };
   return {
     pid: view.pid,
     sessions: view.peers.map(({ address, state, flaps }) => `${address} ${state}, ${flaps} flaps`),

@@ -115,7 +115,9 @@ function standIns(): FabricParts {
     announcer: {
       async follow(desired: { prefixes: { prefix: string; localPref?: number }[] } | undefined) {
         world.passes += 1;
-        const names = desired?.prefixes.map(({ prefix, localPref }) => `${prefix}${localPref === 0 ? '!' : ''}`);
+        const names = desired?.prefixes.map(
+          ({ prefix, localPref }) => `${prefix}${localPref === 0 ? '!' : ''}`,
+        );
         const line = `announce ${names ?? 'nothing'}`;
         if (line !== log.findLast((other) => other.startsWith('announce'))) log.push(line);
         return world.announcerTakes;
@@ -200,7 +202,11 @@ test('a VIP that leaves and fails is withdrawn at once', async () => {
 test('a drain that must not be the last waits for another path, or until it is forced', async () => {
   const guarded = (draining: boolean) => {
     const declared = state(web);
-    const host = { ...declared.host, draining, guard: { ...declared.host.guard, lastAnnouncer: 'hold' as const } };
+    const host = {
+      ...declared.host,
+      draining,
+      guard: { ...declared.host.guard, lastAnnouncer: 'hold' as const },
+    };
     return { ...declared, host };
   };
   await fabric.setDesired(guarded(false), none);
@@ -273,7 +279,10 @@ test('a covering prefix is announced while any VIP within it is, for those that 
     const { bgp } = declared.host;
     if (bgp === undefined) throw new Error('no bgp');
     const prefix = { address: ipAddress('203.0.113.0'), length: 24 };
-    return { ...declared, host: { ...declared.host, bgp: { ...bgp, aggregates: [{ prefix, summaryOnly }] } } };
+    return {
+      ...declared,
+      host: { ...declared.host, bgp: { ...bgp, aggregates: [{ prefix, summaryOnly }] } },
+    };
   };
   await fabric.setDesired(inside(true, true), none);
   // Before routers send what no VIP takes, it must not go back to them.
