@@ -30,6 +30,11 @@ export const soaks: readonly Soak[] = [
     load: () => import('./vrrp.ts'),
   },
   {
+    name: 'vrrp-fuzz',
+    summary: '1,000,000 mutated advertisements, ARP requests and solicitations: no exception',
+    load: () => import('./vrrp-fuzz.ts'),
+  },
+  {
     name: 'restarts',
     summary: '60 times: kill a daemon or an announcer under load in the lab; no request may fail (root)',
     load: () => import('./restarts.ts'),
