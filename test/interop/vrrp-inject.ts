@@ -43,4 +43,14 @@ send(changed(0, 0x21));
 send(changed(0, 0x32));
 send(changed(5, 0));
 send(good.subarray(0, 7));
+
+/** A question for the address, to all; with a VLAN tag when there is one. */
+function ask(tag: readonly number[]): void {
+  const header = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...mac, ...tag, 0x08, 0x06];
+  const request = [0, 1, 8, 0, 6, 4, 0, 1, ...mac, ...source.bytes, 0, 0, 0, 0, 0, 0];
+  sendFrame(fd, index, Uint8Array.from([...header, ...request, ...(addresses[0]?.bytes ?? [])]));
+}
+// Of a VLAN that the hosts do not have, and then with a priority alone.
+for (let time = 0; time < 60; time++) ask([0x81, 0x00, 0, 100]);
+for (let time = 0; time < 20; time++) ask([0x81, 0x00, 0, 0]);
 send(changed(1, 99));

@@ -167,7 +167,7 @@ describe('on its own', () => {
     const { a } = hosts;
     await a.put([group({ priority: 100 })]);
     await owns(a);
-    const { transitions } = await a.router();
+    const { transitions, answersSent } = await a.router();
     startOn('client', process.execPath, join(import.meta.dirname, 'vrrp-inject.ts'), vip4);
     await until('all are counted', async () => (await a.status()).dropped['unknown-vrid'] === 1);
     expect(await a.router()).toMatchObject({
@@ -182,6 +182,10 @@ describe('on its own', () => {
         'bad-length': 1,
       },
     });
+    // Questions with a priority alone are answered, those of another VLAN are not.
+    const answers = (await a.router()).answersSent - answersSent;
+    expect(answers).toBeGreaterThanOrEqual(20);
+    expect(answers).toBeLessThan(60);
   });
 
   it('tells clients at once of an address that comes to a group it owns', async () => {

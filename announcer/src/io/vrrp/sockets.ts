@@ -12,9 +12,10 @@ import {
 import {
   type FilterInstruction,
   filterCode,
-  filterVlanPresent,
+  filterPacketType,
   openPacketReceiver,
   openPacketSender,
+  otherHost,
   receiveForMac,
   sendFrame,
 } from '@l4d/kit/ffi/packet-socket.ts';
@@ -85,20 +86,31 @@ export function openAdvertisementReceiver(
 
 const { loadByte, loadHalf, jumpIfEqual, accept } = filterCode;
 
-/** Untagged ARP requests. */
+/**
+ * Frames for other hosts are of interest when they go to a virtual MAC address (00:00:5e:00:...); the others are of VLANs
+ * that this host does not have, or are seen because something else listens to all. `left`: instructions to the last one.
+ */
+const ours = (left: number): readonly FilterInstruction[] => [
+  [loadByte, 0, 0, filterPacketType],
+  [jumpIfEqual, 0, 4, otherHost],
+  [loadHalf, 0, 0, 0],
+  [jumpIfEqual, 0, left + 1, 0x0000],
+  [loadHalf, 0, 0, 2],
+  [jumpIfEqual, 0, left - 1, 0x5e00],
+];
+
+/** ARP requests. */
 const arpRequests: readonly FilterInstruction[] = [
-  [loadByte, 0, 0, filterVlanPresent],
-  [jumpIfEqual, 0, 3, 0],
+  ...ours(4),
   [loadHalf, 0, 0, 20],
   [jumpIfEqual, 0, 1, 1],
   [accept, 0, 0, maxQuestionBytes],
   [accept, 0, 0, 0],
 ];
 
-/** Untagged neighbour solicitations without extension headers (RFC 6980 lets no others be fragmented). */
+/** Neighbour solicitations without extension headers (RFC 6980 lets no others be fragmented). */
 const solicitations: readonly FilterInstruction[] = [
-  [loadByte, 0, 0, filterVlanPresent],
-  [jumpIfEqual, 0, 5, 0],
+  ...ours(6),
   [loadByte, 0, 0, 20],
   [jumpIfEqual, 0, 3, 58],
   [loadByte, 0, 0, 54],

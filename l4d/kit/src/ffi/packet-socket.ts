@@ -15,8 +15,14 @@ export type FilterInstruction = readonly [code: number, jumpTrue: number, jumpFa
 /** The instructions that simple filters are made of. */
 export const filterCode = { loadByte: 0x30, loadHalf: 0x28, jumpIfEqual: 0x15, accept: 0x06 } as const;
 
-/** Operand of loadByte: whether the frame came with a VLAN tag, which the kernel has taken off. */
-export const filterVlanPresent = 0xfffff000 + 48;
+/** Operand of loadByte: whose the frame is, such as `otherHost`. */
+export const filterPacketType = 0xfffff000 + 4;
+
+/**
+ * PACKET_OTHERHOST: to a MAC address that is not the interface's; also every frame with the tag of a VLAN that this host
+ * does not have, without its tag by then.
+ */
+export const otherHost = 3;
 
 /** struct sockaddr_ll without a link-layer address. */
 function linkLayerAddress(interfaceIndex: number, etherType: number): Uint8Array {
