@@ -102,8 +102,11 @@ describe('with FRR and BIRD', () => {
   });
 
   it('comes up over IPv4 and IPv6, and both ends agree on the slower interval', async () => {
-    await until('negotiated', async () => (await peer(frr)).bfd?.txIntervalMs === 100);
     for (const address of [frr, bird]) {
+      await until(`negotiated with ${address}`, async () => {
+        const { bfd } = await peer(address);
+        return bfd?.remoteState === 'Up' && bfd.txIntervalMs === 100 && bfd.rxIntervalMs === 100;
+      });
       const { bfd } = await peer(address);
       expect(bfd).toMatchObject({
         state: 'Up',

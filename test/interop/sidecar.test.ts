@@ -57,10 +57,16 @@ http { access_log off; client_body_temp_path ${own}/a; proxy_temp_path ${own}/b;
   nginx = spawnIn(namespaces.announcer, 'nginx', '-c', path);
 }
 
-/** nginx and its workers. */
+/** nginx and its workers; the master first, which else starts others in their place. */
 function signalNginx(signal: NodeJS.Signals): void {
-  const pids = execFileSync('ps', ['-o', 'pid=', '--ppid', String(nginx.pid)], { encoding: 'utf8' });
-  for (const pid of [...pids.trim().split(/\s+/).map(Number), Number(nginx.pid)]) process.kill(pid, signal);
+  const workers = execFileSync('ps', ['-o', 'pid=', '--ppid', String(nginx.pid)], { encoding: 'utf8' });
+  for (const pid of [Number(nginx.pid), ...workers.trim().split(/\s+/).map(Number)]) {
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // It has ended with its master.
+    }
+  }
 }
 
 function startSidecar(): ChildProcess {

@@ -72,7 +72,8 @@ http { access_log off; ${temporary} server { listen ${replicaPort}; location / {
       const master = services.get(replica)?.pid;
       if (master === undefined) return;
       const workers = run('ps', '-o', 'pid=', '--ppid', String(master)).trim().split(/\s+/).map(Number);
-      for (const pid of [...workers, master]) {
+      // The master first, which else starts others in their place.
+      for (const pid of [master, ...workers]) {
         try {
           process.kill(pid, signal);
         } catch {
