@@ -15,8 +15,8 @@ export interface InterfaceView {
   readonly mtu: number;
   /** Its IPv4 addresses, the primary one first. */
   readonly ipv4: readonly IpAddress[];
-  /** Its IPv6 link-local address, once it is known to be unique. */
-  readonly linkLocal: IpAddress | undefined;
+  /** Its IPv6 link-local addresses, once they are known to be unique. */
+  readonly linkLocals: readonly IpAddress[];
 }
 
 /** Told of each interface that is asked for, at first and whenever it changes: the view, or why there is none. */
@@ -112,6 +112,8 @@ function viewOf(
     mac: link.mac,
     mtu: link.mtu,
     ipv4: own.filter(({ address }) => address.family === 4).map(({ address }) => address),
-    linkLocal: own.find(({ address, scope }) => address.family === 6 && scope === 'link')?.address,
+    linkLocals: own
+      .filter(({ address, scope }) => address.family === 6 && scope === 'link')
+      .map(({ address }) => address),
   };
 }

@@ -52,6 +52,8 @@ export interface VirtualRouter {
   readonly plan: VirtualRouterPlan;
   /** MAC address that clients are told. */
   mac(): MacAddress | undefined;
+  /** Where its advertisements come from. */
+  source(): IpAddress | undefined;
   /** Whether it answers for its addresses at this moment. */
   owns(): boolean;
   /** Takes part as long as there is a port and the group is enabled; `why` there is none. */
@@ -214,6 +216,7 @@ export function createVirtualRouter(
     get plan() {
       return plan;
     },
+    source: () => port?.source,
     mac: () => (port === undefined ? undefined : macOf(port)),
     owns: () => ownsAt(state, clock.now()),
     setPort(changed, why) {

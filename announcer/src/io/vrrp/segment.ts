@@ -9,6 +9,7 @@ import {
   type VrrpDrop,
   vrrpGroup,
 } from '../../core/vrrp/packet.ts';
+import { sourceAddress } from '../../core/vrrp/source-address.ts';
 import { virtualMac } from '../../core/vrrp/virtual-mac.ts';
 import type { InterfaceView } from './interfaces.ts';
 import { quietKernelArp } from './local-addresses.ts';
@@ -133,11 +134,13 @@ export function createSegment(
     }
   }
 
-  function portOf({ family, addresses }: VirtualRouterPlan): RouterPort | string {
+  function portOf(
+    { family, addresses }: VirtualRouterPlan,
+    before: IpAddress | undefined,
+  ): RouterPort | string {
     if (view === undefined) return problem ?? 'the interface is gone';
-    const { name, mac, mtu, ipv4, linkLocal } = view;
-    const isOwn = (address: IpAddress) => !addresses.some((virtual) => sameIpAddress(virtual, address));
-    const source = family === 4 ? (ipv4.find(isOwn) ?? ipv4[0]) : linkLocal;
+    const { name, mac, mtu, ipv4, linkLocals } = view;
+    const source = sourceAddress(family === 4 ? ipv4 : linkLocals, addresses, before);
     if (source === undefined) return `${name} has no ${family === 4 ? 'IPv4' : 'IPv6 link-local'} address`;
     if (sockets === undefined) return problem ?? `${name} has no sockets`;
     return { source, mac, mtu, send: (frame) => sockets?.sender.send(frame) ?? undefined };
@@ -146,7 +149,7 @@ export function createSegment(
   function refresh(): void {
     openSockets([...routers.values()]);
     for (const router of routers.values()) {
-      const port = portOf(router.plan);
+      const port = portOf(router.plan, router.source());
       if (typeof port === 'string') router.setPort(undefined, port);
       else router.setPort(port, problem);
     }
