@@ -1,12 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { OperatorError } from '@l4d/kit/errors.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { parse, stringify } from 'yaml';
 import { repositoryRoot, waitUntil } from '../lab/io/build-lab.ts';
 import { createLab, type Lab } from '../lab/lab.ts';
 import { twoTor } from '../lab/topologies/two-tor.ts';
 import type { SoakOptions } from './soak.ts';
+import { type StallWitness, startStallWitness } from './stall-witness.ts';
 
 const program = (name: string) => join(repositoryRoot, 'node_modules/.bin', name);
 
@@ -56,35 +57,53 @@ export async function run({ minutes = 10, say }: SoakOptions): Promise<string> {
     };
     await waitUntil('BGP and BFD are up', up, 60_000);
     const before = await sessions(lab);
-    const lost: string[] = [];
+    const lost: Loss[] = [];
     const downsBefore = await frrDowns(lab);
+    const witness = startStallWitness();
+    let looked = Date.now();
+    let downs = 0;
+    const look = async (when: string) => {
+      const now = await sessions(lab);
+      const stall = longestSince(witness, looked - detectionMs);
+      noteFlaps(before, now, when, stall, lost);
+      const more = (await frrDowns(lab)) - downsBefore;
+      if (more > downs) lost.push({ peer: 'FRR itself', text: `FRR has lost its session by ${when}`, stall });
+      downs = more;
+      looked = Date.now();
+      return now;
+    };
     const end = performance.now() + minutes * 60_000;
     const worst = new Map<string, number>();
     let rebuilds = 0;
     let told = 0;
-    while (performance.now() < end) {
-      await apply(lab, files[(rebuilds + 1) % files.length] ?? files[0]);
-      rebuilds += 1;
-      const now = await sessions(lab);
-      for (const { address, bfd } of now)
-        worst.set(address, Math.max(worst.get(address) ?? 0, bfd?.timerLatenessMs ?? 0));
-      noteFlaps(before, now, `rebuild ${rebuilds}`, lost);
-      if (performance.now() - told > 60_000) {
-        told = performance.now();
-        say(`${rebuilds} rebuilds of ${vipCount} VIPs; ${describe(now, worst)}`);
+    try {
+      while (performance.now() < end) {
+        await apply(lab, files[(rebuilds + 1) % files.length] ?? files[0]);
+        rebuilds += 1;
+        const now = await look(`rebuild ${rebuilds}`);
+        for (const { address, bfd } of now)
+          worst.set(address, Math.max(worst.get(address) ?? 0, bfd?.timerLatenessMs ?? 0));
+        if (performance.now() - told > 60_000) {
+          told = performance.now();
+          say(`${rebuilds} rebuilds of ${vipCount} VIPs; ${describe(now, worst)}`);
+        }
       }
+      await sleep(1000);
+      const after = await look('the end');
+      const stalls = witness.since(0);
+      const longest = Math.max(0, ...stalls.map(({ ms }) => ms));
+      const summary = [
+        `${minutes} minutes, ${rebuilds} rebuilds of ${vipCount} VIPs, ${lost.length} flaps`,
+        ...lost.map(({ text, stall }) => `${text} (the machine stood still for ${stall.toFixed(0)} ms then)`),
+        `the machine stood still ${stalls.length} times for more than 30 ms, at most ${longest.toFixed(0)} ms`,
+        describe(after, worst),
+      ].join('; ');
+      if (lost.some(({ stall }) => stall < stallThatLoses))
+        throw new OperatorError(summary, exitCode.failure);
+      return summary;
+    } finally {
+      witness.stop();
     }
-    await sleep(1000);
-    const after = await sessions(lab);
-    noteFlaps(before, after, 'the end', lost);
-    const downs = (await frrDowns(lab)) - downsBefore;
-    if (downs > 0) lost.push(`FRR has lost its session ${downs} times`);
-    if (lost.length > 0) {
-      throw new OperatorError(
-        `${lost.join('; ')}; ${minutes} minutes, ${rebuilds} rebuilds; ${describe(after, worst)}`,
-      );
-    }
-    return `${minutes} minutes, ${rebuilds} rebuilds of ${vipCount} VIPs, 0 flaps; ${describe(after, worst)}`;
   } finally {
     await lab.down();
   }
@@ -98,14 +117,37 @@ const describe = (found: readonly Session[], worst: ReadonlyMap<string, number>)
     )
     .join('; ');
 
+/** A session that was lost. */
+interface Loss {
+  readonly peer: string;
+  readonly text: string;
+  /** Milliseconds that the machine stood still at most in that time. */
+  readonly stall: number;
+}
+
+const detectionMs = 3 * intervalMs;
+
+/** So long a stall takes a packet too many: one interval is left after jitter. */
+const stallThatLoses = detectionMs - 2 * intervalMs;
+
+const longestSince = (witness: StallWitness, at: number) =>
+  Math.max(0, ...witness.since(at).map(({ ms }) => ms));
+
 /** Notes each session that was lost since it was last looked at. */
-function noteFlaps(before: readonly Session[], now: readonly Session[], when: string, lost: string[]): void {
+function noteFlaps(
+  before: readonly Session[],
+  now: readonly Session[],
+  when: string,
+  stall: number,
+  lost: Loss[],
+): void {
   for (const [index, { address, bfd }] of before.entries()) {
     const since = now[index]?.bfd;
     const flaps = (since?.flaps ?? 0) - (bfd?.flaps ?? 0);
-    const told = lost.filter((line) => line.startsWith(`${address} `)).length;
-    if (flaps > told)
-      lost.push(`${address} was lost by ${when} (a timer was ${since?.timerLatenessMs} ms late)`);
+    const told = lost.filter(({ peer }) => peer === address).length;
+    if (flaps <= told) continue;
+    const text = `${address} was lost by ${when} (a timer was ${since?.timerLatenessMs} ms late)`;
+    lost.push({ peer: address, text, stall });
   }
 }
 
