@@ -3,8 +3,10 @@
  * 3 x 50 ms, no graceful restart) and BIRD (BFD with meticulous SHA1, no graceful restart) look on: neither sees a
  * session or a route move.
  */
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AnnouncerStatus, DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { connectChannel } from '@l4d/kit/ffi/descriptor-channel.ts';
@@ -66,6 +68,9 @@ const desired = (prefixes: DesiredInput['prefixes']): DesiredInput => ({
   ],
   prefixes,
 });
+
+/** A peer that is not there. */
+const stranger: DesiredInput['peers'] = [{ address: '10.78.0.9', as: 65000, bfd: { txIntervalMs: 50 } }];
 
 const base = [{ prefix: `${route4}/32` }, { prefix: `${route6}/128` }, ...many];
 
@@ -249,55 +254,97 @@ it('the successor announces and withdraws, also what was on its way when it took
   expect(sessions()).toEqual(before);
 });
 
+/** When sessions were frozen for `take`, of the machine's monotonic clock. */
+const frozenAt: number[] = [];
+
+/** What a successor does that has all, with the means to say it. */
+type Taken = (say: (message: object) => void, close: () => void) => void;
+
+const isGone: Taken = (_, close) => close();
+const saysNothing: Taken = () => {};
+
+/** Asks for the sessions as a successor would, and does `then` once it has all; settles with what it was told. */
+const take = (of: string, formats: readonly number[], then: Taken = isGone, successor = process.pid) =>
+  new Promise<string>((resolve) => {
+    const said: string[] = [];
+    const path = announcer.socketPath.replace('announcer.sock', `${of}-handover.sock`);
+    const channel = connectChannel(path, {
+      onMessage(text, descriptors) {
+        const message = JSON.parse(text) as { kind: string; reason?: string; frozenAtMs?: number };
+        said.push(message.reason?.startsWith('another') ? 'busy' : message.kind);
+        if (message.frozenAtMs !== undefined) frozenAt.push(message.frozenAtMs);
+        for (const descriptor of descriptors) closeFd(descriptor);
+        if (message.kind === 'descriptors') then(say, close);
+      },
+      onClosed: () => resolve(said.join(' ')),
+    });
+    const say = (message: object) => channel.send(JSON.stringify(message));
+    const close = () => {
+      channel.close();
+      resolve(said.join(' '));
+    };
+    say({ kind: 'hello', formats, pid: successor, version: '99' });
+  });
+
 it('a successor that dies, or is of another format, leaves the predecessor as it was', async () => {
   const before = sessions();
   const answers: string[] = [];
-  // What the last test has begun is over: one handover of BFD at a time.
-  const handedOn = (times: number) =>
-    until('BFD is with a new process', async () => (await status()).bfdProcess?.handovers === times);
-  await handedOn(4);
-  /** A successor that asks, takes all, and then is gone without a word. */
-  const take = (of: string, formats: readonly number[]) =>
-    new Promise<void>((resolve) => {
-      const path = announcer.socketPath.replace('announcer.sock', `${of}-handover.sock`);
-      const channel = connectChannel(path, {
-        onMessage(text, descriptors) {
-          answers.push((JSON.parse(text) as { kind: string }).kind);
-          for (const descriptor of descriptors) closeFd(descriptor);
-          if (!text.includes('"descriptors"') || text.includes('"state"')) return;
-          channel.close();
-          resolve();
-        },
-        onClosed: resolve,
-      });
-      channel.send(JSON.stringify({ kind: 'hello', formats, pid: process.pid, version: '99' }));
+  /** As often as it takes, while others are at it: what the last handover of the announcer has begun is under way. */
+  const takeBfd = async (formats: readonly number[], then?: Taken) => {
+    await until('nobody else takes BFD', async () => {
+      const said = await take('bfd', formats, then).catch(() => '');
+      if (said !== '' && said !== 'busy') answers.push(said);
+      return said !== '' && said !== 'busy';
     });
+  };
   const events = await routeEvents(async () => {
-    await take('bfd', [1]);
-    await take('bfd', [99]);
-    await take('announcer', [1]);
+    for (let turn = 0; turn < 2; turn++) ({ pid } = await client.handOver());
+    // A peer with BFD comes and goes meanwhile.
+    for (const more of [stranger, [], stranger, []]) {
+      const { peers, ...rest } = desired(base);
+      await Promise.all([takeBfd([1], saysNothing), client.put({ ...rest, peers: [...peers, ...more] })]);
+    }
+    answers.push(await take('announcer', [1]));
     await until('it answers again', () => status().then((now) => now.pid === pid));
-    await take('announcer', [99]);
-    // The announcer that went on has BFD handed over as one that has taken over does: after the failure, it succeeds.
-    await handedOn(5);
+    answers.push(await take('announcer', [99]));
+    await takeBfd([1]);
+    await takeBfd([99]);
     // Both are asked for as long as a detection time lasts.
     await until('it goes on', async () => (await status()).peers.every(({ bfd }) => bfd?.state === 'Up'));
   });
-  expect(answers).toEqual(['state', 'descriptors', 'refused', 'state', 'descriptors', 'refused']);
+  const gone = 'state descriptors';
+  expect(answers).toEqual([...Array(4).fill(`${gone} abort`), gone, 'refused', gone, 'refused']);
+  // Silent for 50 ms each time, and between two of them as long as it takes to make that good.
+  for (let turn = 1; turn < 4; turn++)
+    expect((frozenAt[turn] ?? 0) - (frozenAt[turn - 1] ?? 0)).toBeGreaterThan(140);
+  // Each has had BFD handed over before it was asked for the sessions itself.
+  const steps = announcer
+    .log()
+    .split('\n')
+    .flatMap((line) => / (handed over|taken over|are with a new process)"/.exec(line)?.[1] ?? []);
+  expect(steps.filter((step, index) => step === 'handed over' && steps[index - 1] === 'taken over')).toEqual(
+    [],
+  );
   expect(events).toEqual([]);
   await client.patch({ add: [{ prefix: '203.0.113.77/32' }] });
   await until('announced', () => inKernel(namespaces.frr, '203.0.113.77'));
   await client.patch({ remove: ['203.0.113.77/32'] });
   await until('withdrawn', () => !inKernel(namespaces.frr, '203.0.113.77'));
   expect(sessions()).toEqual(before);
-  expect((await status()).handovers).toBe(4);
+  expect((await status()).handovers).toBe(6);
 });
 
 it('killed after it took over, the successor takes the routes with it as promised', async () => {
   process.kill(pid, 'SIGKILL');
   await until('routes gone', () => !inKernel(namespaces.frr, route4) && !inKernel(namespaces.bird, route6));
-  const again = startAnnouncer(announcer.runDir);
-  await once(again.process, 'spawn');
+  await anotherOne();
+  expect(await status()).toMatchObject({ handovers: 0, peers: [] });
+});
+
+/** Starts an announcer in the place of one that has ended. */
+async function anotherOne(): Promise<void> {
+  announcer = startAnnouncer(announcer.runDir);
+  await once(announcer.process, 'spawn');
   await until('another one answers', () =>
     client.status().then(
       () => true,
@@ -305,7 +352,45 @@ it('killed after it took over, the successor takes the routes with it as promise
     ),
   );
   ({ pid } = await status());
-  expect(await status()).toMatchObject({ handovers: 0, peers: [] });
+}
+
+it('the time in which nobody gives a sign of life goes on over a handover', async () => {
+  await client.put({ ...desired(base), peers: [], deadManMs: 2000 });
+  await sleep(1000);
+  ({ pid } = await client.handOver());
+  const at = (what: string) => {
+    const line = announcer
+      .log()
+      .split('\n')
+      .find((one) => one.includes(what));
+    return line === undefined ? undefined : Date.parse((JSON.parse(line) as { time: string }).time);
+  };
+  await until('everything is withdrawn', () => at('no sign of life') !== undefined);
+  expect(Number(at('no sign of life')) - Number(at('the sessions are taken over'))).toBeLessThan(1100);
+  expect(await status()).toMatchObject({ pid, deadMan: true });
+});
+
+it('SIGTERM during a handover is for whoever has the sessions after it', async () => {
+  // Nobody takes them: it ends itself.
+  await take('announcer', [1], (_, close) => {
+    process.kill(pid, 'SIGTERM');
+    setTimeout(close, 100);
+  });
+  await until('it has ended', () => !alive(pid));
+  expect(announcer.log()).toMatch(/no handover: all goes on here.*\n.*stopping: peers are told/);
+  await anotherOne();
+  const heir = spawn('sleep', ['60']);
+  const ended = once(heir, 'exit');
+  await take(
+    'announcer',
+    [1],
+    (say) => {
+      process.kill(pid, 'SIGTERM');
+      say({ kind: 'held' });
+    },
+    heir.pid,
+  );
+  expect(await ended).toEqual([null, 'SIGTERM']);
 });
 
 /** A process that nobody has asked for its end yet is none any more. */

@@ -32,6 +32,9 @@ const freezeLimit = Seconds(2);
 /** How long a successor that was asked for may take in all. */
 const upgradePatience = Seconds(30);
 
+/** How long a handover waits for one of the BFD process; a successor waits for twice that. */
+const bfdPatience = Seconds(5);
+
 /** How often the lock of a predecessor that is ending is tried. */
 const lockPause = Milliseconds(20);
 
@@ -61,6 +64,10 @@ export async function runAnnouncer(runDir: string, asSuccessor = false): Promise
   });
   let frozen = false;
   let leaving = false;
+  /** The successor that has the sessions. */
+  let heir: number | undefined;
+  /** Asked for the end while it was open who would have the sessions. */
+  let endAsked: NodeJS.Signals | undefined;
   let api: ApiSocket | undefined;
   let waiting: ((outcome: HandoverOutcome) => void) | undefined;
 
@@ -151,6 +158,8 @@ export async function runAnnouncer(runDir: string, asSuccessor = false): Promise
       format: handoverFormat,
       limit: () => freezeLimit,
       async prepare() {
+        // One after the other: the freeze of one is as short as can be, and each process is told of by who has started it.
+        await bfd.settled(bfdPatience);
         await api?.pause();
       },
       freeze,
@@ -164,15 +173,30 @@ export async function runAnnouncer(runDir: string, asSuccessor = false): Promise
         if (outcome.handedOver) {
           const { pid: successor, frozenMs } = outcome;
           logger.info({ successor, frozenMs }, 'the sessions are handed over');
+          heir = successor;
         } else logger.warn({ reason: outcome.reason }, 'no handover: all goes on here');
         if (waiting !== undefined) waiting(outcome);
         else if (outcome.handedOver) afterHandover();
+        if (endAsked !== undefined) stop(endAsked);
       },
     });
   }
 
-  const stop = (signal: string) => {
-    if (leaving || frozen) return;
+  const stop = (signal: NodeJS.Signals) => {
+    if (leaving) return;
+    // Meant is whoever has the sessions.
+    if (heir !== undefined) {
+      try {
+        process.kill(heir, signal);
+      } catch {
+        // It has ended, and the sessions with it.
+      }
+      return;
+    }
+    endAsked = signal;
+    if (frozen) return;
+    // A successor that has taken nothing: all that is here is its predecessor's.
+    if (asSuccessor && api === undefined) process.exit(exitCode.ok);
     leaving = true;
     logger.info({ signal }, 'stopping: peers are told');
     announcer.shutdown({ keepRoutes: false }).then(leave, leave);

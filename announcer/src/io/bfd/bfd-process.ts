@@ -42,6 +42,9 @@ const handoverPath = join(dirname(socketPath), 'bfd-handover.sock');
 /** A successor must hold everything within half of what no neighbour misses a packet in; with no session Up, within this. */
 const longestFreeze = Seconds(1);
 
+/** Less than a successor is given until it must have everything; slow sessions bear more than one silence. */
+const longestCalm = Seconds(3);
+
 /** The announcer that has started this process connects at once: one that does not come has died before. */
 const longestAlone = Seconds(5);
 
@@ -60,6 +63,8 @@ let farewell: Timer | undefined;
 let standing: Pick<BfdProcessStatus, 'precedence' | 'inMemory'> = { precedence: 'none', inMemory: false };
 let handovers = 0;
 let frozenMs: number | undefined;
+/** Of the system clock: no successor gets the sessions before, so that no silence follows on another. */
+let calmAt = Number.NEGATIVE_INFINITY;
 const verdicts = new Map<string, BfdVerdict>();
 
 function write(bytes: Uint8Array): void {
@@ -169,6 +174,13 @@ function resume(from: BfdProcessSnapshot, descriptors: readonly number[], elapse
   const unsent = fromHex(from.link.unsent);
   if (unsent !== undefined && unsent.length > 0) write(unsent);
   engine.resume(from.engine, descriptors, elapsedMs);
+  calmAt = systemClock.now() + Math.min(longestCalm, engine.graceMs() ?? 0);
+}
+
+/** Settles when every neighbour has had packets again after the last handover, or attempt at one. */
+async function calm(): Promise<void> {
+  const left = Math.ceil(calmAt - systemClock.now());
+  if (left > 0) await new Promise<void>((resolve) => systemClock.after(Milliseconds(left), resolve));
 }
 
 function serve(): void {
@@ -186,7 +198,7 @@ function serve(): void {
       const graceMs = engine.graceMs() ?? 2 * longestFreeze;
       return Milliseconds(Math.round(Math.min(longestFreeze, Math.max(shortestFreeze, graceMs / 2))));
     },
-    prepare: async () => {},
+    prepare: calm,
     freeze,
     resume({ text, descriptors }, elapsedMs) {
       const state = decodeBfdSnapshot(text, descriptors.length);

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
-import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type {
@@ -30,6 +30,8 @@ export interface BfdService {
    * go on instead.
    */
   shutdown(keep: boolean): Promise<void>;
+  /** Settles when no process of BFD is taking the sessions of another, at the latest after `longest`. */
+  settled(longest: Duration): Promise<void>;
   /**
    * Lets go of the process without its noticing, for a successor; undefined when there is no connection with it. Its
    * descriptor is given to `take`, which says where it is. Throws SyscallError.
@@ -66,6 +68,9 @@ const renewals = { attempts: 3, pause: Seconds(1) };
 
 /** What comes of it, and what to do. */
 const commonPriorityHint = 'a busy machine may end sessions (give CAP_SYS_NICE and CAP_IPC_LOCK)';
+
+/** How often it is looked whether a handover of the process has ended. */
+const settlePoll = Milliseconds(20);
 
 /** Pause between two attempts to reach the process. */
 const retryTime = Milliseconds(50);
@@ -229,6 +234,11 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
           configure();
         },
       };
+    },
+    async settled(longest) {
+      const end = clock.now() + longest;
+      while (successor !== undefined && clock.now() < end)
+        await new Promise<void>((resolve) => clock.after(settlePoll, resolve));
     },
     freeze(take) {
       stopping = true;
