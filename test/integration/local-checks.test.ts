@@ -10,7 +10,7 @@ import { systemClock } from '@l4d/kit/clock.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { watchListeningSockets } from '@l4d/kit/netlink/listening-sockets.ts';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHealthLab, type HealthLab, waitForPort } from './support/health-lab.ts';
 import { enterNamespace, eventually } from './support/network-namespace.ts';
 
@@ -99,6 +99,16 @@ describe('a program', () => {
       'sh ended with 3: full',
     );
     expect(await outcomeOf({ type: 'exec', command: ['no-such-program'] }, isBad)).toContain('ENOENT');
+    // A supervisor would take what it says there for the word of the service that asks.
+    const command = ['sh', '-c', 'echo $NOTIFY_SOCKET$WATCHDOG_USEC of $HOME; exit 1'];
+    for (const name of ['NOTIFY_SOCKET', 'WATCHDOG_USEC']) vi.stubEnv(name, '/run/nobody');
+    try {
+      expect(await outcomeOf({ type: 'exec', command }, isBad)).toBe(
+        `sh ended with 1: of ${process.env['HOME']}`,
+      );
+    } finally {
+      vi.unstubAllEnvs();
+    }
     // Read for as long as it writes, it would take the processor from the sessions.
     expect(await outcomeOf({ type: 'exec', command: ['yes'] }, isBad)).toBe(
       'yes writes more than 65536 bytes',

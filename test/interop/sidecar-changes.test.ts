@@ -110,8 +110,8 @@ function watchRoutes() {
 }
 
 /** A service that takes connections. */
-function listenOn(port: number): ChildProcess {
-  const script = `require("node:net").createServer((one) => one.end()).listen(${port}, "0.0.0.0");`;
+function listenOn(port: number, address = '0.0.0.0'): ChildProcess {
+  const script = `require("node:net").createServer((one) => one.end()).listen(${port}, "${address}");`;
   const child = spawnIn(namespaces.announcer, process.execPath, '-e', script);
   children.push(child);
   return child;
@@ -227,6 +227,24 @@ it('sees the end of a service at an address that came after the sidecar', async 
   await until('it is announced', () => routed('203.0.113.60'));
   service.kill('SIGKILL');
   await until('it is withdrawn', () => !routed('203.0.113.60'), 5000);
+});
+
+it('has a VIP on lo before the service that binds it, and until the service is to go', async () => {
+  const vip = '203.0.113.70';
+  const more = `, address: ${vip}, loopback: keep`;
+  sidecar.reload(
+    configText([{}, { name: 'binds', vips: `[${vip}]`, checks: listening.replace('8080', '8082'), more }]),
+  );
+  await until('it is on lo', () => onLoopback(vip));
+  expect(routed(vip)).toBe(false);
+  const service = listenOn(8082, vip);
+  await until('it is announced', () => routed(vip));
+  service.kill('SIGKILL');
+  await until('it is withdrawn', () => !routed(vip));
+  await sleep(1300);
+  expect(onLoopback(vip)).toBe(true);
+  sidecar.reload(configText([{}]));
+  await until('it is off lo', () => !onLoopback(vip));
 });
 
 it('refuses to ask its own VIP, which another host may answer', async () => {

@@ -54,6 +54,12 @@ export function watchdogIntervalMs(environment: NodeJS.ProcessEnv): number | und
   return Math.max(1, microseconds / 2000);
 }
 
+/** An environment for programs that the supervisor does not know: what they would say there would be taken for our word. */
+export function withoutSupervisor(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { NOTIFY_SOCKET: _socket, WATCHDOG_USEC: _interval, WATCHDOG_PID: _process, ...others } = environment;
+  return others;
+}
+
 /** struct sockaddr_un; a leading @ stands for the abstract namespace. */
 function unixAddress(path: string): Uint8Array {
   const name = new TextEncoder().encode(path);

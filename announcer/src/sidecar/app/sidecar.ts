@@ -244,7 +244,7 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
 
   async function take(next: SidecarConfig): Promise<void> {
     const vips = next.services.flatMap((service) => service.vips.map((vip) => ({ vip, service })));
-    const isOwn = ({ service }: { service: Service }) => service.loopback === 'add';
+    const isOwn = ({ service }: { service: Service }) => service.loopback !== 'none';
     // What can fail comes before anything has changed.
     const interfaces = await parts.interfaces();
     // A found one stays: sessions do not end because an interface has come.

@@ -40,8 +40,11 @@ const serviceSchema = z.strictObject({
   checks: list(localCheckSchema, 'checks').min(1, { error: 'is empty (needed: at least one check)' }),
   /** Withdraw when the kernel says that the service's listening socket has ended, without waiting for a check. */
   watch: flag().prefault(true),
-  /** `add`: on lo while it is announced; `none`: the addresses are somebody else's care. */
-  loopback: choice('a choice', ['add', 'none']).prefault('add'),
+  /**
+   * `add`: on lo while it is announced; `keep`: as long as the sidecar runs; `none`: the addresses are somebody
+   * else's care.
+   */
+  loopback: choice('a choice', ['add', 'keep', 'none']).prefault('add'),
   /** The address stays on lo so long after the withdraw: routers still send meanwhile. */
   linger: durationText(Milliseconds(0), Seconds(3600)).prefault('2s'),
   announce: announceSchema.prefault({}),
@@ -113,7 +116,7 @@ function checkServices(services: readonly Service[]): PathProblem[] {
     if (asksItself && service.loopback === 'add') {
       const shown = formatIpAddress(service.address);
       const message = `${shown} is a VIP that is on lo only while it is announced: before that another host would answer`;
-      problems.push(problemAt([...at, 'address'], message, 'leave it out, or loopback: none'));
+      problems.push(problemAt([...at, 'address'], message, 'leave it out, or loopback: keep'));
     }
     for (const [place, check] of service.checks.entries()) {
       const where = [...at, 'checks', place];

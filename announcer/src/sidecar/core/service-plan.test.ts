@@ -8,6 +8,7 @@ const wishes: Wishes = {
   whenDown: 'withdraw',
   whenMaintenance: 'withdraw',
   ownsAddress: true,
+  keepsAddress: false,
   linger: 2000,
   gracefulShutdown: 1000,
 };
@@ -119,6 +120,29 @@ describe('a service', () => {
     host.wire();
     expect(host.at(60_000, down, theirs).settled).toBe(true);
     expect(host.done).toEqual(['announce', 'withdraw']);
+  });
+
+  it('has its address from the start to the end where that is wanted', () => {
+    const kept = { ...wishes, keepsAddress: true };
+    const host = simulate(nothing);
+    expect(host.at(0, { kind: 'unknown' }, kept).settled).toBe(true);
+    host.at(10, up, kept);
+    host.wire();
+    host.at(20, down, kept);
+    host.wire();
+    expect(host.at(60_000, down, kept).settled).toBe(true);
+    expect(host.at(60_010, { kind: 'maintenance', since: 60_010 }, kept).settled).toBe(true);
+    expect(host.done).toEqual(['add-address', 'announce', 'withdraw']);
+    // Without the wish it has rested long enough.
+    host.at(60_020, down);
+    host.at(60_030, up, kept);
+    host.wire();
+    host.at(70_000, { kind: 'stopping', since: 60_040 }, kept);
+    host.wire();
+    expect(host.at(71_999, { kind: 'stopping', since: 60_040 }, kept).settled).toBe(false);
+    expect(host.at(72_000, { kind: 'stopping', since: 60_040 }, kept).settled).toBe(true);
+    const again = ['remove-address', 'add-address', 'announce', 'withdraw', 'remove-address'];
+    expect(host.done.slice(3)).toEqual(again);
   });
 
   it('is never announced without its address, nor loses it while a router may use it', () => {

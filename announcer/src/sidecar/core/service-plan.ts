@@ -6,6 +6,8 @@
  *   bad    withdrawn --> on the wire --> linger --> address off lo
  *   leave  GRACEFUL_SHUTDOWN --> withdrawn --> on the wire --> linger --> address off lo
  *
+ * One that is kept is put on lo at once, and taken off it only when the service is to go.
+ *
  * An address is announced when it is there, and taken away when no router is told to use it any more.
  */
 import type { Attributes } from './config.ts';
@@ -40,6 +42,8 @@ export interface Wishes {
   readonly whenMaintenance: 'withdraw' | Attributes;
   /** Whether its address is ours to set and to take away; else it counts as there. */
   readonly ownsAddress: boolean;
+  /** Whether it is there whatever the service does, so that the service can bind it; only when it is ours. */
+  readonly keepsAddress: boolean;
   /** Milliseconds. */
   readonly linger: number;
   /** Milliseconds. */
@@ -79,8 +83,11 @@ export function planService(wishes: Wishes, condition: Condition, actual: Actual
     return { action: undefined, askAgainAt: wanted.until, settled: wanted.until === undefined };
   }
   if (actual.announced !== undefined) return act({ kind: 'withdraw' });
+  const isToGo = condition.kind === 'stopping' || condition.kind === 'removed';
+  const stays = wishes.keepsAddress && !isToGo;
+  if (stays && !actual.addressThere) return act({ kind: 'add-address' });
   if (!actual.onWire || actual.withdrawnSince === undefined) return wait(undefined);
-  if (!wishes.ownsAddress || !actual.addressThere) {
+  if (stays || !wishes.ownsAddress || !actual.addressThere) {
     return { action: undefined, askAgainAt: undefined, settled: true };
   }
   const end = actual.withdrawnSince + wishes.linger;

@@ -85,7 +85,12 @@ export function createVipRunner(
       look();
       const addressRefused = addressError !== undefined;
       const actual = { addressThere: there, addressRefused, announced, onWire, withdrawnSince };
-      const wishes = { ...service, ownsAddress: service.loopback === 'add', gracefulShutdown: graceful };
+      const wishes = {
+        ...service,
+        ownsAddress: service.loopback !== 'none',
+        keepsAddress: service.loopback === 'keep',
+        gracefulShutdown: graceful,
+      };
       const plan = planService(wishes, condition, actual, clock.now());
       if (plan.action === undefined) {
         if (plan.settled) for (const resolve of waiting.splice(0)) resolve();
@@ -183,7 +188,7 @@ export function createVipRunner(
     seeAddress(isThere) {
       if (busy || closed || isThere === there) return;
       there = isThere;
-      if (!isThere && service.loopback === 'add') {
+      if (!isThere && service.loopback !== 'none') {
         logger.warn({ service: service.name, prefix }, 'somebody has taken the address off lo');
       }
       proceed();

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { withoutSupervisor } from '@l4d/kit/service-notify.ts';
 import type { LocalCheck } from '../core/local-check.ts';
 import { timeoutReason } from '../core/reason.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
@@ -38,7 +39,11 @@ export function checkExec(run: CheckRun, check: ExecCheck, onOutcome: OutcomeHan
     kill();
   });
   try {
-    child = spawn(program, parameters, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+    child = spawn(program, parameters, {
+      detached: true,
+      env: withoutSupervisor(process.env),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
   } catch (error) {
     queueMicrotask(() => settle(failed(program, error)));
     return () => {
