@@ -66,6 +66,7 @@ export function backend(family: Family, n: 0 | 1, changes: Partial<WantedBackend
     address: ipAddress(family.backends[n]),
     weight: 1,
     state: 'up',
+    forward: 'l2',
     mac: mac(backendMacs[n]),
     ...changes,
   };
