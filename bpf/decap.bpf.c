@@ -26,8 +26,9 @@
 #define ECN_CE 3
 
 const volatile __be16 gue_port = 0;
-/* Clang writes a type into BTF only when a variable has it. */
+/* Clang writes a type into BTF only when a variable has it; the attaching command reads these there. */
 const volatile enum decap_reason decap_reason_type = 0;
+const volatile enum decap_kind decap_kind_type = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

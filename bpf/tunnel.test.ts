@@ -1,7 +1,7 @@
 /** Tunnelled backends: a packet in, a packet within another out; and the ICMP errors about what does not fit. */
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { prefixContains } from '@l4d/kit/ip-prefix.ts';
-import type { TunnelSettings } from '@l4d/l4d/io/forwarding/map-codec.ts';
+import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { internetChecksum } from './testing/checksum.ts';
 import { loadDataPlane, ownMac, type TestDataPlane, testTunnel } from './testing/data-plane.ts';

@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
+import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
 import {
@@ -11,7 +12,7 @@ import {
   slotsPerPair,
 } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
-import { createMapCodec, type TunnelSettings } from '@l4d/l4d/io/forwarding/map-codec.ts';
+import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { mac } from './packet.ts';
 
 /** The data plane's own address in tests. */

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { addBackendMachineCommands } from './backend-setup.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
@@ -8,7 +9,9 @@ import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
 export function addBackendCommands(program: Command, ctl: Ctl): void {
   const backend = program
     .command('backend')
-    .description('servers behind a VIP: add, rm, ls, drain, undrain, weight');
+    .description(
+      'servers behind a VIP: add, rm, ls, drain, undrain, weight; on a server itself: setup, teardown, decap',
+    );
   const change = async (name: string, address: string, fields: Fields, done: string) => {
     const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}/backends/${address}`, fields);
     ctl.print(answer, () => `backend ${address} of ${name} ${done} (revision ${revisionOf(answer)})\n`);
@@ -61,4 +64,5 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
       const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as VipAnswer;
       ctl.print(answer, () => backendTable(answer.status?.backends ?? pendingBackends(answer.vip.backends)));
     });
+  addBackendMachineCommands(backend, ctl);
 }

@@ -8,6 +8,7 @@ import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
+import { checkTunnel } from './tunnel-rules.ts';
 import { backendPool, backendPort, forwardModeOf, type Vip, vipKeyText } from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVrrp } from './vrrp-rules.ts';
@@ -52,6 +53,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkPeers(state.peers, state.host.bgp, ['host', 'bgp']),
     ...checkDynamicPeers(state.dynamicPeers ?? [], state.host.bgp, ['host', 'bgp']),
     ...checkAggregates(state),
+    ...checkTunnel(state.host.tunnel),
   ];
 }
 

@@ -2,7 +2,8 @@ import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
-import type { BackendRecord, MapCodec, TunnelSettings, VipKey, VipRecord } from './map-codec.ts';
+import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
+import type { BackendRecord, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
 export const pinnedMaps = [

@@ -5,6 +5,7 @@ import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { encodeStruct, readBigint, readBytes, readNumber } from '@l4d/kit/struct-codec.ts';
 import type { ForwardingState, ForwardMode, HeldVip } from '../../core/forwarding/forwarding-plan.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 
 /** IANA protocol numbers of VIP keys. */
@@ -36,18 +37,6 @@ export interface VipKey {
   readonly address: IpAddress;
   readonly port: number;
   readonly protocol: number;
-}
-
-/** How packets for tunnelled backends are wrapped. */
-export interface TunnelSettings {
-  /** Outer source addresses, by family: those of the prefix, chosen by the flow. Without one no tunnels of that family. */
-  readonly sources: { readonly ipv4?: IpPrefix; readonly ipv6?: IpPrefix };
-  /** UDP port of GUE. */
-  readonly guePort: number;
-  /** 0: with a header; 1: the packet follows UDP at once. */
-  readonly gueVariant: 0 | 1;
-  /** Of the ways to the backends, in bytes of IP. */
-  readonly mtu: number;
 }
 
 /** Bytes ↔ values of the pinned maps, by the layouts in the object's BTF. */

@@ -1,0 +1,118 @@
+/**
+ * The decapsulating program (bpf/decap.bpf.c) on a backend's interface. It needs no daemon: link and
+ * maps are pinned in a folder of bpffs.
+ */
+import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { type IpAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+import { encodeStruct } from '@l4d/kit/struct-codec.ts';
+import { ensureBpfFolder, pinName, pinPath, removeBpfFolder } from './bpf-folder.ts';
+import { enumConstant, objectPath, objectTypes, structLayout } from './bpf-objects.ts';
+import {
+  attachXdpProgram,
+  type DataPlaneInterface,
+  pinnedXdpInterface,
+  type XdpMode,
+} from './xdp-attachment.ts';
+
+/** What the program lets in. */
+export interface DecapRules {
+  /** Outer sources: the balancers'. */
+  readonly sources: readonly IpPrefix[];
+  /** Outer destinations: this machine's own addresses. */
+  readonly addresses: readonly IpAddress[];
+  /** Destinations within. */
+  readonly vips: readonly IpAddress[];
+  /** UDP port of GUE. */
+  readonly guePort: number;
+}
+
+const reasonsMap = 'decap_reasons';
+
+/** Folder of the pins by default. */
+export const decapFolder = '/sys/fs/bpf/l4d-decap';
+
+/** Attaches the program, or replaces the one of before without losing a packet. Throws OperatorError, SyscallError. */
+export async function attachDecap(
+  folder: string,
+  rules: DecapRules,
+  on: DataPlaneInterface,
+  mode: XdpMode | 'auto',
+  logger: Logger,
+): Promise<XdpMode> {
+  ensureBpfFolder(folder);
+  const types = objectTypes('decap');
+  const object = libbpf.openObject(objectPath('decap'));
+  try {
+    const port = types.sections.get('.rodata')?.get('gue_port');
+    if (port === undefined) throw new InvariantError('the object has no variable gue_port');
+    libbpf.setData(object, '.rodata', port.offset, Uint8Array.of(rules.guePort >> 8, rules.guePort & 0xff));
+    const counters = libbpf.openPinned(pinPath(folder, reasonsMap));
+    if (counters !== undefined) libbpf.reuseMap(object, reasonsMap, counters);
+    libbpf.loadObject(object, 'decap');
+    if (counters === undefined) libbpf.pin(libbpf.mapFd(object, reasonsMap), pinPath(folder, reasonsMap));
+    else closeFd(counters);
+    fill(object, rules);
+    return await attachXdpProgram(folder, libbpf.programFd(object, 'decap'), on, mode, logger);
+  } finally {
+    libbpf.closeObject(object);
+  }
+}
+
+function fill(object: libbpf.BpfObject, rules: DecapRules): void {
+  const types = objectTypes('decap');
+  const one = new Uint8Array(Uint32Array.of(1).buffer);
+  const source = structLayout(types, 'decap_source');
+  for (const { address, length } of rules.sources) {
+    const prefixLength = length + (address.family === 4 ? 96 : 0);
+    const key = encodeStruct(source, { prefix_length: prefixLength, address: toMappedBytes(address) });
+    libbpf.updateElement(libbpf.mapFd(object, 'decap_sources'), key, one);
+  }
+  const kinds = [
+    ['DECAP_OWN', rules.addresses],
+    ['DECAP_VIP', rules.vips],
+  ] as const;
+  for (const [kind, addresses] of kinds) {
+    const value = new Uint8Array(Uint32Array.of(enumConstant(types, 'decap_kind', kind)).buffer);
+    for (const address of addresses) {
+      libbpf.updateElement(libbpf.mapFd(object, 'decap_addresses'), toMappedBytes(address), value);
+    }
+  }
+}
+
+/** Ends it and removes its pins; false when there was none. */
+export function detachDecap(folder: string): boolean {
+  const link = libbpf.openPinned(pinPath(folder, pinName.xdpLink));
+  if (link !== undefined) {
+    libbpf.detachLink(link);
+    closeFd(link);
+  }
+  removeBpfFolder(folder);
+  return link !== undefined;
+}
+
+/** Where it is attached, and packets by what became of them. Throws OperatorError when it is not. */
+export function readDecap(folder: string): { interfaceIndex: number; packets: Record<string, number> } {
+  const interfaceIndex = pinnedXdpInterface(folder);
+  const counters = libbpf.openPinned(pinPath(folder, reasonsMap));
+  if (interfaceIndex === undefined || counters === undefined) {
+    throw new OperatorError('no decapsulating program is attached (attach one: l4ctl backend setup)');
+  }
+  const cpus = libbpf.possibleCpus();
+  const packets: Record<string, number> = {};
+  for (const [name, index] of objectTypes('decap').enums.get('decap_reason') ?? []) {
+    if (name === 'DECAP_REASON_COUNT') continue;
+    const values = new BigUint64Array(cpus);
+    libbpf.lookupElement(
+      counters,
+      new Uint8Array(Uint32Array.of(index).buffer),
+      new Uint8Array(values.buffer),
+    );
+    packets[name.toLowerCase()] = Number(values.reduce((sum, one) => sum + one, 0n));
+  }
+  closeFd(counters);
+  return { interfaceIndex, packets };
+}
