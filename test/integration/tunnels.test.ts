@@ -66,8 +66,8 @@ setTimeout(() => process.exit(), 400);
 
 const url = (way: Way, path = '') =>
   `http://${way.vip.includes(':') ? `[${way.vip}]` : way.vip}:${way.port}/${path}`;
-const uploadBytes = 2_000_000;
-const downloadBytes = 3_000_000;
+const uploadBytes = 8_000_000;
+const downloadBytes = 8_000_000;
 
 /** Posts; gives what the backend has counted. */
 const upload = (way: Way) =>
@@ -98,9 +98,8 @@ const clientMtu = (vip: string) =>
 const reasons = async () => (await lab.status()).dataplane.dropReasons;
 const states = async () =>
   (await lab.status()).vips.flatMap(({ backends }) => backends.map(({ state }) => state));
-const forget = () => {
-  for (const family of ['-4', '-6']) ipIn(lab.names.client, `${family} route flush cache`);
-};
+const forget = (vip: string) =>
+  ipIn(lab.names.client, `${vip.includes(':') ? '-6' : '-4'} route flush cache`);
 
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
   const start = performance.now();
@@ -136,7 +135,7 @@ it('checks backends through their tunnels, and finds them up', async () => {
 
 it('tells clients what comes through, and bulk goes both ways in every pair of families', async () => {
   for (const way of ways) {
-    forget();
+    forget(way.vip);
     const before = await reasons();
     expect(await upload(way), way.name).toBe(String(uploadBytes));
     expect(await download(way), way.name).toBe(String(downloadBytes));
@@ -150,7 +149,7 @@ it('takes datagrams up to the last byte that fits', async () => {
   await Promise.all(
     ([vips.ipv4, vips.ipv6] as const).map(async (vip) => {
       for (const way of ways.filter((one) => one.vip === vip)) {
-        forget();
+        forget(vip);
         const most = 1500 - way.overhead - (vip === vips.ipv4 ? 28 : 48);
         expect(await datagram(way, most - 1), way.name).toBe(String(most - 1));
         expect(await datagram(way, most), way.name).toBe(String(most));
@@ -162,10 +161,22 @@ it('takes datagrams up to the last byte that fits', async () => {
   );
 });
 
+it('tells backends what comes through to clients: ICMP errors about their answers go through the tunnels', async () => {
+  ipIn(lab.names.router, 'link set to-client mtu 1300');
+  for (const way of ways) {
+    const before = await reasons();
+    expect(await download(way), way.name).toBe(String(downloadBytes));
+    const { tx_icmp_error_tunnel: told = 0 } = await reasons();
+    expect(told - (before['tx_icmp_error_tunnel'] ?? 0), way.name).toBeGreaterThan(0);
+    ipIn(lab.names.backend, `${way.vip.includes(':') ? '-6' : '-4'} route flush cache`);
+  }
+  ipIn(lab.names.router, 'link set to-client mtu 1500');
+});
+
 it('with the segment size that setup gives, nothing is too big; variant 0 of GUE is taken too', async () => {
   setup();
   lab.apply(config(0));
-  forget();
+  for (const vip of Object.values(vips)) forget(vip);
   const before = await reasons();
   for (const way of ways) expect(await upload(way), way.name).toBe(String(uploadBytes));
   expect((await reasons())['tx_too_big']).toBe(before['tx_too_big']);
