@@ -44,32 +44,31 @@ export async function attachDecap(
   logger: Logger,
 ): Promise<XdpMode> {
   ensureBpfFolder(folder);
-  const types = objectTypes('decap');
   const object = libbpf.openObject(objectPath('decap'));
   try {
-    const port = types.sections.get('.rodata')?.get('gue_port');
-    if (port === undefined) throw new InvariantError('the object has no variable gue_port');
-    libbpf.setData(object, '.rodata', port.offset, Uint8Array.of(rules.guePort >> 8, rules.guePort & 0xff));
     const counters = libbpf.openPinned(pinPath(folder, reasonsMap));
     if (counters !== undefined) libbpf.reuseMap(object, reasonsMap, counters);
-    libbpf.loadObject(object, 'decap');
+    fillDecap(object, rules);
     if (counters === undefined) libbpf.pin(libbpf.mapFd(object, reasonsMap), pinPath(folder, reasonsMap));
     else closeFd(counters);
-    fill(object, rules);
     return await attachXdpProgram(folder, libbpf.programFd(object, 'decap'), on, mode, logger);
   } finally {
     libbpf.closeObject(object);
   }
 }
 
-function fill(object: libbpf.BpfObject, rules: DecapRules): void {
+/** Loads an opened object with these rules; gives how to read its counters. Throws VerifierError, SyscallError. */
+export function fillDecap(object: libbpf.BpfObject, rules: DecapRules): () => Record<string, number> {
   const types = objectTypes('decap');
-  const one = new Uint8Array(Uint32Array.of(1).buffer);
+  const port = types.sections.get('.rodata')?.get('gue_port');
+  if (port === undefined) throw new InvariantError('the object has no variable gue_port');
+  libbpf.setData(object, '.rodata', port.offset, Uint8Array.of(rules.guePort >> 8, rules.guePort & 0xff));
+  libbpf.loadObject(object, 'decap');
   const source = structLayout(types, 'decap_source');
   for (const { address, length } of rules.sources) {
     const prefixLength = length + (address.family === 4 ? 96 : 0);
     const key = encodeStruct(source, { prefix_length: prefixLength, address: toMappedBytes(address) });
-    libbpf.updateElement(libbpf.mapFd(object, 'decap_sources'), key, one);
+    libbpf.updateElement(libbpf.mapFd(object, 'decap_sources'), key, new Uint8Array(4));
   }
   const kinds = [
     ['DECAP_OWN', rules.addresses],
@@ -81,6 +80,7 @@ function fill(object: libbpf.BpfObject, rules: DecapRules): void {
       libbpf.updateElement(libbpf.mapFd(object, 'decap_addresses'), toMappedBytes(address), value);
     }
   }
+  return () => readReasons(libbpf.mapFd(object, reasonsMap));
 }
 
 /** Ends it and removes its pins; false when there was none. */
@@ -101,18 +101,20 @@ export function readDecap(folder: string): { interfaceIndex: number; packets: Re
   if (interfaceIndex === undefined || counters === undefined) {
     throw new OperatorError('no decapsulating program is attached (attach one: l4ctl backend setup)');
   }
+  const packets = readReasons(counters);
+  closeFd(counters);
+  return { interfaceIndex, packets };
+}
+
+function readReasons(counters: number): Record<string, number> {
   const cpus = libbpf.possibleCpus();
   const packets: Record<string, number> = {};
   for (const [name, index] of objectTypes('decap').enums.get('decap_reason') ?? []) {
     if (name === 'DECAP_REASON_COUNT') continue;
     const values = new BigUint64Array(cpus);
-    libbpf.lookupElement(
-      counters,
-      new Uint8Array(Uint32Array.of(index).buffer),
-      new Uint8Array(values.buffer),
-    );
+    const key = new Uint8Array(Uint32Array.of(index).buffer);
+    libbpf.lookupElement(counters, key, new Uint8Array(values.buffer));
     packets[name.toLowerCase()] = Number(values.reduce((sum, one) => sum + one, 0n));
   }
-  closeFd(counters);
-  return { interfaceIndex, packets };
+  return packets;
 }
