@@ -32,9 +32,6 @@ export interface DecapRules {
 
 const reasonsMap = 'decap_reasons';
 
-/** Folder of the pins by default. */
-export const decapFolder = '/sys/fs/bpf/l4d-decap';
-
 /** Attaches the program, or replaces the one of before without losing a packet. Throws OperatorError, SyscallError. */
 export async function attachDecap(
   folder: string,
