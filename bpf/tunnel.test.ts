@@ -2,8 +2,9 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { prefixContains } from '@l4d/kit/ip-prefix.ts';
 import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { internetChecksum } from './testing/checksum.ts';
+import { checksumHolds, internetChecksum } from './testing/checksum.ts';
 import { loadDataPlane, ownMac, type TestDataPlane, testTunnel } from './testing/data-plane.ts';
 import {
   counting,
@@ -266,6 +267,39 @@ describe('answers to what is too big', () => {
       source: '192.0.2.254',
     });
     expect(plane.send(error).reasons).toEqual(['drop_too_big']);
+  });
+});
+
+describe('arbitrary frames', () => {
+  it('mutated packets for tunnels go a known way, and what is sent is as long as it says', () => {
+    const known = /^(pass|drop|tx)_/;
+    const mutation = fc.record({ at: fc.nat(90), value: fc.integer({ min: 0, max: 255 }) });
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...ways),
+        fc.constantFrom('tcp', 'udp'),
+        fc.array(mutation, { maxLength: 4 }),
+        fc.option(fc.nat()),
+        (way, transport, mutations, cut) => {
+          use(way);
+          const packet =
+            transport === 'tcp' ? tcpFrame(way.inner, {}, counting(40)) : udpFrame(way.inner, counting(50));
+          for (const { at, value } of mutations) packet[at % packet.length] = value;
+          const sent = cut === null ? packet : packet.slice(0, Math.max(14, cut % packet.length));
+          const outcome = plane.send(sent);
+          expect(outcome.reasons).toHaveLength(1);
+          expect(outcome.reasons[0]).toMatch(known);
+          if (outcome.reasons[0] !== 'tx_tunnel') return;
+          expect(outcome.packet.length).toBe(sent.length + overheadOf(way));
+          const network = networkOf(outcome.packet);
+          const view = new DataView(network.buffer, network.byteOffset);
+          const length = way.outer === 4 ? view.getUint16(2) : 40 + view.getUint16(4);
+          expect(length).toBeLessThanOrEqual(network.length);
+          if (way.outer === 4) expect(checksumHolds(network.subarray(0, 20))).toBe(true);
+        },
+      ),
+      { numRuns: 3000 },
+    );
   });
 });
 

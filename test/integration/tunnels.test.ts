@@ -185,6 +185,28 @@ it('with the segment size that setup gives, nothing is too big; variant 0 of GUE
   expect((await reasons())['tx_too_big']).toBe(before['tx_too_big']);
 });
 
+it('follows the route to the backends, and says when there is none', async () => {
+  const [reason] = (await lab.status()).vips.flatMap(({ backends }) => backends.map((one) => one.reason));
+  ipIn(lab.names.lb, 'route del default');
+  const reasonsNow = async () =>
+    (await lab.status()).vips.flatMap(({ backends }) =>
+      backends.flatMap((one) => (one.address === '10.80.2.21' && one.state === 'down' ? [one.reason] : [])),
+    );
+  const routed = ways.filter(({ backend }) => backend === '10.80.2.21').length * 2;
+  await until('no route', async () => {
+    const seen = await reasonsNow();
+    return seen.length === routed && seen.some((text) => text === 'no route leads to it (ENETUNREACH)');
+  });
+  expect(reason).not.toMatch(/no route/);
+  // By another neighbour: the balancer's own second address of the router.
+  ipIn(lab.names.router, 'address add 10.80.1.2/24 dev to-lb');
+  ipIn(lab.names.lb, 'route add 10.80.2.0/24 via 10.80.1.2');
+  ipIn(lab.names.lb, 'route add 198.51.100.0/24 via 10.80.1.1');
+  await until('up by the other next hop', async () => (await states()).every((state) => state === 'up'));
+  expect(lab.log()).toMatch(/"neighbour":"10\.80\.1\.2"/);
+  expect(await upload(ways[0])).toBe(String(uploadBytes));
+});
+
 it('a failed tunnel is a failed check, and what is taken away is gone', async () => {
   const counters = lab.onBackend('decap');
   expect(counters).toMatch(/pass_decapsulated {2}\d{4,}/);
