@@ -167,6 +167,13 @@ describe.each(ways)('$name', (way) => {
   it('drops what is no packet for a VIP, or contradicts itself', () => {
     const other = networkOf(tcpFrame(way.inner, {}, undefined, { destination: way.inner.host }));
     expect(send(outerFrame(way, other))).toMatchObject({ action: 'drop', reason: 'drop_decap_not_vip' });
+    // Its own addresses are where tunnels end, not what is served through them; and the other way round.
+    const toItself = networkOf(
+      tcpFrame(way.inner, {}, undefined, { destination: own[way.inner === four ? 4 : 6] }),
+    );
+    expect(send(outerFrame(way, toItself))).toMatchObject({ action: 'drop', reason: 'drop_decap_not_vip' });
+    const toVip = outerFrame(way, segment, { destination: way.outer === 4 ? four.vip : six.vip });
+    expect(send(toVip)).toMatchObject({ action: 'pass', reason: 'pass_other_destination' });
     const lying = networkOf(tcpFrame(way.inner, {}, undefined, { totalLength: 600, payloadLength: 600 }));
     expect(send(outerFrame(way, lying))).toMatchObject({ action: 'drop', reason: 'drop_decap_malformed' });
     const packet = outerFrame(way, segment);
