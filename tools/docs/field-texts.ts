@@ -72,7 +72,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     "Range of outer source addresses to IPv4 backends; each flow keeps one of it. By default the interface's own address.",
   'host.tunnel.sourceIpv6': 'Alike to IPv6 backends; the last 32 bits vary at most.',
   'host.tunnel.mtu':
-    "MTU of the ways to the backends: what is larger with its outer header is answered with the size that fits. By default the interface's.",
+    "MTU of the ways to the backends: what is larger with its outer header is answered with the size that fits. By default the interface's, which is also the most.",
   'host.tunnel.guePort': 'UDP port of GUE at the backends.',
   'host.tunnel.gueVariant':
     '`1`: the packet follows the UDP header at once; `0`: behind a header of 4 bytes.',

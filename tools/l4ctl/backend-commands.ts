@@ -20,8 +20,10 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
     .command('add')
     .argument('<vip>')
     .argument('<address[=weight]>', 'l7: ADDRESS[:PORT][=WEIGHT][@POOL]', parseBackendArgument)
+    .option('--forward <mode>', "l2, ipip or gue, in place of the VIP's")
     .description('add a backend')
-    .action(async (name: string, fields: Fields) => {
+    .action(async (name: string, given: Fields, { forward }: { readonly forward?: string }) => {
+      const fields = forward === undefined ? given : { ...given, forward };
       const answer = await ctl.ask('POST', apiPath`/v1/vips/${name}/backends`, fields);
       ctl.print(
         answer,

@@ -178,7 +178,9 @@ function vipStatus(
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
       return {
         address: formatIpAddress(backend.address),
-        ...(vip.policy === 'l7' ? { port: backendPort(vip, backend), pool: backendPool(backend) } : {}),
+        ...(vip.policy === 'l7'
+          ? { port: backendPort(vip, backend), pool: backendPool(backend) }
+          : { forward: forwardModeOf(vip, backend) }),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
         // The last pass decided on the state; its reason may have been confirmed since.

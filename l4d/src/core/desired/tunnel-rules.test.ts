@@ -80,4 +80,6 @@ test('what is not declared is what the interface has', () => {
     gueVariant: 0,
     mtu: 1500,
   });
+  // What the interface cannot send is too big, whatever is declared.
+  expect(tunnelSettings(declared.value.host.tunnel, { ...on, mtu: 1400 }).mtu).toBe(1400);
 });

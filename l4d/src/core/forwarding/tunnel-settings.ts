@@ -32,7 +32,7 @@ export function tunnelSettings(declared: HostTunnel, on: TunnelInterface): Tunne
     sources: { ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) },
     guePort: declared.guePort,
     gueVariant: declared.gueVariant === 0 ? 0 : 1,
-    mtu: Math.min(declared.mtu ?? on.mtu, maxMtu),
+    mtu: Math.min(declared.mtu ?? on.mtu, on.mtu, maxMtu),
   };
 }
 
