@@ -12,7 +12,6 @@ import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
