@@ -194,6 +194,13 @@ describe.each(ways)('$name', (way) => {
     }
   });
 
+  it('takes frames of several buffers', () => {
+    const jumbo = tcpFrame(inner, {}, counting(6000));
+    expect(plane.send(jumbo).packet).toEqual(tooBig(inner, jumbo, 1500 - overheadOf(way)));
+    use(way, { mtu: 9000 });
+    expectWrapped(way, jumbo);
+  });
+
   it('sends ICMP errors about its flows the same way', () => {
     const answer = networkPacket(
       inner,

@@ -34,6 +34,8 @@ export interface NextHopWatch {
 /** Routes change in bursts: one look after so long. */
 const settleTime = Milliseconds(200);
 const lookEvery = Seconds(30);
+/** While routes change without end, looks take no larger share of the time than one in so many. */
+const restFactor = 9;
 
 /** Starts to watch, in the network namespace of the caller. Throws SyscallError. */
 export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
@@ -46,6 +48,8 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
   let looking = false;
   let again = false;
   let stopped = false;
+  /** How long the last look took, in milliseconds. */
+  let tookMs = 0;
 
   async function find(address: IpAddress): Promise<NextHop> {
     try {
@@ -67,21 +71,30 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
       return;
     }
     looking = true;
-    do {
-      again = false;
-      for (const [key, { address }] of [...targets]) {
-        const hop = await find(address);
-        if (stopped) return;
-        const target = targets.get(key);
-        if (target === undefined || sameHop(target.hop, hop)) continue;
-        target.hop = hop;
-        const how = 'problem' in hop ? hop : { neighbour: formatIpAddress(hop.neighbour) };
-        logger.info({ address: key, ...how }, 'next hop changed');
-        options.onChange(address, hop);
-      }
-    } while (again);
-    looking = false;
-    schedule(lookEvery);
+    const begun = clock.now();
+    try {
+      do {
+        again = false;
+        await lookOnce();
+      } while (again && !stopped);
+    } finally {
+      looking = false;
+      tookMs = clock.now() - begun;
+      schedule(lookEvery);
+    }
+  }
+
+  async function lookOnce(): Promise<void> {
+    for (const [key, { address }] of [...targets]) {
+      const hop = await find(address);
+      if (stopped) return;
+      const target = targets.get(key);
+      if (target === undefined || sameHop(target.hop, hop)) continue;
+      target.hop = hop;
+      const how = 'problem' in hop ? hop : { neighbour: formatIpAddress(hop.neighbour) };
+      logger.info({ address: key, ...how }, 'next hop changed');
+      options.onChange(address, hop);
+    }
   }
 
   function schedule(delay: number): void {
@@ -95,7 +108,7 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
   }
 
   const onEvent = () => {
-    if (targets.size > 0) schedule(settleTime);
+    if (targets.size > 0) schedule(Math.max(settleTime, restFactor * tookMs));
   };
   const { IPV4_ROUTE, IPV6_ROUTE, IPV4_RULE, IPV6_RULE } = eventGroup;
   const stopEvents = watchNetlinkEvents({
