@@ -99,6 +99,8 @@ export function loadDataPlane(options: LoadOptions = {}) {
   return {
     program,
     fds,
+    /** When the next answer to what is too big is due, per CPU, in nanoseconds of the monotonic clock. */
+    tooBigDue: libbpf.mapFd(object, 'too_big_due'),
     /** The map of owned virtual MAC addresses. */
     virtualMacs: libbpf.mapFd(object, 'virtual_macs'),
     maps,
