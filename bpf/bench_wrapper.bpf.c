@@ -3,6 +3,7 @@
  * Measures another program with BPF_PROG_TEST_RUN, which repeats it on one buffer: before each
  * repeat the wrapper restores the packet, varies its source, and goes on to the program by a tail
  * call. What the wrapper itself costs is measured with `bench_tx` in the program's place.
+ * `dirty_headroom` is for tests: what is in the room before a packet must not matter.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -76,6 +77,26 @@ SEC("xdp.frags")
 int bench_wrap6(struct xdp_md *context)
 {
 	return wrap(context, FRAME6_LENGTH, ETH_HLEN + 22, ETH_HLEN + sizeof(struct ipv6hdr));
+}
+
+#define DIRTY_ROOM 64
+
+SEC("xdp.frags")
+int dirty_headroom(struct xdp_md *context)
+{
+	void *data, *end;
+
+	if (bpf_xdp_adjust_head(context, -DIRTY_ROOM))
+		return XDP_ABORTED;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (data + DIRTY_ROOM > end)
+		return XDP_ABORTED;
+	__builtin_memset(data, 0xff, DIRTY_ROOM);
+	if (bpf_xdp_adjust_head(context, DIRTY_ROOM))
+		return XDP_ABORTED;
+	bpf_tail_call_static(context, &bench_program, 0);
+	return XDP_ABORTED;
 }
 
 SEC("xdp.frags")

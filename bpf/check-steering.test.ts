@@ -1,10 +1,15 @@
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { ipPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import { encodeStruct } from '@l4d/kit/struct-codec.ts';
+import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { pinnedMaps } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
+import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { mac } from './testing/packet.ts';
-import { backendMacs, four, tcpFrame } from './testing/world.ts';
+import { counting, join, mac } from './testing/packet.ts';
+import { encapsulated, networkOf, readOuter } from './testing/tunnel-packets.ts';
+import { backendMacs, families, four, tcpFrame, udpFrame } from './testing/world.ts';
 
 /** TC_ACT_UNSPEC (-1) and TC_ACT_SHOT of linux/pkt_cls.h, as the test run tells them. */
 const goesOn = 0xffffffff;
@@ -15,11 +20,14 @@ const markOffset = 8;
 
 let object: libbpf.BpfObject;
 let backends: number;
+// Of l4d_xdp, which has all the types of the codec; the shared structs are the same.
+const codec = createMapCodec(objectTypes('l4d_xdp'));
 
 beforeAll(() => {
   object = libbpf.openObject(objectPath('check_steering'));
   for (const name of libbpf.mapNames(object)) {
-    if (pinnedMaps.includes(name as 'backends')) libbpf.setMaxEntries(object, name, 8);
+    if (name !== 'tunnel_settings' && pinnedMaps.includes(name as 'backends'))
+      libbpf.setMaxEntries(object, name, 8);
   }
   libbpf.loadObject(object, 'check_steering');
   backends = libbpf.mapFd(object, 'backends');
@@ -32,10 +40,21 @@ function write(index: number, mac: Uint8Array, vipId: number): void {
   libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(index).buffer), value);
 }
 
-function send(mark: number) {
+function writeTunnelled(index: number, address: string, forward: 'ipip' | 'gue'): void {
+  const record = { state: 'up', forward, generation: 0, vipId: 1 } as const;
+  const value = codec.encodeBackend({ ...record, mac: mac(backendMacs[0]), address: ipAddress(address) });
+  libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(index).buffer), value);
+}
+
+function settle(changes: Pick<TunnelSettings, 'sources'>): void {
+  const value = codec.encodeTunnelSettings({ guePort: 6080, gueVariant: 1, mtu: 1500, ...changes });
+  libbpf.updateElement(libbpf.mapFd(object, 'tunnel_settings'), new Uint8Array(4), value);
+}
+
+function send(mark: number, packet: Uint8Array = tcpFrame(four)) {
   const context = new Uint8Array(skbSize);
   new DataView(context.buffer).setUint32(markOffset, mark, true);
-  return libbpf.testRun(libbpf.programFd(object, 'check_steering'), tcpFrame(four), 1, context);
+  return libbpf.testRun(libbpf.programFd(object, 'check_steering'), packet, 1, context);
 }
 
 describe('check_steering', () => {
@@ -67,6 +86,52 @@ describe('check_steering', () => {
     write(6, new Uint8Array(6), 1);
     for (const index of [5, 6, 7, 8, 0xffffff])
       expect(send(0x4c000000 | index).action, `index ${index}`).toBe(dropped);
+  });
+});
+
+describe('check_steering of a tunnelled backend', () => {
+  const remote = { 4: '10.80.2.21', 6: 'fd80:2::21' } as const;
+  const source = { 4: '10.99.0.0/16', 6: 'fd99::/96' } as const;
+  const kinds = families.flatMap((inner) =>
+    ([4, 6] as const).flatMap((outer) =>
+      (['ipip', 'gue'] as const).map((forward) => ({ inner, outer, forward })),
+    ),
+  );
+
+  it.each(kinds)('wraps $inner.name in IPv$outer by $forward, as XDP does', ({ inner, outer, forward }) => {
+    settle({ sources: { ipv4: ipPrefix(source[4]), ipv6: ipPrefix(source[6]) } });
+    writeTunnelled(6, remote[outer], forward);
+    for (const packet of [
+      tcpFrame(inner, { options: counting(20, 2) }, counting(31)),
+      udpFrame(inner, counting(8)),
+    ]) {
+      const run = send(0x4c000006, packet);
+      expect(run.action).toBe(goesOn);
+      const seen = readOuter(run.packet);
+      expect(prefixContains(ipPrefix(source[outer]), ipAddress(seen.source)), seen.source).toBe(true);
+      const gue = { sourcePort: seen.sourcePort, variant: 1 as const, hasChecksum: outer === 6 };
+      const wrapped = encapsulated(
+        {
+          family: outer,
+          source: seen.source,
+          destination: remote[outer],
+          trafficClass: 0,
+          flowLabel: seen.flowLabel,
+          ...(forward === 'gue' ? { gue } : {}),
+        },
+        networkOf(packet),
+      );
+      const type = outer === 4 ? [0x08, 0x00] : [0x86, 0xdd];
+      expect(run.packet).toEqual(
+        join(mac(backendMacs[0]), packet.slice(6, 12), Uint8Array.from(type), wrapped),
+      );
+    }
+  });
+
+  it('drops a check that has no source to come from', () => {
+    settle({ sources: {} });
+    writeTunnelled(6, remote[4], 'ipip');
+    expect(send(0x4c000006, tcpFrame(four)).action).toBe(dropped);
   });
 });
 

@@ -9,6 +9,7 @@
 #include "parse.h"
 #include "reset.h"
 #include "select.h"
+#include "tunnel.h"
 
 static __always_inline struct vip *find_vip4(__be32 address, __be16 port, __u8 protocol)
 {
@@ -58,10 +59,13 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 	if (vip->flags & VIP_L7)
 		return finish(PASS_L7, XDP_PASS);
 	chosen = select_backend(tuple, vip, !is_quote);
-	if (chosen.kind == SELECT_FORWARD && chosen.backend)
+	if (chosen.kind == SELECT_FORWARD && chosen.backend) {
+		if (chosen.backend->flags & BACKEND_TUNNELLED)
+			return enter_tunnel(context, network_offset, tuple, vip, &chosen, is_quote);
 		return forward(context, network_offset, tuple->is_ipv6, vip, &chosen,
 			       frame_bytes(context, network_offset, tuple->is_ipv6),
 			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);
+	}
 	if (chosen.kind == SELECT_RESET && !is_quote)
 		return tuple->is_ipv6 ? reset_flow6(context, network_offset) :
 					reset_flow4(context, network_offset);

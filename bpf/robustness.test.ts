@@ -195,6 +195,7 @@ describe('flowSlot', () => {
         address: ipAddress(family === four ? `10.1.0.${n + 1}` : `fd01::${(n + 1).toString(16)}`),
         weight: 1 + (n % 3),
         state: 'up',
+        forward: 'l2',
         mac: Uint8Array.of(2, 0, 0, 1, 0, n),
       }));
       fc.assert(

@@ -66,7 +66,13 @@ enum backend_flag {
 	BACKEND_DOWN = 1 << 0,
 	/* No new flows, existing ones live on. */
 	BACKEND_DRAINING = 1 << 1,
+	/* Reached through a tunnel, IP in IP; its address is the outer destination, mac the next hop's. */
+	BACKEND_IPIP = 1 << 2,
+	/* Alike, IP in UDP. Neither of the two: by its MAC address. */
+	BACKEND_GUE = 1 << 3,
 };
+
+#define BACKEND_TUNNELLED (BACKEND_IPIP | BACKEND_GUE)
 
 /* One backend of one VIP. A zero mac means that the neighbour is not resolved. */
 struct backend {
@@ -75,6 +81,17 @@ struct backend {
 	__u32 generation; /* rises when the index is freed, so that flows of before find nothing */
 	__u32 vip_id; /* 0: the index is free */
 	__u8 address[16]; /* as in vip_key; for adoption after a restart */
+};
+
+/* How packets for tunnelled backends are wrapped; the one element of tunnel_settings. */
+struct tunnel_settings {
+	__be32 source4; /* outer source; 0: there is none, and backends of that family cannot be reached */
+	__u32 spread4; /* bits of it that follow from the flow, network order */
+	__u32 source6[4]; /* alike; all zero: none */
+	__u32 spread6; /* bits of its last word */
+	__be16 gue_port;
+	__u16 gue_header; /* 4: variant 0, with a header; 0: variant 1, the packet follows UDP at once */
+	__u32 mtu; /* of the ways to the backends */
 };
 
 /* Flow age is kept in ticks of 2^30 ns (1.07 s): a shift instead of a division per packet. */
@@ -130,12 +147,17 @@ enum reason {
 	DROP_FRAGMENT, /* a fragment of a VIP's packet: it cannot be placed */
 	DROP_NO_BACKEND, /* no backend is up */
 	DROP_UNRESOLVED, /* the backend's MAC address is not known */
+	DROP_NO_TUNNEL_SOURCE, /* this host has no outer source address of the backend's family */
+	DROP_TOO_BIG, /* too big for the tunnel, and the sender cannot or need not be told once more */
 	DROP_TTL_EXPIRED, /* its TTL or hop limit does not allow one more hop */
 	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
 	TX_FORWARD, /* to a backend */
 	TX_ECHO, /* echo reply to the client */
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
+	TX_TUNNEL, /* to a backend, through its tunnel */
+	TX_TOO_BIG, /* ICMP error to the client: its packet is too big for the tunnel */
 	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
+	TX_ICMP_ERROR_TUNNEL, /* alike, through its tunnel */
 	NOTE_FLOW_NEW, /* a flow was stored (beside the packet's own reason, as all NOTE_) */
 	NOTE_FLOW_REPICKED, /* a stored flow's backend was gone or down and another one was chosen */
 	NOTE_FLOW_EXPIRED, /* a stored flow was idle for too long and chosen afresh */

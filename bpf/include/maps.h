@@ -89,4 +89,12 @@ struct {
 	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
 } virtual_macs SEC(".maps");
 
+/* Read for tunnelled backends alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct tunnel_settings);
+	__uint(max_entries, 1);
+} tunnel_settings SEC(".maps");
+
 #endif

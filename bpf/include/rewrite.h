@@ -10,6 +10,12 @@
 /* TTL and hop limit of packets that we write ourselves (RFC 1700's recommended default). */
 #define REPLY_TTL 64
 
+/*
+ * Hides from the compiler how a pointer into the packet was made. Else it makes it anew where it suits,
+ * and the verifier, which knows the bounds of the first one, refuses the second.
+ */
+#define KEEP_POINTER(pointer) asm volatile("" : "+r"(pointer))
+
 static __always_inline __u16 fold_checksum(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);

@@ -32,23 +32,26 @@ static __always_inline __u64 mix(__u64 value)
 	return value ^ (value >> 31);
 }
 
+/* A number that stays for a flow: of the client's address and both ports. */
+static __always_inline __u64 hash_of(const struct tuple *tuple)
+{
+	__u64 ports = (__u64)tuple->client_port << 16 | tuple->vip_port;
+	__u64 hash;
+
+	if (!tuple->is_ipv6)
+		return mix((__u64)tuple->client[0] << 32 | ports);
+	hash = mix((__u64)tuple->client[0] << 32 | tuple->client[1]);
+	hash = mix(hash ^ ((__u64)tuple->client[2] << 32 | tuple->client[3]));
+	return mix(hash ^ ports);
+}
+
 /*
  * The slot of a tuple. It depends on the tuple alone, without a seed, so that every host of the
  * fabric answers alike; l4d/src/core/forwarding/flow-slot.ts holds the same function.
  */
 static __always_inline __u32 slot_of(const struct tuple *tuple, __u32 table_size)
 {
-	__u64 ports = (__u64)tuple->client_port << 16 | tuple->vip_port;
-	__u64 hash;
-
-	if (tuple->is_ipv6) {
-		hash = mix((__u64)tuple->client[0] << 32 | tuple->client[1]);
-		hash = mix(hash ^ ((__u64)tuple->client[2] << 32 | tuple->client[3]));
-		hash = mix(hash ^ ports);
-	} else {
-		hash = mix((__u64)tuple->client[0] << 32 | ports);
-	}
-	return (__u32)((hash >> 32) * table_size >> 32);
+	return (__u32)((hash_of(tuple) >> 32) * table_size >> 32);
 }
 
 static __always_inline void fill_flow_key(union flow_key *key, const struct tuple *tuple, __u32 vip_id)

@@ -1,6 +1,8 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
+import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
 import {
@@ -41,12 +43,22 @@ const immediately: Clock = {
   },
 };
 
+/** How packets for tunnelled backends are wrapped in tests. */
+export const testTunnel: TunnelSettings = {
+  sources: { ipv4: ipPrefix('172.16.0.0/16'), ipv6: ipPrefix('100:0:0:1::/96') },
+  guePort: 6080,
+  gueVariant: 1,
+  mtu: 1500,
+};
+
 /** What differs from small maps and the product's own loading. */
 export interface LoadOptions {
   /** Size of the IPv4 flow table; 1024 when not given. */
   readonly flows4?: number;
   /** Nanoseconds of a kernel tick as the program is told; 0 makes it ask the helper. */
   readonly tick?: number;
+  /** Fills the room before each packet with ones, by a program before ours. */
+  readonly dirtyHeadroom?: boolean;
 }
 
 /**
@@ -74,10 +86,21 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const program = libbpf.programFd(object, 'l4d_xdp');
   const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');
+  maps.writeTunnelSettings(testTunnel);
+
+  const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
+  if (wrapper !== undefined) {
+    libbpf.loadObject(wrapper, 'bench_wrapper');
+    const ours = new Uint8Array(Uint32Array.of(program).buffer);
+    libbpf.updateElement(libbpf.mapFd(wrapper, 'bench_program'), new Uint8Array(4), ours);
+  }
+  const entry = wrapper === undefined ? program : libbpf.programFd(wrapper, 'dirty_headroom');
 
   return {
     program,
     fds,
+    /** When the next answer to what is too big is due, per CPU, in nanoseconds of the monotonic clock. */
+    tooBigDue: libbpf.mapFd(object, 'too_big_due'),
     /** The map of owned virtual MAC addresses. */
     virtualMacs: libbpf.mapFd(object, 'virtual_macs'),
     maps,
@@ -86,7 +109,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
     /** Sends one packet through the program. */
     send(packet: Uint8Array): Outcome {
       const before = maps.readReasons();
-      const run = libbpf.testRun(program, packet);
+      const run = libbpf.testRun(entry, packet);
       const after = maps.readReasons();
       const counted = Object.keys(after).filter((name) => after[name] !== before[name]);
       return {
@@ -113,6 +136,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
     flowCount: (): number => storedFlows().length,
 
     close(): void {
+      if (wrapper !== undefined) libbpf.closeObject(wrapper);
       libbpf.closeObject(object);
     },
   };

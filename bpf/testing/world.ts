@@ -66,6 +66,7 @@ export function backend(family: Family, n: 0 | 1, changes: Partial<WantedBackend
     address: ipAddress(family.backends[n]),
     weight: 1,
     state: 'up',
+    forward: 'l2',
     mac: mac(backendMacs[n]),
     ...changes,
   };
@@ -184,5 +185,20 @@ export function sentTo(destinationMac: string, packet: Uint8Array): Uint8Array {
     view.setUint16(header + 10, 0);
     view.setUint16(header + 10, internetChecksum(out.subarray(header, header + length)));
   }
+  return out;
+}
+
+/** The network packet with that traffic class (DSCP and ECN). */
+export function ipHeaderWith(packet: Uint8Array, trafficClass: number): Uint8Array {
+  const out = Uint8Array.from(packet);
+  const first = out[0] ?? 0;
+  if (first >> 4 === 6) {
+    out[0] = 0x60 | (trafficClass >> 4);
+    out[1] = ((out[1] ?? 0) & 15) | ((trafficClass & 15) << 4);
+    return out;
+  }
+  out[1] = trafficClass;
+  out.fill(0, 10, 12);
+  new DataView(out.buffer).setUint16(10, internetChecksum(out.subarray(0, (first & 15) * 4)));
   return out;
 }

@@ -3,7 +3,7 @@ import { encodeStruct } from '@l4d/kit/struct-codec.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { loadDataPlane, type TestDataPlane, xdpAction } from '../../bpf/testing/data-plane.ts';
 import { counting, tcpFlag } from '../../bpf/testing/packet.ts';
-import { families, four, six, tcpFrame, udpFrame, vipOf } from '../../bpf/testing/world.ts';
+import { backend, families, four, six, tcpFrame, udpFrame, vipOf } from '../../bpf/testing/world.ts';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
 
 /**
@@ -22,6 +22,16 @@ const packet = {
   udp4: udpFrame(four, counting(22)),
   tcp6: tcpFrame(six, {}, counting(6)),
   other4: tcpFrame(four, {}, counting(10), { destination: four.host }),
+} as const;
+
+/** Ports of the VIPs whose backends are tunnelled; the outer header is of the VIP's family. */
+const tunnelPort = { ipip: 81, gue: 82 } as const;
+
+const tunnelled = {
+  ipip4: tcpFrame(four, { destinationPort: tunnelPort.ipip }, counting(10)),
+  ipip6: tcpFrame(six, { destinationPort: tunnelPort.ipip }, counting(6)),
+  gue4: tcpFrame(four, { destinationPort: tunnelPort.gue }, counting(10)),
+  gue6: tcpFrame(six, { destinationPort: tunnelPort.gue }, counting(6)),
 } as const;
 
 interface Case {
@@ -84,6 +94,10 @@ function plane(flows4: number): TestDataPlane {
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
+    for (const forward of ['ipip', 'gue'] as const) {
+      const backends = [backend(family, 0, { forward })];
+      loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
+    }
   }
   return loaded;
 }
@@ -120,6 +134,10 @@ function casesOf(
     l4d('TCP flow hit', packet.tcp4),
     l4d('IPv6 flow hit', packet.tcp6),
     l4d('UDP flow hit', packet.udp4),
+    l4d('TCP flow hit, IPIP', tunnelled.ipip4),
+    l4d('IPv6 flow hit, IPv6 in IPv6', tunnelled.ipip6),
+    l4d('TCP flow hit, GUE', tunnelled.gue4),
+    l4d('IPv6 flow hit, GUE over IPv6 with its checksum', tunnelled.gue6),
     l4d('SYN, not stored', packet.syn4, { flows: alwaysNew }),
     l4d('65,536 flows', packet.tcp4, { flows: 65_536 }),
     l4d('1,000,000 flows (room for 2,000,000)', packet.tcp4, {

@@ -66,6 +66,16 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.nextHops.ipv6': 'For IPv6 prefixes.',
   'host.metrics':
     'Address and port where `/metrics` is served beside the unix socket. Takes effect at the next start of the daemon.',
+  'host.tunnel':
+    'How packets are wrapped for backends with `forward: ipip` or `gue`: see [forwarding modes](forwarding.md).',
+  'host.tunnel.sourceIpv4':
+    "Range of outer source addresses to IPv4 backends; each flow keeps one of it. By default the interface's own address.",
+  'host.tunnel.sourceIpv6': 'Alike to IPv6 backends; the last 32 bits vary at most.',
+  'host.tunnel.mtu':
+    "MTU of the ways to the backends: what is larger with its outer header is answered with the size that fits. By default the interface's, which is also the most.",
+  'host.tunnel.guePort': 'UDP port of GUE at the backends.',
+  'host.tunnel.gueVariant':
+    '`1`: the packet follows the UDP header at once; `0`: behind a header of 4 bytes.',
   'host.capacity':
     "Sizes of the kernel's tables, fixed when they are made: see [sizing](sizing.md) for their memory and how to change them.",
   'host.capacity.vips': 'Most VIPs.',
@@ -180,6 +190,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].protocol': 'Its transport. `l7` needs `tcp`.',
   'vips[].policy':
     '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',
+  'vips[].forward':
+    'How packets get to the backends: `l2` by MAC address, `ipip` and `gue` through tunnels, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
   'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',
   'vips[].tableSize':
     'Slots of the Maglev table, a prime. Chosen once (about 100 slots a backend) and kept: a resize moves most flows.',
@@ -198,6 +210,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].backends[].drain': 'Keep its flows, give it no new ones.',
   'vips[].backends[].drainTimeout':
     'The drain ends after so long: flows that are left are re-picked. By default never.',
+  'vips[].backends[].forward': 'In place of what the VIP says.',
   'vips[].backends[].port': "l7 only. By default the VIP's port.",
   'vips[].backends[].pool': 'l7 only. By default `default`.',
   'vips[].access': 'l7 only: which clients are let in. `deny` wins; an empty `allow` lets everyone in.',

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { addBackendMachineCommands } from './backend-setup.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
@@ -8,7 +9,9 @@ import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
 export function addBackendCommands(program: Command, ctl: Ctl): void {
   const backend = program
     .command('backend')
-    .description('servers behind a VIP: add, rm, ls, drain, undrain, weight');
+    .description(
+      'servers behind a VIP: add, rm, ls, drain, undrain, weight; on a server itself: setup, teardown, decap',
+    );
   const change = async (name: string, address: string, fields: Fields, done: string) => {
     const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}/backends/${address}`, fields);
     ctl.print(answer, () => `backend ${address} of ${name} ${done} (revision ${revisionOf(answer)})\n`);
@@ -17,8 +20,10 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
     .command('add')
     .argument('<vip>')
     .argument('<address[=weight]>', 'l7: ADDRESS[:PORT][=WEIGHT][@POOL]', parseBackendArgument)
+    .option('--forward <mode>', "l2, ipip or gue, in place of the VIP's")
     .description('add a backend')
-    .action(async (name: string, fields: Fields) => {
+    .action(async (name: string, given: Fields, { forward }: { readonly forward?: string }) => {
+      const fields = forward === undefined ? given : { ...given, forward };
       const answer = await ctl.ask('POST', apiPath`/v1/vips/${name}/backends`, fields);
       ctl.print(
         answer,
@@ -61,4 +66,5 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
       const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as VipAnswer;
       ctl.print(answer, () => backendTable(answer.status?.backends ?? pendingBackends(answer.vip.backends)));
     });
+  addBackendMachineCommands(backend, ctl);
 }

@@ -19,6 +19,7 @@ interface AddOptions {
   readonly backend?: readonly Fields[];
   readonly name?: string;
   readonly policy?: string;
+  readonly forward?: string;
   readonly check?: Fields;
   readonly checkInterval?: string;
   readonly checkTimeout?: string;
@@ -127,6 +128,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
     .option('--policy <policy>', 'forward (default) or l7')
+    .option('--forward <mode>', 'l2 (default), ipip or gue: how packets get to the backends')
     .option(
       '--check <check>',
       'TYPE[:PORT][/PATH]: tcp (default), http:/path, https:/path, udp, none',
@@ -194,6 +196,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     ...where,
     name: options.name,
     policy: options.policy,
+    forward: options.forward,
     check,
     onBackendDown: options.onBackendDown,
     minHealthy: options.minHealthy,

@@ -5,11 +5,13 @@ import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
 import { type Backend, isDrained } from '../core/desired/backend.ts';
-import { backendPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { backendPort, forwardModeOf, type Vip, vipKeyText } from '../core/desired/vip.ts';
 import { backendKey } from '../core/runtime-state.ts';
 import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
+import type { NextHop } from '../io/next-hops.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
+import type { BackendAddresses } from './backend-neighbours.ts';
 
 /** What the facts about backends are gathered from. */
 export interface BackendFactsParts {
@@ -26,10 +28,12 @@ export interface BackendFactsParts {
  */
 export type BackendFactsSource = ReturnType<typeof createBackendFacts>;
 
-/** Gathers facts from its parts; holds only the MAC addresses that it is told. */
+/** Gathers facts from its parts; holds only the MAC addresses and next hops that it is told. */
 export function createBackendFacts(parts: BackendFactsParts) {
   const { forwarding, checker, runtime, wallClock } = parts;
   const macs = new Map<string, MacAddress | undefined>();
+  /** By the address of a tunnelled backend. */
+  const hops = new Map<string, NextHop>();
 
   const keyOf = (vip: Vip, backend: Backend) =>
     backendKey(vipKeyText(vip), formatIpAddress(backend.address), backendPort(vip, backend));
@@ -54,16 +58,43 @@ export function createBackendFacts(parts: BackendFactsParts) {
       macs.set(formatIpAddress(address), mac);
     },
 
+    /** Takes note of the way to a tunnelled backend. */
+    learnHop(backend: IpAddress, hop: NextHop): void {
+      hops.set(formatIpAddress(backend), hop);
+    },
+
     /** Forgets what was learnt of other addresses: a neighbour that comes back may have another card. */
-    keepMacs(addresses: readonly IpAddress[]): void {
-      const kept = new Set(addresses.map(formatIpAddress));
+    keepMacs({ bridged, routed }: BackendAddresses): void {
+      const behind = new Set(routed.map(formatIpAddress));
+      for (const backend of hops.keys()) if (!behind.has(backend)) hops.delete(backend);
+      const routers = [...hops.values()].flatMap((hop) => ('neighbour' in hop ? [hop.neighbour] : []));
+      const kept = new Set([...bridged, ...routers].map(formatIpAddress));
       for (const address of macs.keys()) if (!kept.has(address)) macs.delete(address);
     },
 
-    /** The MAC that packets should go to. */
+    /** The MAC that packets should go to: the backend's, or that of the next hop to it. */
     macOf(vip: Vip, backend: Backend): MacAddress | undefined {
-      const text = formatIpAddress(backend.address);
-      return macs.has(text) ? macs.get(text) : heldBackend(vip, backend.address)?.mac;
+      let neighbour = formatIpAddress(backend.address);
+      if (forwardModeOf(vip, backend) !== 'l2') {
+        const hop = hops.get(neighbour);
+        if (hop !== undefined && 'problem' in hop) return undefined;
+        neighbour = hop === undefined ? '' : formatIpAddress(hop.neighbour);
+      }
+      if (macs.has(neighbour)) return macs.get(neighbour);
+      const held = heldBackend(vip, backend.address);
+      // Another way of forwarding goes to another neighbour.
+      return held?.forward === forwardModeOf(vip, backend) ? held.mac : undefined;
+    },
+
+    /** Why packets cannot get to a backend whose MAC address is not known. */
+    unreachedReason(vip: Vip, backend: Backend): string {
+      if (forwardModeOf(vip, backend) === 'l2') {
+        return 'its MAC address is not resolved: it does not answer ARP or neighbour discovery';
+      }
+      const hop = hops.get(formatIpAddress(backend.address));
+      if (hop === undefined) return 'the route to it was not looked up yet';
+      if ('problem' in hop) return hop.problem;
+      return `the MAC address of its next hop ${formatIpAddress(hop.neighbour)} is not resolved`;
     },
 
     /** How a backend is treated and shown now. */
@@ -78,6 +109,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
         verdictReason: reason,
         needsMac: vip.policy === 'forward',
         mac: this.macOf(vip, backend),
+        unreachedReason: this.unreachedReason(vip, backend),
         drainStartedAt: runtime.drainStarted(key),
         now: wallClock(),
       });

@@ -6,7 +6,7 @@ import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
@@ -18,6 +18,7 @@ import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { tunnelSettings } from '../core/forwarding/tunnel-settings.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
@@ -27,11 +28,11 @@ import { type Detached, readDetached } from '../io/detached-file.ts';
 import { ensureBpfFolder, pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { findHostInterface } from '../io/host-interface.ts';
-import { watchNeighbours } from '../io/neighbours.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
+import { type BackendAddresses, watchBackendNeighbours } from './backend-neighbours.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
 import { followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
@@ -135,14 +136,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const facts = createBackendFacts({ forwarding: dataPlane.forwarding, checker, runtime, wallClock });
   const watch = (index: number) =>
-    watchNeighbours({
+    watchBackendNeighbours({
       interfaceIndex: index,
       logger,
-      onChange(address, mac) {
-        facts.learnMac(address, mac);
-        const text = formatIpAddress(address);
+      onMac: facts.learnMac,
+      onHop: facts.learnHop,
+      onChange(backends) {
         const concerned = desired().vips.filter((vip) =>
-          vip.backends.some((backend) => formatIpAddress(backend.address) === text),
+          vip.backends.some((backend) => backends.has(formatIpAddress(backend.address))),
         );
         fabric.touchReach(concerned.map(vipKeyText));
       },
@@ -157,7 +158,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   const announcer = followAnnouncer(companionOptions);
   const proxy = followProxy(companionOptions);
-  let neighbourTargets: readonly IpAddress[] = [];
+  let neighbourTargets: BackendAddresses = { bridged: [], routed: [] };
   let neighbours = watch(on.index);
   const announcerApi = announcerClient(paths.announcerSocket, 2000);
   const otherPaths = () =>
@@ -194,6 +195,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const refusedAt = store.current().revision;
   const monotonicOffset = wallClock() - clock.now();
+  const tunnel = () => tunnelSettings(desired().host.tunnel, on);
   const statusParts: StatusParts = {
     version,
     startedAtMs: wallClock(),
@@ -203,6 +205,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     detached: () => detached,
     fabric,
     dataPlane,
+    tunnel,
     facts,
     checker,
     announcer,
@@ -217,7 +220,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await ensureCheckRouting({ interfaceName: on.name });
   };
 
-  const takeDesired = () => fabric.setDesired(desired(), detached);
+  const writeTunnelSettings = () => dataPlane.maps.writeTunnelSettings(tunnel());
+  const takeDesired = () => {
+    writeTunnelSettings();
+    return fabric.setDesired(desired(), detached);
+  };
   /** Reads again what the operator has detached, and looks at everything. */
   const obeyDetached = async () => {
     const before = detached;
@@ -371,12 +378,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       logger.warn({ before, after }, 'the addresses changed: other next hops are announced');
       fabric.touch();
     }
+    writeTunnelSettings();
     // An interface that was down has lost the routes and neighbours that checks need.
     await ensureCheckRouting({ interfaceName: on.name });
     if (same) return;
     if (moved) {
       neighbours.stop();
-      facts.keepMacs([]);
+      facts.keepMacs({ bridged: [], routed: [] });
       neighbours = watch(on.index);
       neighbours.setTargets(neighbourTargets);
     }

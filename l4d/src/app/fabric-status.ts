@@ -3,8 +3,9 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { routePrefix } from '../core/announced-routes.ts';
-import { backendPool, backendPort, vipKeyText } from '../core/desired/vip.ts';
+import { backendPool, backendPort, forwardModeOf, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
+import type { TunnelSettings } from '../core/forwarding/tunnel-settings.ts';
 import type {
   BackendStatus,
   BgpStatus,
@@ -30,6 +31,8 @@ export interface StatusParts {
   readonly detached: () => Detached;
   readonly fabric: Fabric;
   readonly dataPlane: DataPlane;
+  /** How packets for tunnelled backends are wrapped. */
+  readonly tunnel: () => TunnelSettings;
   readonly facts: BackendFactsSource;
   readonly checker: HealthChecker;
   readonly announcer: AnnouncerFollower;
@@ -71,6 +74,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
     ...failureWarnings(fabric.views()),
     ...xdpWarnings(mode, state.host.xdpMode),
+    ...tunnelWarnings(state, parts.tunnel()),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {
@@ -109,6 +113,20 @@ function failureWarnings(views: readonly VipView[]): string[] {
   return [
     `${failed} of ${views.length} VIPs have too few healthy backends: look at this host's uplink and at the checks`,
   ];
+}
+
+/** Tunnels that cannot be used: there is nothing to send from. */
+function tunnelWarnings(state: DesiredState, { sources }: TunnelSettings): string[] {
+  const tunnelled = state.vips.flatMap((vip) =>
+    vip.policy === 'forward' ? vip.backends.filter((backend) => forwardModeOf(vip, backend) !== 'l2') : [],
+  );
+  return ([4, 6] as const).flatMap((family) => {
+    const hasSource = sources[`ipv${family}`] !== undefined;
+    if (hasSource || !tunnelled.some(({ address }) => address.family === family)) return [];
+    return [
+      `tunnels to IPv${family} backends have no source address: give the interface one, or declare host.tunnel.sourceIpv${family}`,
+    ];
+  });
 }
 
 /** What is to be said about the mode in use, given the one that is wanted. */
@@ -160,7 +178,9 @@ function vipStatus(
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
       return {
         address: formatIpAddress(backend.address),
-        ...(vip.policy === 'l7' ? { port: backendPort(vip, backend), pool: backendPool(backend) } : {}),
+        ...(vip.policy === 'l7'
+          ? { port: backendPort(vip, backend), pool: backendPool(backend) }
+          : { forward: forwardModeOf(vip, backend) }),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
         // The last pass decided on the state; its reason may have been confirmed since.

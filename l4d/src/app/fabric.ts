@@ -12,7 +12,6 @@ import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
@@ -31,6 +30,7 @@ import type { Detached } from '../io/detached-file.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
+import { type BackendAddresses, backendAddresses } from './backend-neighbours.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
 import { createVipAnnouncing } from './vip-announcing.ts';
 import { createVipEndings } from './vip-endings.ts';
@@ -45,8 +45,8 @@ export interface FabricParts {
   readonly forwarding: ForwardingTable;
   /** Why the programs do not run; undefined when they do. */
   readonly attachmentProblem: () => string | undefined;
-  /** Keeps the MAC addresses of these neighbours, and no others, resolved. */
-  readonly resolve: (addresses: readonly IpAddress[]) => void;
+  /** Keeps the MAC addresses that packets to these backends need, and no others, resolved. */
+  readonly resolve: (addresses: BackendAddresses) => void;
   readonly checker: HealthChecker;
   readonly facts: BackendFactsSource;
   readonly announcer: AnnouncerFollower;
@@ -415,11 +415,9 @@ export function createFabric(parts: FabricParts): Fabric {
       detached = nowDetached;
       targetsChanged = true;
       keepRuntime();
-      const addresses = state.vips
-        .filter((vip) => vip.policy === 'forward')
-        .flatMap((vip) => vip.backends.map((backend) => backend.address));
+      const addresses = backendAddresses(state.vips);
       facts.keepMacs(addresses);
-      parts.resolve([...new Map(addresses.map((address) => [formatIpAddress(address), address])).values()]);
+      parts.resolve(addresses);
       return run();
     },
     touch,

@@ -10,6 +10,7 @@ const facts: BackendFacts = {
   verdict: 'up',
   verdictReason: 'connected',
   needsMac: true,
+  unreachedReason: 'its MAC address is not resolved',
   mac,
   drainStartedAt: undefined,
   now: 100_000,

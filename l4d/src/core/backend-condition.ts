@@ -10,9 +10,11 @@ export interface BackendFacts {
   readonly verdict: Verdict;
   /** Why the verdict is what it is, in plain words. */
   readonly verdictReason: string;
-  /** Whether packets need the neighbour's MAC address (L2 forwarding). */
+  /** Whether packets need a neighbour's MAC address: not those of l7. */
   readonly needsMac: boolean;
   readonly mac: MacAddress | undefined;
+  /** Why packets cannot get there while there is no MAC address. */
+  readonly unreachedReason: string;
   /** When the operator's drain began, wall clock milliseconds; undefined when not draining. */
   readonly drainStartedAt: number | undefined;
   readonly now: number;
@@ -30,8 +32,6 @@ export interface BackendCondition {
   readonly settled: boolean;
 }
 
-const noMac = 'its MAC address is not resolved: it does not answer ARP or neighbour discovery';
-
 /** Decides from the facts. */
 export function judgeBackend(facts: BackendFacts): BackendCondition {
   const { backend, verdict, verdictReason } = facts;
@@ -48,10 +48,13 @@ export function judgeBackend(facts: BackendFacts): BackendCondition {
   }
   const unresolved = facts.needsMac && facts.mac === undefined;
   if (verdict === 'unknown') {
-    const reason = unresolved ? noMac : 'no check has answered yet';
+    const reason = unresolved ? facts.unreachedReason : 'no check has answered yet';
     return { forwarding: 'down', shown: 'unknown', reason, healthy: false, settled: false };
   }
-  if (unresolved) return { forwarding: 'up', shown: 'down', reason: noMac, healthy: false, settled: false };
+  if (unresolved) {
+    const reason = facts.unreachedReason;
+    return { forwarding: 'up', shown: 'down', reason, healthy: false, settled: false };
+  }
   return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true, settled: true };
 }
 

@@ -26,13 +26,15 @@ export interface BackendStatus {
   readonly port?: number;
   /** l7 only. */
   readonly pool?: string;
+  /** How packets get to it; not for l7. */
+  readonly forward?: 'l2' | 'ipip' | 'gue';
   readonly weight: number;
   readonly state: BackendState;
   /** Why it is in this state, such as `3 checks failed: connection refused`. */
   readonly reason: string;
   /** When it came into this state. */
   readonly sinceMs?: number;
-  /** Link-layer address packets are sent to, once it is known. */
+  /** Link-layer address packets are sent to, once it is known: its own, or that of the next hop of a tunnel. */
   readonly mac?: string;
   readonly counters?: CountersView;
 }

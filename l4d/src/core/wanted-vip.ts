@@ -1,7 +1,7 @@
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { BackendCondition } from './backend-condition.ts';
 import type { Backend } from './desired/backend.ts';
-import type { Vip } from './desired/vip.ts';
+import { forwardModeOf, type Vip } from './desired/vip.ts';
 import type { WantedBackend, WantedVip } from './forwarding/forwarding-plan.ts';
 
 /** The data plane's tick is 2^30 ns (FLOW_TICK_SHIFT of bpf/include/l4d.h). */
@@ -17,7 +17,8 @@ export function wantedVip(
   for (const [index, backend] of vip.backends.entries()) {
     const state = conditions[index]?.forwarding ?? 'down';
     if (vip.policy === 'l7' || state === 'finished') continue;
-    backends.push({ address: backend.address, weight: backend.weight, state, mac: macOf(backend) });
+    const { address, weight } = backend;
+    backends.push({ address, weight, state, forward: forwardModeOf(vip, backend), mac: macOf(backend) });
   }
   return {
     address: vip.address,

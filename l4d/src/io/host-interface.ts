@@ -9,6 +9,8 @@ export interface HostInterface {
   readonly name: string;
   readonly index: number;
   readonly mac: MacAddress;
+  /** Bytes of IP that a frame may carry. */
+  readonly mtu: number;
   /** Its first global addresses. */
   readonly addresses: NextHops;
 }
@@ -46,6 +48,7 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
       name: link.name,
       index: link.index,
       mac: link.mac,
+      mtu: link.mtu,
       addresses: { ipv4: first(4), ipv6: first(6) },
     };
   } finally {

@@ -38,13 +38,21 @@ export interface Route {
   readonly protocol: number;
 }
 
-const attribute = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15 } as const;
+const attribute = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15, VIA: 18 } as const;
 
 /** Payload of RTM_GETROUTE for a dump; a table is honoured with strict checking. */
 export function encodeRouteRequest(family: IpFamily, table?: number): Uint8Array {
   const header = new Uint8Array(headerLength.ROUTE);
   header[0] = familyNumber(family);
   return encodePayload(header, table === undefined ? [] : [[attribute.TABLE, encodeU32(table)]]);
+}
+
+/** Payload of RTM_GETROUTE for the one route that packets to an address take. */
+export function encodeRouteLookup(address: IpAddress): Uint8Array {
+  const header = new Uint8Array(headerLength.ROUTE);
+  header[0] = familyNumber(address.family);
+  header[1] = address.bytes.length * 8;
+  return encodePayload(header, [[attribute.DST, address.bytes]]);
 }
 
 /** Payload of RTM_NEWROUTE and RTM_DELROUTE. */
@@ -83,7 +91,7 @@ export function decodeRoute(payload: Uint8Array): Result<Route | undefined, stri
     return bytes.length === length ? ipAddressFromBytes(bytes) : 'bad';
   };
   const destination = at(attribute.DST) ?? ipAddressFromBytes(new Uint8Array(length));
-  const gateway = at(attribute.GATEWAY);
+  const gateway = at(attribute.GATEWAY) ?? viaOf(attributes.value.get(attribute.VIA));
   const preferredSource = at(attribute.PREFSRC);
   const prefixLength = view.getUint8(1);
   if (destination === 'bad' || gateway === 'bad' || preferredSource === 'bad')
@@ -100,6 +108,12 @@ export function decodeRoute(payload: Uint8Array): Result<Route | undefined, stri
     priority: decodeU32(attributes.value.get(attribute.PRIORITY)),
     protocol: view.getUint8(5),
   });
+}
+
+/** RTA_VIA: a gateway of another family than the route, behind its two bytes of family. */
+function viaOf(bytes: Uint8Array | undefined): IpAddress | undefined | 'bad' {
+  if (bytes === undefined) return undefined;
+  return bytes.length === 6 || bytes.length === 18 ? ipAddressFromBytes(bytes.slice(2)) : 'bad';
 }
 
 /** The scope that ip-route(8) gives: local is host, a unicast without a gateway (IPv4) is link. */

@@ -22,7 +22,14 @@ import {
   encodeNeighbourRequest,
   type Neighbour,
 } from './codec-neighbour.ts';
-import { decodeRoute, encodeRoute, encodeRouteRequest, type Route, type RouteSpec } from './codec-route.ts';
+import {
+  decodeRoute,
+  encodeRoute,
+  encodeRouteLookup,
+  encodeRouteRequest,
+  type Route,
+  type RouteSpec,
+} from './codec-route.ts';
 import { decodeRule, encodeRule, encodeRuleRequest, type Rule, type RuleSpec } from './codec-rule.ts';
 import { messageFlag, messageType, neighbourFlag, neighbourState } from './constants.ts';
 import { type NetlinkSocketOptions, openNetlinkSocket } from './socket.ts';
@@ -52,6 +59,8 @@ export interface Rtnetlink {
   removeNeighbour(interfaceIndex: number, address: IpAddress): Promise<boolean>;
   /** Routes of a family, of one table or of all; a table that does not exist has none. */
   routes(family: IpFamily, table?: number): Promise<Route[]>;
+  /** The route that packets to an address take; rejects with SyscallError where none leads there. */
+  routeTo(address: IpAddress): Promise<Route | undefined>;
   /** Adds a route; EEXIST when there is one to that destination with that priority. */
   addRoute(route: RouteSpec): Promise<void>;
   /** Adds a route, or replaces the one to that destination with that priority. */
@@ -162,6 +171,15 @@ export function openRtnetlink(options: NetlinkSocketOptions = {}): Rtnetlink {
       const answers = await orUndefined(socket.dump(request), constant.ENOENT);
       const all = decodeAll(answers ?? [], messageType.NEWROUTE, decodeRoute);
       return table === undefined ? all : all.filter((route) => route.table === table);
+    },
+    async routeTo(address) {
+      const payload = encodeRouteLookup(address);
+      const answers = await socket.request({
+        call: 'RTM_GETROUTE',
+        type: messageType.GETROUTE,
+        payload,
+      });
+      return decodeAll(answers, messageType.NEWROUTE, decodeRoute)[0];
     },
     addRoute: (route) => change('RTM_NEWROUTE', messageType.NEWROUTE, CREATE | EXCLUSIVE, encodeRoute(route)),
     replaceRoute: (route) =>

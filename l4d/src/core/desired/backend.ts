@@ -1,6 +1,15 @@
 import { Seconds } from '@l4d/kit/duration.ts';
-import { durationText, flag, integer, ipAddressText, portNumber, text } from '@l4d/kit/schema/scalars.ts';
+import {
+  choice,
+  durationText,
+  flag,
+  integer,
+  ipAddressText,
+  portNumber,
+  text,
+} from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
+import { forwardModes } from '../forwarding/forwarding-plan.ts';
 
 /** Name of a pool of backends of an l7 VIP. */
 export const poolName = text(
@@ -21,6 +30,8 @@ export const backendSchema = z.strictObject({
   drain: flag().prefault(false),
   /** A drain ends after so long: flows that are left are re-picked. Without it they may take their time. */
   drainTimeout: durationText(Seconds(1), Seconds(604_800)).exactOptional(),
+  /** In place of what the VIP says. */
+  forward: choice('a way of forwarding', forwardModes).exactOptional(),
   /** l7 only; by default the VIP's port. */
   port: portNumber.exactOptional(),
   /** l7 only; `default` by default. */

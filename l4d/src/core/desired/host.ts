@@ -15,6 +15,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { aggregateSchema } from './aggregate.ts';
+import { hostTunnelSchema } from './tunnel.ts';
 import { hostVrrpSchema } from './vrrp.ts';
 
 /** The local side of BGP. */
@@ -80,6 +81,8 @@ export const hostSchema = z.strictObject({
     .prefault({}),
   /** Where /metrics listens beside the unix socket. */
   metrics: endpointText.exactOptional(),
+  /** How packets are wrapped for backends behind routers. */
+  tunnel: hostTunnelSchema.prefault({}),
   /** Sizes of the kernel's tables. */
   capacity: capacitySchema.prefault({}),
   /** A draining host withdraws all its VIPs and goes on forwarding. */

@@ -8,7 +8,8 @@ import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
-import { backendPool, backendPort, type Vip, vipKeyText } from './vip.ts';
+import { checkTunnel } from './tunnel-rules.ts';
+import { backendPool, backendPort, forwardModeOf, type Vip, vipKeyText } from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
@@ -52,6 +53,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkPeers(state.peers, state.host.bgp, ['host', 'bgp']),
     ...checkDynamicPeers(state.dynamicPeers ?? [], state.host.bgp, ['host', 'bgp']),
     ...checkAggregates(state),
+    ...checkTunnel(state.host.tunnel),
   ];
 }
 
@@ -112,12 +114,13 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     if (kind !== undefined && !(vip.policy === 'l7' && kind === 'a loopback address')) {
       problems.push(problemAt(where, `${address} is ${kind} (allowed: the address of a server)`));
     }
-    if (vip.policy === 'forward' && backend.address.family !== vip.address.family) {
+    const isBridged = vip.policy === 'forward' && forwardModeOf(vip, backend) === 'l2';
+    if (isBridged && backend.address.family !== vip.address.family) {
       problems.push(
         problemAt(
           where,
           `${address} is IPv${backend.address.family}, its VIP ${formatIpAddress(vip.address)} is IPv${vip.address.family} (allowed: the VIP's family)`,
-          'policy l7 may have backends of another family',
+          'forward: ipip, forward: gue and policy l7 may have backends of another family',
         ),
       );
     }
@@ -192,6 +195,12 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
         `l7 is not a policy of ${vip.protocol} (allowed: forward, or protocol tcp)`,
       ),
     );
+  }
+  const onlyForward = (path: readonly PathSegment[]) =>
+    problemAt(path, 'is allowed for policy forward only', 'remove it, or set policy: forward');
+  if (vip.forward !== undefined) problems.push(onlyForward([...at, 'forward']));
+  for (const [index, backend] of vip.backends.entries()) {
+    if (backend.forward !== undefined) problems.push(onlyForward([...at, 'backends', index, 'forward']));
   }
   const pools = [...new Set(vip.backends.map(backendPool))];
   const routes = vip.routes ?? [];

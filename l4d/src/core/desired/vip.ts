@@ -17,6 +17,7 @@ import {
   typed,
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
+import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { vrrpGroupName } from './vrrp.ts';
@@ -79,6 +80,8 @@ export const vipSchema = z.strictObject({
   protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
   /** forward: packets go to backends; l7: connections go to the proxy. */
   policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
+  /** How packets get to the backends of a `forward` VIP; `l2` by default. */
+  forward: choice('a way of forwarding', forwardModes).exactOptional(),
   enabled: flag().prefault(true),
   /** Slots of the Maglev table; a prime. Kept once chosen. */
   tableSize: tableSize.exactOptional(),
@@ -173,4 +176,9 @@ export function backendPort(vip: Vip, backend: Backend): number {
 /** Pool that a backend of an l7 VIP belongs to. */
 export function backendPool(backend: Backend): string {
   return backend.pool ?? defaultPool;
+}
+
+/** How packets get to a backend of a `forward` VIP. */
+export function forwardModeOf(vip: Vip, backend: Backend): ForwardMode {
+  return backend.forward ?? vip.forward ?? 'l2';
 }

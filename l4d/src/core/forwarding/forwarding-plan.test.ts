@@ -19,6 +19,7 @@ const aBackend = (n: number): fc.Arbitrary<WantedBackend> =>
     address: fc.constant(ipAddress(`10.0.0.${n}`)),
     weight: fc.constantFrom(0, 1, 1, 3),
     state: fc.constantFrom('up', 'up', 'draining', 'down'),
+    forward: fc.constantFrom('l2', 'l2', 'ipip', 'gue'),
     mac: fc.constantFrom(macOf(n), macOf(n), macOf(n + 100), undefined),
   });
 
@@ -53,10 +54,10 @@ function perform(
     return { ...held, backends: held.backends.filter((backend) => backend.index !== operation.index) };
   }
   if (operation.kind === 'write-backend') {
-    const { address, state, mac } = operation.backend;
+    const { address, state, forward, mac } = operation.backend;
     const existing = held.backends.find((backend) => addressOf(backend) === addressOf(operation.backend));
     expect(operation.isNew).toBe(existing === undefined);
-    const written: HeldBackend = { index: existing?.index ?? nextIndex(), address, state, mac };
+    const written: HeldBackend = { index: existing?.index ?? nextIndex(), address, state, forward, mac };
     return { ...held, backends: [...held.backends.filter((backend) => backend !== existing), written] };
   }
   const { policy, onBackendDown, idleTicks } = wanted;
@@ -158,6 +159,7 @@ describe('planVip', () => {
       address: ipAddress(`10.0.0.${n}`),
       weight: 1,
       state: 'up',
+      forward: 'l2',
       mac: macOf(n),
     }));
     const wanted: WantedVip = {

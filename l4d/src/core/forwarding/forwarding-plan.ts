@@ -11,12 +11,19 @@ export type ForwardingState =
   /** Failed its checks: takes no new flows, existing ones do as the VIP says. */
   | 'down';
 
+/** How packets get to a backend: by its MAC address, or whole within others to its own address. */
+export const forwardModes = ['l2', 'ipip', 'gue'] as const;
+
+/** How packets get to a backend. */
+export type ForwardMode = (typeof forwardModes)[number];
+
 /** One backend as the data plane should hold it. */
 export interface WantedBackend {
   readonly address: IpAddress;
   readonly weight: number;
   readonly state: ForwardingState;
-  /** Undefined while the neighbour is not resolved: it then gets no slot. */
+  readonly forward: ForwardMode;
+  /** Of the backend, or of the next hop to it; undefined while not resolved: it then gets no slot. */
   readonly mac: MacAddress | undefined;
 }
 
@@ -40,6 +47,7 @@ export interface HeldBackend {
   readonly index: number;
   readonly address: IpAddress;
   readonly state: ForwardingState;
+  readonly forward: ForwardMode;
   readonly mac: MacAddress | undefined;
 }
 
@@ -98,7 +106,11 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     const existing = heldByAddress.get(text);
     indexOf.set(text, existing?.index);
     if (existing === undefined) operations.push({ kind: 'write-backend', backend, isNew: true });
-    else if (existing.state !== backend.state || !sameMac(existing.mac, backend.mac)) {
+    else if (
+      existing.state !== backend.state ||
+      existing.forward !== backend.forward ||
+      !sameMac(existing.mac, backend.mac)
+    ) {
       operations.push({ kind: 'write-backend', backend, isNew: false });
     }
   }

@@ -7,7 +7,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
-import { createForwardingMaps, pinnedMaps } from './forwarding-maps.ts';
+import { createForwardingMaps, type MapFds, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
@@ -92,7 +92,7 @@ export function openDataPlane(options: DataPlaneOptions) {
       } finally {
         libbpf.closeObject(object);
       }
-      attachCheckSteering(mapFds.backends, on.index);
+      attachCheckSteering(mapFds, on.index);
       await attachLookup(bpfFolder, lookupFds, logger);
     },
   };
@@ -128,14 +128,14 @@ export function openPinnedForwarding(bpfFolder: string, clock: Clock): Forwardin
   return createForwardingTable(maps, clock);
 }
 
-function attachCheckSteering(backendsFd: number, interfaceIndex: number): void {
+function attachCheckSteering(fds: MapFds, interfaceIndex: number): void {
   const object = libbpf.openObject(objectPath('check_steering'));
   try {
-    // The object's other maps are its own and go with it; only `backends` is used.
-    libbpf.reuseMap(object, 'backends', backendsFd);
-    for (const name of libbpf.mapNames(object)) {
-      if (pinnedMaps.includes(name as 'backends') && name !== 'backends')
-        libbpf.setMaxEntries(object, name, 1);
+    // The object's other maps are its own and go with it.
+    const used: readonly string[] = ['backends', 'tunnel_settings'];
+    for (const name of pinnedMaps) {
+      if (used.includes(name)) libbpf.reuseMap(object, name, fds[name]);
+      else libbpf.setMaxEntries(object, name, 1);
     }
     libbpf.loadObject(object, 'check_steering');
     libbpf.attachTcEgress(libbpf.programFd(object, 'check_steering'), interfaceIndex);

@@ -2,6 +2,7 @@ import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
 import type { BackendRecord, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
@@ -15,6 +16,7 @@ export const pinnedMaps = [
   'vip_counters',
   'backend_counters',
   'reasons',
+  'tunnel_settings',
 ] as const;
 
 /** Slots in one element of `maglev_slots` (SLOTS_PER_PAIR of bpf/include/l4d.h). */
@@ -102,6 +104,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
     writeSlots(offset: number, values: Uint32Array): void {
       slots.set(values, offset);
+    },
+
+    writeTunnelSettings(settings: TunnelSettings): void {
+      libbpf.updateElement(fds.tunnel_settings, indexKey(0), codec.encodeTunnelSettings(settings));
     },
 
     clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),

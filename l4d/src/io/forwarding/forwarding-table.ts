@@ -127,7 +127,8 @@ export function createForwardingTable(
             inKernel.vipId === held.id &&
             formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
           // Without a MAC a backend that should have one is written again.
-          return { ...backend, state: inKernel.state, mac: isSame ? inKernel.mac : undefined };
+          const { state, forward } = inKernel;
+          return { ...backend, state, forward, mac: isSame ? inKernel.mac : undefined };
         }),
       };
     },
@@ -180,7 +181,8 @@ export function createForwardingTable(
         freeIndex(index);
         continue;
       }
-      list.push({ index, address: record.address, state: record.state, mac: record.mac });
+      const { address, state, forward, mac } = record;
+      list.push({ index, address, state, forward, mac });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -274,11 +276,13 @@ export function createForwardingTable(
     maps.writeBackend(index, {
       mac: backend.mac,
       state: backend.state,
+      forward: backend.forward,
       generation,
       vipId: entry.held.id,
       address: backend.address,
     });
-    const held: HeldBackend = { index, address: backend.address, state: backend.state, mac: backend.mac };
+    const { address, state, forward, mac } = backend;
+    const held: HeldBackend = { index, address, state, forward, mac };
     entry.held = {
       ...entry.held,
       backends: [...entry.held.backends.filter((other) => other.index !== index), held],
@@ -348,6 +352,7 @@ export function createForwardingTable(
       ...record,
       mac: undefined,
       state: 'up',
+      forward: 'l2',
       generation: record.generation + 1,
       vipId: 0,
     });

@@ -1,9 +1,11 @@
 import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import { fromMappedBytes, type IpAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { encodeStruct, readBigint, readBytes, readNumber } from '@l4d/kit/struct-codec.ts';
-import type { ForwardingState, HeldVip } from '../../core/forwarding/forwarding-plan.ts';
+import type { ForwardingState, ForwardMode, HeldVip } from '../../core/forwarding/forwarding-plan.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 
 /** IANA protocol numbers of VIP keys. */
@@ -24,6 +26,7 @@ export interface VipRecord {
 export interface BackendRecord {
   readonly mac: MacAddress | undefined;
   readonly state: ForwardingState;
+  readonly forward: ForwardMode;
   readonly generation: number;
   readonly vipId: number;
   readonly address: IpAddress;
@@ -47,6 +50,7 @@ export function createMapCodec(types: ObjectTypes) {
     vip: structLayout(types, 'vip'),
     backend: structLayout(types, 'backend'),
     counter: structLayout(types, 'traffic_counter'),
+    tunnel: structLayout(types, 'tunnel_settings'),
   };
   const flag = {
     l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
@@ -55,6 +59,8 @@ export function createMapCodec(types: ObjectTypes) {
     echo: enumConstant(types, 'vip_flag', 'VIP_ECHO'),
     down: enumConstant(types, 'backend_flag', 'BACKEND_DOWN'),
     draining: enumConstant(types, 'backend_flag', 'BACKEND_DRAINING'),
+    ipip: enumConstant(types, 'backend_flag', 'BACKEND_IPIP'),
+    gue: enumConstant(types, 'backend_flag', 'BACKEND_GUE'),
   };
   const reasons = [...(types.enums.get('reason') ?? [])].filter(([name]) => name !== 'REASON_COUNT');
 
@@ -112,7 +118,9 @@ export function createMapCodec(types: ObjectTypes) {
     },
 
     encodeBackend(record: BackendRecord): Uint8Array {
-      const flags = record.state === 'down' ? flag.down : record.state === 'draining' ? flag.draining : 0;
+      const flags =
+        (record.state === 'down' ? flag.down : record.state === 'draining' ? flag.draining : 0) |
+        (record.forward === 'ipip' ? flag.ipip : record.forward === 'gue' ? flag.gue : 0);
       return encodeStruct(layouts.backend, {
         mac: record.mac ?? new Uint8Array(6),
         flags,
@@ -128,10 +136,25 @@ export function createMapCodec(types: ObjectTypes) {
       return {
         mac: mac.every((byte) => byte === 0) ? undefined : mac,
         state: flags & flag.down ? 'down' : flags & flag.draining ? 'draining' : 'up',
+        forward: flags & flag.ipip ? 'ipip' : flags & flag.gue ? 'gue' : 'l2',
         generation: readNumber(layouts.backend, bytes, 'generation'),
         vipId: readNumber(layouts.backend, bytes, 'vip_id'),
         address: fromMappedBytes(readBytes(layouts.backend, bytes, 'address')),
       };
+    },
+
+    encodeTunnelSettings({ sources, guePort, gueVariant, mtu }: TunnelSettings): Uint8Array {
+      const four = sources.ipv4 === undefined ? undefined : spreadOf(sources.ipv4);
+      const six = sources.ipv6 === undefined ? undefined : spreadOf(sources.ipv6);
+      return encodeStruct(layouts.tunnel, {
+        source4: new DataView((four?.address ?? new Uint8Array(4)).buffer).getUint32(0),
+        spread4: four?.mask ?? 0,
+        source6: six?.address ?? new Uint8Array(16),
+        spread6: six?.mask ?? 0,
+        gue_port: guePort,
+        gue_header: gueVariant === 0 ? 4 : 0,
+        mtu,
+      });
     },
 
     /** Sum of the per-CPU values of a counter, which lie back to back. */
@@ -146,4 +169,13 @@ export function createMapCodec(types: ObjectTypes) {
       return { packets: Number(packets), bytes: Number(bytes), flows: Number(flows) };
     },
   };
+}
+
+/** A prefix as an address and the bits of its last word that may vary, as a little-endian machine reads network order. */
+function spreadOf({ address, length }: IpPrefix): { address: Uint8Array; mask: number } {
+  const hostBits = Math.min(32, address.bytes.length * 8 - length);
+  const bits = hostBits === 0 ? 0 : 0xffffffff >>> (32 - hostBits);
+  const mask = new Uint8Array(4);
+  new DataView(mask.buffer).setUint32(0, bits);
+  return { address: address.bytes.slice(), mask: new Uint32Array(mask.buffer)[0] ?? 0 };
 }

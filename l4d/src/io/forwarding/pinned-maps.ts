@@ -121,6 +121,7 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
     vip_counters: [4, size('traffic_counter')],
     backend_counters: [4, size('traffic_counter')],
     reasons: [4, 8],
+    tunnel_settings: [4, size('tunnel_settings')],
   };
   const info = libbpf.mapInfo(fd);
   const [keySize, valueSize] = expected[name];

@@ -1,0 +1,208 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { requestJson } from '@l4d/kit/unix-http.ts';
+import type { FabricStatus } from '@l4d/l4d/core/status.ts';
+import { passProgram } from '../../../tools/lab/io/build-lab.ts';
+import { endProcesses } from '../../../tools/lab/io/namespace-processes.ts';
+import { ipIn, run, runIn } from './network-namespace.ts';
+
+/**
+ * A backend in another subnet than its balancer:
+ *
+ *   client  198.51.100.7, 2001:db8:c::7 ──┐
+ *   lb      10.80.1.11,   fd80:1::11 ─────┼─ router (.1, ::1)
+ *   backend 10.80.2.21,   fd80:2::21 ─────┘
+ *
+ * The router sends 203.0.113.80 and 2001:db8:80::80 to the balancer, and no packet to a VIP to the backend.
+ */
+export interface TunnelLab {
+  readonly names: Readonly<Record<Machine, string>>;
+  /** Starts the daemon with that configuration; returns when its socket answers. */
+  startDaemon(config: string): Promise<void>;
+  /** Makes the running daemon take another one. */
+  apply(config: string): void;
+  status(): Promise<FabricStatus>;
+  /** `l4ctl backend ARGS` on the backend; gives what it printed. */
+  onBackend(...args: readonly string[]): string;
+  start(machine: Machine, command: string, ...args: readonly string[]): ChildProcess;
+  /** Runs a program in the background of this process to its end; gives its output, empty when it failed. */
+  ask(machine: Machine, command: string, ...args: readonly string[]): Promise<string>;
+  /** What the daemon has logged. */
+  log(): string;
+  remove(): Promise<void>;
+}
+
+export type Machine = 'client' | 'router' | 'lb' | 'backend';
+
+export const vips = { ipv4: '203.0.113.80', ipv6: '2001:db8:80::80' } as const;
+
+const links = {
+  client: { ipv4: '198.51.100', ipv6: '2001:db8:c:', own: '7' },
+  lb: { ipv4: '10.80.1', ipv6: 'fd80:1:', own: '11' },
+  backend: { ipv4: '10.80.2', ipv6: 'fd80:2:', own: '21' },
+} as const;
+
+const root = join(import.meta.dirname, '../../..');
+
+/** Builds it; what is left of a failed attempt is removed. */
+export function createTunnelLab(prefix: string): TunnelLab {
+  const nameOf = (machine: Machine) => `${prefix}${process.pid}-${machine}`;
+  const names = {
+    client: nameOf('client'),
+    router: nameOf('router'),
+    lb: nameOf('lb'),
+    backend: nameOf('backend'),
+  };
+  const folder = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
+  const bpfDir = `/sys/fs/bpf/${prefix}${process.pid}`;
+  const socket = join(folder, 'run', 'l4d.sock');
+  const started: ChildProcess[] = [];
+  let log = '';
+
+  const remove = async () => {
+    await endProcesses(
+      Object.values(names).map((name) => `/run/netns/${name}`),
+      500,
+    ).catch(() => undefined);
+    for (const child of started) child.kill('SIGKILL');
+    for (const name of Object.values(names)) {
+      try {
+        run('ip', 'netns', 'del', name);
+      } catch {
+        // It was never made.
+      }
+    }
+    for (const path of [bpfDir, `${bpfDir}-decap`, folder]) rmSync(path, { recursive: true, force: true });
+  };
+
+  const lab: TunnelLab = {
+    names,
+    async startDaemon(config) {
+      for (const part of ['run', 'state']) mkdirSync(join(folder, part), { recursive: true });
+      writeFileSync(join(folder, 'l4d.yaml'), config);
+      const folders = [
+        '--run-dir',
+        join(folder, 'run'),
+        '--state-dir',
+        join(folder, 'state'),
+        '--bpf-dir',
+        bpfDir,
+      ];
+      const main = join(root, 'l4d/src/main.ts');
+      const daemon = lab.start(
+        'lb',
+        process.execPath,
+        main,
+        'run',
+        '-c',
+        join(folder, 'l4d.yaml'),
+        ...folders,
+      );
+      daemon.stderr?.on('data', (chunk: Buffer) => {
+        log += chunk.toString();
+      });
+      for (let turn = 0; turn < 200; turn++) {
+        if (daemon.exitCode !== null) throw new Error(`the daemon has ended:\n${log}`);
+        if (
+          await lab.status().then(
+            () => true,
+            () => false,
+          )
+        )
+          return;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      throw new Error(`the daemon does not answer:\n${log}`);
+    },
+    apply(config) {
+      writeFileSync(join(folder, 'l4d.yaml'), config);
+      const ctl = join(root, 'tools/l4ctl/main.ts');
+      run(process.execPath, ctl, '--socket', socket, '--force', 'apply', '-f', join(folder, 'l4d.yaml'));
+    },
+    status: async () =>
+      (await requestJson(socket, 'GET', '/v1/status', undefined, 2000)).body as FabricStatus,
+    onBackend: (...args) =>
+      runIn(
+        names.backend,
+        process.execPath,
+        join(root, 'tools/l4ctl/main.ts'),
+        'backend',
+        ...args,
+        '--pins',
+        `${bpfDir}-decap`,
+      ),
+    start(machine, command, ...args) {
+      const child = spawn('nsenter', [`--net=/run/netns/${names[machine]}`, command, ...args], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      started.push(child);
+      return child;
+    },
+    async ask(machine, command, ...args) {
+      const asked = promisify(execFile)('nsenter', [`--net=/run/netns/${names[machine]}`, command, ...args]);
+      return await asked.then(
+        ({ stdout }) => stdout,
+        () => '',
+      );
+    },
+    log: () => log,
+    remove,
+  };
+  try {
+    build(names);
+    return lab;
+  } catch (error) {
+    void remove();
+    throw error;
+  }
+}
+
+function build(names: TunnelLab['names']): void {
+  for (const name of Object.values(names)) run('ip', 'netns', 'add', name);
+  for (const name of Object.values(names)) {
+    runIn(
+      name,
+      'sysctl',
+      '-qw',
+      'net.ipv6.conf.default.accept_dad=0',
+      'net.ipv6.conf.default.dad_transmits=0',
+    );
+    ipIn(name, 'link set lo up');
+  }
+  runIn(
+    names.router,
+    'sysctl',
+    '-qw',
+    'net.ipv4.ip_forward=1',
+    'net.ipv6.conf.all.forwarding=1',
+    'net.ipv4.conf.all.send_redirects=0',
+    'net.ipv4.conf.default.send_redirects=0',
+  );
+  for (const [machine, { ipv4, ipv6, own }] of Object.entries(links) as [
+    keyof typeof links,
+    (typeof links)[keyof typeof links],
+  ][]) {
+    const name = names[machine];
+    const port = `to-${machine}`;
+    ipIn(name, `link add eth0 type veth peer name ${port} netns ${names.router}`);
+    for (const [where, device, last] of [
+      [name, 'eth0', own],
+      [names.router, port, '1'],
+    ] as const) {
+      ipIn(where, `address add ${ipv4}.${last}/24 dev ${device}`);
+      ipIn(where, `address add ${ipv6}:${last}/64 dev ${device} nodad`);
+      // Packets as they are on a wire: whole ones with checksums.
+      runIn(where, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off');
+      ipIn(where, `link set ${device} up`);
+    }
+    // What XDP sends back is taken by a port with a program of its own alone.
+    ipIn(names.router, `link set dev ${port} xdpdrv obj ${passProgram} sec xdp.frags`);
+    ipIn(name, `route add default via ${ipv4}.1`);
+    ipIn(name, `-6 route add default via ${ipv6}:1`);
+  }
+  ipIn(names.router, `route add ${vips.ipv4} via 10.80.1.11`);
+  ipIn(names.router, `-6 route add ${vips.ipv6} via fd80:1::11`);
+}

@@ -1,0 +1,220 @@
+/** A backend in another subnet, behind a router, through IPIP and GUE: bulk both ways, checks, and what is too big. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { ipIn } from './support/network-namespace.ts';
+import { createTunnelLab, type TunnelLab, vips } from './support/tunnel-lab.ts';
+
+let lab: TunnelLab;
+
+/** One VIP a way: family of the VIP, family of the backend, mode. */
+const ways = [
+  { name: 'ipip4', vip: vips.ipv4, port: 80, backend: '10.80.2.21', forward: 'ipip', overhead: 20 },
+  { name: 'gue4', vip: vips.ipv4, port: 81, backend: '10.80.2.21', forward: 'gue', overhead: 28 },
+  { name: 'ip4in6', vip: vips.ipv4, port: 82, backend: 'fd80:2::21', forward: 'ipip', overhead: 40 },
+  { name: 'gue4in6', vip: vips.ipv4, port: 83, backend: 'fd80:2::21', forward: 'gue', overhead: 48 },
+  { name: 'ip6ip6', vip: vips.ipv6, port: 80, backend: 'fd80:2::21', forward: 'ipip', overhead: 40 },
+  { name: 'gue6', vip: vips.ipv6, port: 81, backend: 'fd80:2::21', forward: 'gue', overhead: 48 },
+  { name: 'ip6in4', vip: vips.ipv6, port: 82, backend: '10.80.2.21', forward: 'ipip', overhead: 20 },
+  { name: 'gue6in4', vip: vips.ipv6, port: 83, backend: '10.80.2.21', forward: 'gue', overhead: 28 },
+] as const;
+
+type Way = (typeof ways)[number];
+
+/** The protocol's own VIP for datagrams is ten ports higher. */
+const datagramPort = (way: Way) => way.port + 10;
+
+function config(gueVariant: 0 | 1): string {
+  const vip = (way: Way, protocol: 'tcp' | 'udp') => `  - name: ${way.name}-${protocol}
+    address: "${way.vip}"
+    port: ${protocol === 'tcp' ? way.port : datagramPort(way)}
+    protocol: ${protocol}
+    forward: ${way.forward}
+    check: { type: ${protocol === 'tcp' ? 'tcp' : 'none'}${protocol === 'tcp' ? ', interval: 500ms, timeout: 400ms, rise: 1, fall: 2' : ''} }
+    backends: [{ address: "${way.backend}" }]
+`;
+  return `version: 1
+host:
+  interface: eth0
+  tunnel: { sourceIpv4: 10.99.0.0/16, sourceIpv6: "fd99::/96", gueVariant: ${gueVariant} }
+vips:
+${ways.map((way) => vip(way, 'tcp') + vip(way, 'udp')).join('')}`;
+}
+
+/** Counts what is posted and sends as much as is asked for; echoes datagrams from the address that they came to. */
+const server = `
+const http = require('node:http'), dgram = require('node:dgram');
+for (const port of [80, 81, 82, 83]) http.createServer((request, answer) => {
+  let bytes = 0;
+  request.on('data', (chunk) => { bytes += chunk.length; });
+  request.on('end', () => answer.end(request.method === 'POST' ? String(bytes) : Buffer.alloc(Number(request.url.slice(1)), 7)));
+}).listen(port, '::');
+for (const [type, address] of [['udp4', '${vips.ipv4}'], ['udp6', '${vips.ipv6}']])
+  for (const port of [90, 91, 92, 93]) {
+    const socket = dgram.createSocket(type);
+    socket.on('message', (message, from) => socket.send(String(message.length), from.port, from.address));
+    socket.bind(port, address);
+  }
+`;
+
+const sender = `
+const [, address, port, size] = process.argv;
+const socket = require('node:dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4');
+socket.on('message', (message) => { process.stdout.write(String(message)); process.exit(); });
+socket.on('error', () => process.exit());
+socket.send(Buffer.alloc(Number(size)), Number(port), address);
+setTimeout(() => process.exit(), 400);
+`;
+
+const url = (way: Way, path = '') =>
+  `http://${way.vip.includes(':') ? `[${way.vip}]` : way.vip}:${way.port}/${path}`;
+const uploadBytes = 8_000_000;
+const downloadBytes = 8_000_000;
+
+/** Posts; gives what the backend has counted. */
+const upload = (way: Way) =>
+  lab.ask(
+    'client',
+    'sh',
+    '-c',
+    `head -c ${uploadBytes} /dev/zero | curl -s -m 10 --data-binary @- '${url(way)}'`,
+  );
+const download = (way: Way) =>
+  lab.ask(
+    'client',
+    'curl',
+    '-s',
+    '-m',
+    '10',
+    '-o',
+    '/dev/null',
+    '-w',
+    '%{size_download}',
+    url(way, `${downloadBytes}`),
+  );
+const datagram = (way: Way, bytes: number) =>
+  lab.ask('client', process.execPath, '-e', sender, way.vip, String(datagramPort(way)), String(bytes));
+/** The largest packet that the client knows to come through to the VIP. */
+const clientMtu = (vip: string) =>
+  Number(/mtu (\d+)/.exec(ipIn(lab.names.client, `route get ${vip}`))?.[1] ?? 1500);
+const reasons = async () => (await lab.status()).dataplane.dropReasons;
+const states = async () =>
+  (await lab.status()).vips.flatMap(({ backends }) => backends.map(({ state }) => state));
+const forget = (vip: string) =>
+  ipIn(lab.names.client, `${vip.includes(':') ? '-6' : '-4'} route flush cache`);
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const start = performance.now();
+  while (!(await holds())) {
+    if (performance.now() - start > 15_000) {
+      const { vips: seen, host } = await lab.status();
+      throw new Error(`not in time: ${what}\n${JSON.stringify({ seen, host })}\n${lab.log().slice(-4000)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const setup = (...more: readonly string[]) =>
+  lab.onBackend(
+    ...['setup', '--forward', 'gue', '--interface', 'eth0', '--from', '10.99.0.0/16', '--from', 'fd99::/96'],
+    ...Object.values(vips).flatMap((vip) => ['--vip', vip]),
+    ...more,
+  );
+
+beforeAll(async () => {
+  lab = createTunnelLab('dpt');
+  await lab.startDaemon(config(1));
+  // Without a smaller segment size, so that clients must find out what comes through.
+  setup('--mtu', '1600');
+  lab.start('backend', process.execPath, '-e', server);
+});
+
+afterAll(() => lab?.remove());
+
+it('checks backends through their tunnels, and finds them up', async () => {
+  await until('all backends are up', async () => (await states()).every((state) => state === 'up'));
+});
+
+it('tells clients what comes through, and bulk goes both ways in every pair of families', async () => {
+  for (const way of ways) {
+    forget(way.vip);
+    const before = await reasons();
+    expect(await upload(way), way.name).toBe(String(uploadBytes));
+    expect(await download(way), way.name).toBe(String(downloadBytes));
+    const after = await reasons();
+    expect((after['tx_too_big'] ?? 0) - (before['tx_too_big'] ?? 0), way.name).toBeGreaterThan(0);
+    expect(clientMtu(way.vip), way.name).toBe(1500 - way.overhead);
+  }
+});
+
+it('takes datagrams up to the last byte that fits', async () => {
+  await Promise.all(
+    ([vips.ipv4, vips.ipv6] as const).map(async (vip) => {
+      for (const way of ways.filter((one) => one.vip === vip)) {
+        forget(vip);
+        const most = 1500 - way.overhead - (vip === vips.ipv4 ? 28 : 48);
+        expect(await datagram(way, most - 1), way.name).toBe(String(most - 1));
+        expect(await datagram(way, most), way.name).toBe(String(most));
+        expect(clientMtu(vip), way.name).toBe(1500);
+        expect(await datagram(way, most + 1), way.name).toBe('');
+        expect(clientMtu(vip), way.name).toBe(1500 - way.overhead);
+      }
+    }),
+  );
+});
+
+it('tells backends what comes through to clients: ICMP errors about their answers go through the tunnels', async () => {
+  ipIn(lab.names.router, 'link set to-client mtu 1300');
+  try {
+    // One a family: what the backend has learnt holds for the client's address.
+    for (const way of ways.filter(({ name }) => name === 'ipip4' || name === 'gue6')) {
+      const before = await reasons();
+      expect(await download(way), way.name).toBe(String(downloadBytes));
+      const told = (await reasons())['tx_icmp_error_tunnel'] ?? 0;
+      expect(told - (before['tx_icmp_error_tunnel'] ?? 0), way.name).toBeGreaterThan(0);
+    }
+  } finally {
+    ipIn(lab.names.router, 'link set to-client mtu 1500');
+  }
+});
+
+it('with the segment size that setup gives, nothing is too big; variant 0 of GUE is taken too', async () => {
+  setup();
+  lab.apply(config(0));
+  for (const vip of Object.values(vips)) forget(vip);
+  const before = await reasons();
+  for (const way of ways) expect(await upload(way), way.name).toBe(String(uploadBytes));
+  expect((await reasons())['tx_too_big']).toBe(before['tx_too_big']);
+});
+
+it('follows the route to the backends, and says when there is none', async () => {
+  const [reason] = (await lab.status()).vips.flatMap(({ backends }) => backends.map((one) => one.reason));
+  ipIn(lab.names.lb, 'route del default');
+  const reasonsNow = async () =>
+    (await lab.status()).vips.flatMap(({ backends }) =>
+      backends.flatMap((one) => (one.address === '10.80.2.21' && one.state === 'down' ? [one.reason] : [])),
+    );
+  const routed = ways.filter(({ backend }) => backend === '10.80.2.21').length * 2;
+  await until('no route', async () => {
+    const seen = await reasonsNow();
+    return seen.length === routed && seen.some((text) => text === 'no route leads to it (ENETUNREACH)');
+  });
+  expect(reason).not.toMatch(/no route/);
+  // By another neighbour: the balancer's own second address of the router.
+  ipIn(lab.names.router, 'address add 10.80.1.2/24 dev to-lb');
+  ipIn(lab.names.lb, 'route add 10.80.2.0/24 via 10.80.1.2');
+  ipIn(lab.names.lb, 'route add 198.51.100.0/24 via 10.80.1.1');
+  await until('up by the other next hop', async () => (await states()).every((state) => state === 'up'));
+  expect(lab.log()).toMatch(/"neighbour":"10\.80\.1\.2"/);
+  expect(await upload(ways[0])).toBe(String(uploadBytes));
+});
+
+it('a failed tunnel is a failed check, and what is taken away is gone', async () => {
+  const counters = lab.onBackend('decap');
+  expect(counters).toMatch(/pass_decapsulated {2}\d{4,}/);
+  lab.onBackend('teardown', ...Object.values(vips).flatMap((vip) => ['--vip', vip]));
+  expect(ipIn(lab.names.backend, 'address show dev lo')).not.toContain(vips.ipv4);
+  expect(ipIn(lab.names.backend, 'rule show')).not.toContain('19533');
+  await until(
+    'checks fail',
+    async () => (await states()).filter((state) => state === 'down').length === ways.length,
+  );
+});
