@@ -335,7 +335,16 @@ it('a successor that dies, or is of another format, leaves the predecessor as it
 });
 
 it('killed after it took over, the successor takes the routes with it as promised', async () => {
-  process.kill(pid, 'SIGKILL');
+  // While BFD is frozen, for a successor that then dies: the sessions of BFD end with the announcer all the same.
+  const { bfdProcess } = await status();
+  await until('BFD is frozen', async () => {
+    const said = await take('bfd', [1], (_, close) => {
+      process.kill(pid, 'SIGKILL');
+      setTimeout(close, 20);
+    });
+    return said.startsWith('state');
+  });
+  await until('BFD has ended', () => !alive(bfdProcess?.pid ?? 0));
   await until('routes gone', () => !inKernel(namespaces.frr, route4) && !inKernel(namespaces.bird, route6));
   await anotherOne();
   expect(await status()).toMatchObject({ handovers: 0, peers: [] });
