@@ -4,8 +4,8 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { listenOnSocket, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { compilePolicy } from './core/policy.ts';
 import { createApi } from './io/api.ts';
-import { listenerStatus, pruneCounters } from './io/counters.ts';
-import { createFront, type FrontState } from './io/front.ts';
+import { listenerStatus } from './io/counters.ts';
+import { startFront } from './io/front.ts';
 import { bindLoopback } from './io/listening-socket.ts';
 import { keepRegistered } from './io/registration.ts';
 
@@ -22,19 +22,15 @@ export interface ProxyFolders {
 export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void> {
   const socketPath = await takeRunFolder(folders.runDir, 'proxy');
   const startedAt = new Date().toISOString();
-  const state: FrontState = { table: new Map(), counters: new Map(), unknownConnections: 0, draining: false };
   let revision = 0;
 
   const sockets = [bindLoopback(4), bindLoopback(6)] as const;
-  const front = createFront(state, log);
-  await front.listen(sockets);
+  const front = startFront(sockets, log);
   const registration = keepRegistered(folders.bpfDir, sockets, log);
 
   const api = createApi({
     apply(desired) {
-      // One assignment: a connection or request sees the old state or the new one, whole.
-      state.table = compilePolicy(desired, state.table);
-      pruneCounters(state.counters, state.table);
+      front.usePolicy(compilePolicy(desired, front.table));
       revision += 1;
       log.info({ revision, listeners: desired.listeners.length }, 'desired state taken');
       return revision;
@@ -44,8 +40,8 @@ export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void
       startedAt,
       revision,
       registered: registration.registered(),
-      unknownConnections: state.unknownConnections,
-      listeners: [...state.table.values()].map((listener) => listenerStatus(listener, state.counters)),
+      unknownConnections: front.unknownConnections,
+      listeners: [...front.table.values()].map((listener) => listenerStatus(listener, front.counters)),
     }),
   });
   const apiServer = createAdaptorServer({ fetch: api.fetch }) as Server;

@@ -3,8 +3,6 @@
  * Those of the backends' side belong to a listener (policy.ts).
  */
 
-/** Head of a request, in bytes: request line and all fields. Above it the answer is 431. */
-export const maxHeadBytes = 16 * 1024;
 /** From the first byte (or the connection's begin) to the end of a request's head; then 408. */
 export const headTimeoutMs = 60_000;
 /** An idle connection between two requests is closed. */
@@ -24,3 +22,11 @@ export const maxIdleUpstream = 128;
 export const lingerMs = 2000;
 /** How long existing connections may go on after SIGTERM. */
 export const drainMs = 10_000;
+/** A client's rate, where the proxy waits for it, is measured over so long: 100 bytes/s at least. */
+export const transferWindowMs = 60_000;
+/** What a client must send of its body, or take of its answer, in a window in which it is waited for. */
+export const minTransferBytes = 6000;
+/** 1xx answers that a backend may give to one request. */
+export const maxInterimAnswers = 16;
+/** Connections that wait to be accepted. */
+export const acceptBacklog = 4096;

@@ -12,46 +12,48 @@ export interface RequestTarget {
   readonly originForm: string;
 }
 
-/** What the request line and the Host fields say. */
-export interface TargetInput {
-  readonly method: string;
-  readonly target: string;
-  readonly hostFields: readonly string[];
-  readonly httpVersion: string;
-}
+const slash = '/'.charCodeAt(0);
 
 // RFC 3986 section 3.2.2 without userinfo and percent-encoding: reg-name, IPv4, or bracketed IPv6.
 const authorityForm = /^([a-z0-9._~!$&'()*+,;=-]*|\[[0-9a-f:.]+\])(?::([0-9]*))?$/i;
 
 /**
- * Reads the request target (RFC 9112 section 3.2). The error is a sentence for a 400 answer.
- * CONNECT is not for this function: its target has another form.
+ * Reads the request target (RFC 9112 section 3.2) with the value of the Host field, undefined when
+ * an HTTP/1.0 client sends none. The error is a sentence for a 400 answer. CONNECT is not for this
+ * function: its target has another form.
  */
-export function readRequestTarget(input: TargetInput): Result<RequestTarget, string> {
-  // RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
-  // HTTP/1.1 request message that lacks a Host header field and to any request message that
-  // contains more than one Host header field line or a Host header field with an invalid field value."
-  if (input.hostFields.length > 1) return err('more than one Host field');
-  let hostField = input.hostFields[0];
-  if (hostField === undefined && input.httpVersion !== '1.0') return err('no Host field');
-
-  let originForm = input.target;
-  const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(input.target);
-  if (absolute !== null) {
-    // RFC 9112 section 3.2.2: a proxy "MUST ignore the received Host header field (if any) and
-    // instead replace it with the host information of the request-target."
-    hostField = absolute[1] ?? '';
-    const rest = absolute[2] ?? '';
-    originForm = rest.startsWith('/') ? rest : `/${rest}`;
-    if (hostField === '') return err('the request target names no host');
+export function readRequestTarget(
+  method: string,
+  target: string,
+  host: string | undefined,
+): Result<RequestTarget, string> {
+  let hostField = host;
+  let originForm = target;
+  if (target.charCodeAt(0) !== slash) {
+    const absolute = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target);
+    if (absolute !== null) {
+      // RFC 9112 section 3.2.2: a proxy "MUST ignore the received Host header field (if any) and
+      // instead replace it with the host information of the request-target."
+      hostField = absolute[1] ?? '';
+      const rest = absolute[2] ?? '';
+      originForm = rest.startsWith('/') ? rest : `/${rest}`;
+      if (hostField === '') return err('the request target names no host');
+    }
   }
   const authority = authorityForm.exec(hostField ?? '');
   if (authority === null) return err('the Host field is not valid');
-  const host = (authority[1] ?? '').toLowerCase().replace(/\.$/, '');
+  const name = (authority[1] ?? '').toLowerCase().replace(/\.$/, '');
 
-  if (originForm === '*' && input.method === 'OPTIONS') return ok({ host, hostField, path: '/', originForm });
+  if (originForm === '*' && method === 'OPTIONS') return ok({ host: name, hostField, path: '/', originForm });
   if (!originForm.startsWith('/') || originForm.includes('#')) return err('the request target is not valid');
-  return ok({ host, hostField, path: normalizePath(originForm.split('?', 1)[0] ?? '/'), originForm });
+  const query = originForm.indexOf('?');
+  const path = query < 0 ? originForm : originForm.slice(0, query);
+  return ok({ host: name, hostField, path: isNormal(path) ? path : normalizePath(path), originForm });
+}
+
+/** Whether a path has nothing that normalizePath would change. */
+function isNormal(path: string): boolean {
+  return !path.includes('%') && !path.includes('/.');
 }
 
 /**

@@ -12,8 +12,8 @@ export interface ListenerCounters {
   connections: number;
   denied: number;
   requests: number;
-  /** By class of status, `1xx` to `5xx`. */
-  readonly responses: Map<string, number>;
+  /** By class of status: the first is of 1xx. */
+  readonly responses: [number, number, number, number, number];
   /** By Backend.key. */
   readonly backends: Map<string, BackendCounters>;
 }
@@ -30,7 +30,7 @@ export function listenerCounters(counters: Counters, key: string): ListenerCount
       connections: 0,
       denied: 0,
       requests: 0,
-      responses: new Map(),
+      responses: [0, 0, 0, 0, 0],
       backends: new Map(),
     };
     counters.set(key, found);
@@ -48,10 +48,10 @@ export function backendCounters(counters: ListenerCounters, key: string): Backen
   return found;
 }
 
-/** Counts one answer under its class. */
+/** Counts one answer of status 100 to 599 under its class. */
 export function countResponse(counters: ListenerCounters, status: number): void {
-  const kind = `${Math.floor(status / 100)}xx`;
-  counters.responses.set(kind, (counters.responses.get(kind) ?? 0) + 1);
+  const kind = (Math.floor(status / 100) - 1) as 0 | 1 | 2 | 3 | 4;
+  counters.responses[kind] += 1;
 }
 
 /** Forgets listeners and backends that are no longer declared. */
@@ -83,7 +83,9 @@ export function listenerStatus(listener: Listener, counters: Counters): ProxySta
     connections: counted.connections,
     denied: counted.denied,
     requests: counted.requests,
-    responses: Object.fromEntries(counted.responses),
+    responses: Object.fromEntries(
+      counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
+    ),
     backends: [...backends.values()].map(({ key, address, port }) => {
       const { requests, errors } = backendCounters(counted, key);
       return { address, port, requests, errors };

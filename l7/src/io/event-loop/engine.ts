@@ -1,0 +1,22 @@
+import type { Logger } from '@l4d/kit/logger.ts';
+import type { PolicyTable } from '../../core/policy.ts';
+import type { Counters } from '../counters.ts';
+import type { EventLoop } from './loop.ts';
+import type { UpstreamPool } from './upstream-pool.ts';
+
+/** What all connections of a worker share. It is asked at every connection and request anew. */
+export interface Engine {
+  readonly loop: EventLoop;
+  readonly pool: UpstreamPool;
+  readonly counters: Counters;
+  readonly log: Logger;
+  table: PolicyTable;
+  /** Connections for an address and port without a listener. */
+  unknownConnections: number;
+  /** Every further answer ends its connection. */
+  draining: boolean;
+  /** Connections of clients, tunnels included. */
+  openClients: number;
+  /** Called when the last of them has ended. */
+  onEmpty: (() => void) | undefined;
+}

@@ -1,0 +1,228 @@
+import {
+  isIdempotent,
+  type UpstreamUse,
+  upstreamRequestHead,
+  wantsTunnel,
+} from '../../core/http1/message-heads.ts';
+import type { Backend, Listener, Pool } from '../../core/policy.ts';
+import { readRequestTarget } from '../../core/request-target.ts';
+import { selectRoute } from '../../core/route.ts';
+import { chooseWeighted } from '../../core/weighted-choice.ts';
+import { backendCounters } from '../counters.ts';
+import type { ClientConnection } from './client-connection.ts';
+import type { Engine } from './engine.ts';
+import { layout } from './loop.ts';
+import { UpstreamConnection, type UpstreamFailure } from './upstream-connection.ts';
+import { connectTo, upstreamTarget } from './upstream-pool.ts';
+
+const nobody: ReadonlySet<Backend> = new Set();
+
+/** The way of a client's request to a backend: where to, over which connection, and again if need be. */
+export class Exchange {
+  readonly #engine: Engine;
+  readonly #client: ClientConnection;
+  #upstream: UpstreamConnection | undefined = undefined;
+  #listener: Listener | undefined = undefined;
+  #pool: Pool | undefined = undefined;
+  #backend: Backend | undefined = undefined;
+  #tried: Set<Backend> | undefined = undefined;
+  #originForm = '';
+  #hostField: string | undefined = undefined;
+  #use: UpstreamUse = 'kept';
+  /** Part of the body that waits for a connection. */
+  #early: Buffer | undefined = undefined;
+  #repeated = false;
+
+  constructor(engine: Engine, client: ClientConnection) {
+    this.#engine = engine;
+    this.#client = client;
+  }
+
+  /** Whether more of the request's body can be taken now. */
+  get takesBody(): boolean {
+    const upstream = this.#upstream;
+    return upstream !== undefined && !upstream.connecting && !upstream.hasUnsent;
+  }
+
+  /** Begins with the request that the client's parser holds; the body's first piece is in the loop's memory. */
+  start(offset: number, length: number): void {
+    const client = this.#client;
+    const { head } = client;
+    const listener = client.listener;
+    if (listener === undefined) return void client.refuse(503, 'this service is no longer here');
+    if (head.method === 'CONNECT') return void client.refuse(405, 'this is no forward proxy');
+    const target = readRequestTarget(head.method, head.target, head.host);
+    if (!target.ok) return void client.refuse(400, target.error);
+    const route = selectRoute(listener.routes, target.value.host, target.value.path);
+    if (route === undefined) return void client.refuse(404, 'nothing is served under this host and path');
+    this.#listener = listener;
+    this.#pool = route.pool;
+    this.#originForm = target.value.originForm;
+    this.#hostField = target.value.hostField;
+    this.#use = wantsTunnel(head) ? 'tunnel' : 'kept';
+    this.#repeated = false;
+    this.#tryNext(offset, length);
+  }
+
+  #tryNext(offset: number, length: number): void {
+    for (;;) {
+      const backend = chooseWeighted(this.#pool?.backends ?? [], this.#tried ?? nobody);
+      if (backend === undefined) {
+        const nobodyThere = this.#tried === undefined;
+        this.done();
+        if (nobodyThere) return void this.#client.refuse(503, 'no backend is available');
+        return void this.#client.refuse(502, 'no backend could be reached');
+      }
+      this.#backend = backend;
+      if (this.#attempt(backend, offset, length)) return;
+      this.#failed(backend);
+    }
+  }
+
+  /** False: the backend could not be reached, and nothing was sent. */
+  #attempt(backend: Backend, offset: number, length: number): boolean {
+    const target = upstreamTarget(this.#engine.pool, backend);
+    if (this.#use === 'kept') {
+      for (let kept = target.idle.pop(); kept !== undefined; kept = target.idle.pop()) {
+        this.#count(backend);
+        this.#upstream = kept;
+        kept.begin(this.#client);
+        if (this.#send(kept, offset, length)) return true;
+        // It had ended, and nothing was sent: the next one.
+        kept.abort();
+      }
+    }
+    this.#count(backend);
+    const connection = connectTo(target);
+    if ('error' in connection) return false;
+    const { fd, connected } = connection;
+    const upstream = new UpstreamConnection(
+      this.#engine.loop,
+      fd,
+      target,
+      this.#client,
+      this.#use,
+      connected,
+    );
+    this.#upstream = upstream;
+    if (connected) return this.#send(upstream, offset, length) || this.#drop(upstream);
+    if (length > 0)
+      this.#early = Buffer.from(this.#engine.loop.memory.bytes.subarray(offset, offset + length));
+    upstream.setDeadline(this.#listener?.connectMs ?? 0);
+    return true;
+  }
+
+  #drop(upstream: UpstreamConnection): false {
+    upstream.abort();
+    this.#upstream = undefined;
+    return false;
+  }
+
+  #send(upstream: UpstreamConnection, offset: number, length: number): boolean {
+    const head = upstreamRequestHead(
+      this.#client.head,
+      this.#originForm,
+      this.#hostField,
+      this.#client.origin.forwarded,
+      this.#use,
+    );
+    if (!upstream.sendRequest(head, offset, length)) return false;
+    upstream.setDeadline(this.#listener?.responseMs ?? 0);
+    if (upstream.hasUnsent) this.#client.wantRead(false);
+    return true;
+  }
+
+  /** The connection has come about. */
+  onConnected(): void {
+    const upstream = this.#upstream;
+    if (upstream === undefined) return;
+    const length = this.#restoreEarly();
+    if (!this.#send(upstream, layout.receive, length)) {
+      upstream.abort();
+      return void this.onFailed(upstream, 'unreachable');
+    }
+    this.#early = undefined;
+    if (!upstream.hasUnsent) this.#client.onUpstreamWritable();
+  }
+
+  /** Puts the body's first piece back into the loop's memory; returns its length. */
+  #restoreEarly(): number {
+    return this.#early === undefined ? 0 : this.#early.copy(this.#engine.loop.memory.bytes, layout.receive);
+  }
+
+  /** Sends a piece of the body on; false: the next must wait. */
+  sendBody(offset: number, length: number): boolean {
+    const upstream = this.#upstream;
+    if (upstream === undefined) return false;
+    this.onActive();
+    return upstream.write(offset, length);
+  }
+
+  /** Something came from the backend, or goes to it. */
+  onActive(): void {
+    this.#upstream?.setDeadline(this.#listener?.responseMs ?? 0);
+  }
+
+  /** The client has taken what was written. */
+  onClientWritable(): void {
+    this.onActive();
+    this.#upstream?.wantRead(true);
+  }
+
+  onFailed(upstream: UpstreamConnection, failure: UpstreamFailure): void {
+    const client = this.#client;
+    const backend = this.#backend;
+    if (backend === undefined || this.#upstream !== upstream) return;
+    this.#upstream = undefined;
+    if (failure === 'stale' && this.#mayRepeat()) {
+      this.#repeated = true;
+      this.#use = 'once';
+      if (this.#attempt(backend, layout.receive, 0)) return;
+      failure = 'unreachable';
+    }
+    if (failure !== 'client-timeout') this.#failed(backend);
+    if (failure === 'unreachable') return void this.#tryNext(layout.receive, this.#restoreEarly());
+    this.done();
+    if (client.breakOff()) return;
+    if (failure === 'timeout') return void client.refuse(504, 'the backend did not answer in time');
+    if (failure === 'client-timeout') return void client.refuse(408, 'the request did not arrive in time');
+    client.refuse(502, 'the backend broke off');
+  }
+
+  /**
+   * RFC 9110 section 9.2.2: a proxy must not repeat a request that is not idempotent by itself; and a body
+   * that was passed on cannot be had again.
+   */
+  #mayRepeat(): boolean {
+    const { head } = this.#client;
+    return !this.#repeated && this.#use === 'kept' && head.framing === 'none' && isIdempotent(head.method);
+  }
+
+  #count(backend: Backend): void {
+    backendCounters(this.#client.origin.counters, backend.key).requests += 1;
+  }
+
+  #failed(backend: Backend): void {
+    this.#tried ??= new Set();
+    this.#tried.add(backend);
+    backendCounters(this.#client.origin.counters, backend.key).errors += 1;
+  }
+
+  /** The client does not want the answer any more. */
+  abort(): void {
+    this.#upstream?.abort();
+    this.done();
+  }
+
+  /** Forgets the request. */
+  done(): void {
+    this.#upstream = undefined;
+    this.#listener = undefined;
+    this.#pool = undefined;
+    this.#backend = undefined;
+    this.#tried = undefined;
+    this.#early = undefined;
+    this.#hostField = undefined;
+    this.#originForm = '';
+  }
+}

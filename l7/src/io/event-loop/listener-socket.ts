@@ -1,0 +1,122 @@
+import {
+  acceptConnection,
+  closeSocket,
+  epollEvent,
+  lastErrno,
+  lastName,
+  listenOn,
+  readLocalName,
+  setNoDelay,
+  setResetOnClose,
+} from '@l4d/kit/ffi/event-socket.ts';
+import { formatIpAddress, type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
+import { mayConnect } from '../../core/access.ts';
+import { forwardedFields } from '../../core/http1/message-heads.ts';
+import { acceptBacklog } from '../../core/limits.ts';
+import { type Listener, listenerKey, type PolicyTable } from '../../core/policy.ts';
+import { type ListenerCounters, listenerCounters } from '../counters.ts';
+import { ClientConnection } from './client-connection.ts';
+import type { Engine } from './engine.ts';
+import { Stream } from './stream.ts';
+
+const ECONNABORTED = 103;
+const EAGAIN = 11;
+/** Connections taken in a row; the others' events come in between. */
+const acceptBatch = 64;
+/** How long nothing is accepted after descriptors or memory ran out. */
+const pauseMs = 100;
+
+/** A listening socket: decides about each connection before a byte of it is read. */
+export class ListenerSocket extends Stream {
+  readonly #engine: Engine;
+  readonly #found = new Map<string, Found>();
+  #foundIn: PolicyTable | undefined = undefined;
+
+  constructor(engine: Engine, fd: number) {
+    setNoDelay(fd);
+    listenOn(fd, acceptBacklog);
+    super(engine.loop, fd, epollEvent.in);
+    this.#engine = engine;
+  }
+
+  override onEvents(): void {
+    for (let i = 0; i < acceptBatch; i++) {
+      const fd = acceptConnection(this.fd);
+      if (fd >= 0) this.#admit(fd);
+      else if (lastErrno() === EAGAIN) return;
+      else if (lastErrno() !== ECONNABORTED) return void this.#pause();
+    }
+  }
+
+  /** Takes in all that the kernel has accepted already. */
+  acceptAll(): void {
+    for (;;) {
+      const fd = acceptConnection(this.fd);
+      if (fd < 0) return;
+      this.#admit(fd);
+    }
+  }
+
+  /** Descriptors or memory have run out: the kernel would tell of the waiting connections for ever. */
+  #pause(): void {
+    this.#engine.log.warn({ errno: lastErrno() }, 'cannot accept connections');
+    this.wantRead(false);
+    this.setDeadline(pauseMs);
+  }
+
+  override onDeadline(): void {
+    this.wantRead(true);
+  }
+
+  #admit(fd: number): void {
+    const engine = this.#engine;
+    const peer = lastName();
+    // The client can be gone already.
+    if (!readLocalName(fd)) return void closeSocket(fd);
+    const local = this.#find(lastName());
+    if (local === undefined) {
+      engine.unknownConnections += 1;
+      return void reject(fd);
+    }
+    const client = addressOf(peer);
+    if (!mayConnect(local.listener.access, client)) {
+      local.counters.denied += 1;
+      return void reject(fd);
+    }
+    const { key, port } = local.listener;
+    const forwarded = forwardedFields({ clientAddress: formatIpAddress(client), scheme: 'http', port });
+    new ClientConnection(engine, fd, { listenerKey: key, counters: local.counters, forwarded }).readFirst();
+  }
+
+  #find(name: string): Found | undefined {
+    const { table } = this.#engine;
+    if (table !== this.#foundIn) {
+      this.#found.clear();
+      this.#foundIn = table;
+    }
+    const known = this.#found.get(name);
+    if (known !== undefined) return known;
+    const key = listenerKey(addressOf(name), name.charCodeAt(0) * 256 + name.charCodeAt(1));
+    const listener = table.get(key);
+    if (listener === undefined) return undefined;
+    const found = { listener, counters: listenerCounters(this.#engine.counters, key) };
+    this.#found.set(name, found);
+    return found;
+  }
+}
+
+/** A listener with its counts. */
+interface Found {
+  readonly listener: Listener;
+  readonly counters: ListenerCounters;
+}
+
+/** The address in what `lastName` gives. */
+function addressOf(name: string): IpAddress {
+  return ipAddressFromBytes(Buffer.from(name.slice(2), 'latin1'));
+}
+
+function reject(fd: number): void {
+  setResetOnClose(fd);
+  closeSocket(fd);
+}

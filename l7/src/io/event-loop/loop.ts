@@ -1,0 +1,154 @@
+import { SyscallError } from '@l4d/kit/errors.ts';
+import {
+  closeSocket,
+  createEpoll,
+  epollControl,
+  epollEventSize,
+  epollOperation,
+  epollWait,
+  eventReader,
+  fixedMemory,
+  lastErrno,
+} from '@l4d/kit/ffi/event-socket.ts';
+import koffi from 'koffi';
+import { Deadlines } from './deadlines.ts';
+import type { Stream } from './stream.ts';
+
+/*
+ * The proxy's own loop over epoll, in the same thread as Node's.
+ *
+ * Busy, it waits in epoll_wait itself and gives Node's loop a turn every few milliseconds, so that
+ * timers, promises and the API's socket go on. After some quiet milliseconds it lets Node's loop wait
+ * for the epoll descriptor instead, and costs nothing. docs/decisions/own-event-loop.md has the numbers.
+ */
+
+/** Events taken from the kernel at a time. */
+const batch = 256;
+/** How long Node's loop waits for its turn while there is work. */
+const turnMs = 4;
+/** Milliseconds without an event after which Node's loop does the waiting. */
+const quietMs = 10;
+const deadlineIntervalMs = 50;
+
+/** Where in the loop's memory streams read to and write from. */
+export const layout = {
+  /** Room before what was received, for a new head in front of it. */
+  receive: 64 * 1024,
+  receiveBytes: 128 * 1024,
+  /** For text; also the room behind what was received. */
+  text: 196 * 1024,
+  textBytes: 124 * 1024,
+  total: 320 * 1024,
+} as const;
+
+/** One thread's loop. Everything that happens in it happens in `Stream.onEvents` and `onDeadline`. */
+export class EventLoop {
+  /** Monotonic milliseconds at the begin of this turn. */
+  now = performance.now();
+  /** Scratch memory: what is in it holds until the next call of a stream. */
+  readonly memory = fixedMemory(layout.total);
+  readonly deadlines = new Deadlines(this.now);
+
+  readonly #epoll = createEpoll();
+  readonly #events = fixedMemory(batch * epollEventSize);
+  readonly #reader = eventReader(this.#events);
+  readonly #streams: (Stream | undefined)[] = [];
+  #generation = 0;
+  #quiet = 0;
+  #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
+  #wake: { close(): void } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Begins to run; until then nothing happens. */
+  start(): void {
+    this.#timer = setInterval(() => this.#checkDeadlines(), deadlineIntervalMs);
+    this.#wait();
+  }
+
+  /** Ends; open streams are closed. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#wake?.close();
+    this.#wake = undefined;
+    this.#state = 'stopped';
+    for (const stream of this.streams()) stream.close();
+    closeSocket(this.#epoll);
+  }
+
+  /** Everything that is open. */
+  streams(): Stream[] {
+    return this.#streams.filter((stream) => stream !== undefined);
+  }
+
+  /** Takes a stream's events in. Throws SyscallError. */
+  add(stream: Stream, events: number): void {
+    this.#generation = (this.#generation + 1) >>> 0;
+    stream.generation = this.#generation;
+    // After a stream that was detached its descriptor is still there.
+    const known = this.#streams[stream.fd] !== undefined;
+    this.#streams[stream.fd] = stream;
+    const operation = known ? epollOperation.modify : epollOperation.add;
+    if (epollControl(this.#epoll, operation, stream.fd, events, stream.generation) < 0)
+      throw new SyscallError('epoll_ctl', lastErrno());
+  }
+
+  /** Changes what a stream waits for; `parked` ones are not told of errors either. */
+  change(stream: Stream, events: number, parking: 'none' | 'park' | 'unpark'): void {
+    const operation =
+      parking === 'park'
+        ? epollOperation.remove
+        : parking === 'unpark'
+          ? epollOperation.add
+          : epollOperation.modify;
+    epollControl(this.#epoll, operation, stream.fd, events, stream.generation);
+  }
+
+  /** Forgets a stream whose descriptor is about to be closed, which takes it out of the epoll set. */
+  remove(stream: Stream): void {
+    if (this.#streams[stream.fd] === stream) this.#streams[stream.fd] = undefined;
+    this.deadlines.remove(stream);
+  }
+
+  #checkDeadlines(): void {
+    this.now = performance.now();
+    this.deadlines.advance(this.now);
+  }
+
+  #wait(): void {
+    this.#state = 'waiting';
+    this.#wake = koffi.node.poll(this.#epoll, { readable: true }, () => {
+      this.#wake?.close();
+      this.#wake = undefined;
+      this.#quiet = 0;
+      this.#state = 'busy';
+      this.#run();
+    });
+  }
+
+  readonly #run = (): void => {
+    if (this.#state !== 'busy') return;
+    const begin = performance.now();
+    do {
+      if (this.#turn(1) === 0) {
+        this.#quiet += 1;
+        break;
+      }
+      this.#quiet = 0;
+    } while (this.now - begin < turnMs && this.#state === 'busy');
+    if (this.#state !== 'busy') return;
+    if (this.#quiet >= quietMs) this.#wait();
+    else setImmediate(this.#run);
+  };
+
+  #turn(timeoutMs: number): number {
+    const count = epollWait(this.#epoll, this.#events.address, batch, timeoutMs);
+    this.now = performance.now();
+    for (let i = 0; i < count; i++) {
+      const stream = this.#streams[this.#reader.fd(i)];
+      // The descriptor may be another's by now: closed and opened again in this batch.
+      if (stream !== undefined && stream.generation === this.#reader.generation(i))
+        stream.onEvents(this.#reader.events(i));
+    }
+    return count;
+  }
+}

@@ -1,0 +1,122 @@
+import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
+import { type EventLoop, layout } from './loop.ts';
+import { received, Stream } from './stream.ts';
+
+/** A relay between two connections that are handed over to it. */
+export interface RelayEnds {
+  /** Descriptors that are in the loop already (Stream.detach). */
+  readonly a: number;
+  readonly b: number;
+  /** What was read of the one and is still to be sent to the other. */
+  readonly toA: readonly Buffer[];
+  readonly toB: readonly Buffer[];
+  /** Closed when neither has sent anything for so long. */
+  readonly idleMs: number;
+  /** Called once, when both are closed. */
+  readonly onClosed: () => void;
+}
+
+/**
+ * Passes bytes both ways, each way to its own end, with back-pressure: one read's worth is held at most.
+ * Ends when both ways have ended, one has failed, or both were silent for too long.
+ */
+export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
+  const shared: Shared = { idleMs: ends.idleMs, onClosed: ends.onClosed, ended: false };
+  const a = new RelayEnd(loop, ends.a, shared);
+  const b = new RelayEnd(loop, ends.b, shared);
+  a.other = b;
+  b.other = a;
+  a.sendFirst(ends.toA);
+  b.sendFirst(ends.toB);
+  a.setDeadline(ends.idleMs);
+}
+
+interface Shared {
+  readonly idleMs: number;
+  readonly onClosed: () => void;
+  ended: boolean;
+}
+
+class RelayEnd extends Stream {
+  other: RelayEnd | undefined = undefined;
+  readonly #shared: Shared;
+  /** Nothing more comes from here. */
+  #readEnded = false;
+  /** The other has ended; this end is told when all is sent. */
+  #toEnd = false;
+  #writeEnded = false;
+
+  constructor(loop: EventLoop, fd: number, shared: Shared) {
+    super(loop, fd, epollEvent.in);
+    this.#shared = shared;
+  }
+
+  sendFirst(pieces: readonly Buffer[]): void {
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length; at += layout.textBytes) {
+        const length = piece.copy(this.loop.memory.bytes, layout.text, at, at + layout.textBytes);
+        if (!this.write(layout.text, length)) this.other?.wantRead(false);
+      }
+    }
+  }
+
+  override onEvents(events: number): void {
+    if ((events & epollEvent.out) !== 0 && this.flush()) {
+      if (this.#toEnd) this.#finishWriting();
+      else if (this.other !== undefined && !this.other.#readEnded) this.other.wantRead(true);
+    }
+    if (this.closed || this.#shared.ended) return;
+    const failed = (events & (epollEvent.error | epollEvent.hangUp)) !== 0;
+    if (this.broken) return void this.#end();
+    if (this.reading) this.#pass();
+    else if (failed) {
+      if (this.#readEnded) this.#end();
+      else this.park();
+    }
+  }
+
+  #pass(): void {
+    const { other } = this;
+    if (other === undefined) return;
+    const count = this.receive();
+    if (count === received.nothing) return;
+    if (count === received.failed) return void this.#end();
+    if (count === received.end) {
+      this.#readEnded = true;
+      this.wantRead(false);
+      other.#toEnd = true;
+      if (!other.hasUnsent) other.#finishWriting();
+      return;
+    }
+    this.setDeadline(this.#shared.idleMs);
+    if (!other.write(layout.receive, count)) this.wantRead(false);
+    if (other.broken) this.#end();
+  }
+
+  #finishWriting(): void {
+    if (this.#writeEnded) return;
+    this.#writeEnded = true;
+    if (this.#readEnded) return void this.#end();
+    this.endWriting();
+  }
+
+  override onDeadline(): void {
+    const { other } = this;
+    // Each end has its own deadline; the later one of the two counts.
+    if (other !== undefined && other.deadline !== Number.POSITIVE_INFINITY && other.deadline > this.loop.now)
+      return;
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#shared.ended) return;
+    this.#shared.ended = true;
+    this.close();
+    this.other?.close();
+    this.#shared.onClosed();
+  }
+
+  protected override onClosed(): void {
+    if (!this.#shared.ended) this.#end();
+  }
+}

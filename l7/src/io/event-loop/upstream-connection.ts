@@ -1,0 +1,263 @@
+import { epollEvent, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
+import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
+import { HeadParser } from '../../core/http1/head-parser.ts';
+import { responseLimits } from '../../core/http1/limits.ts';
+import { type ClientFraming, responseFraming, type UpstreamUse } from '../../core/http1/message-heads.ts';
+import { maxInterimAnswers, upstreamIdleMs } from '../../core/limits.ts';
+import type { ClientConnection } from './client-connection.ts';
+import { type EventLoop, layout } from './loop.ts';
+import { received, Stream } from './stream.ts';
+import { forgetIdle, keepIdle, type UpstreamTarget } from './upstream-pool.ts';
+
+/** How an exchange with a backend failed. */
+export type UpstreamFailure =
+  /** No connection came about: nothing was sent, any other backend may be asked. */
+  | 'unreachable'
+  /** A kept connection ended before a byte of the answer: the backend may never have seen the request. */
+  | 'stale'
+  /** The connection broke or spoke no HTTP after the request was, at least in part, sent. */
+  | 'broken'
+  /** Nothing came from the backend, or nothing could be sent to it, for too long. */
+  | 'timeout'
+  /** The client was waited for all that time. */
+  | 'client-timeout';
+
+type State = 'connecting' | 'head' | 'body' | 'idle';
+
+/** A connection to a backend: one exchange after another, each for one client. */
+export class UpstreamConnection extends Stream {
+  readonly use: UpstreamUse;
+  /** It has had an answer before. */
+  reused = false;
+  client: ClientConnection | undefined;
+
+  readonly #target: UpstreamTarget;
+  readonly #head = new HeadParser('response', responseLimits);
+  #state: State;
+  /** What has come of a head that is not whole. */
+  #text = '';
+  #interim = 0;
+  #framing: HeadParser['framing'] = 'none';
+  #left = 0;
+  #decoder: ChunkedDecoder | undefined = undefined;
+  /** How the client is given the body. */
+  #clientFraming: ClientFraming = 'none';
+  /** The connection cannot be used again after this answer. */
+  #spent = false;
+
+  constructor(
+    loop: EventLoop,
+    fd: number,
+    target: UpstreamTarget,
+    client: ClientConnection,
+    use: UpstreamUse,
+    connected: boolean,
+  ) {
+    super(loop, fd, connected ? epollEvent.in : epollEvent.out);
+    this.#target = target;
+    this.client = client;
+    this.use = use;
+    this.#state = connected ? 'head' : 'connecting';
+  }
+
+  get connecting(): boolean {
+    return this.#state === 'connecting';
+  }
+
+  /** Whether part of an answer's head has come. */
+  get hasBegun(): boolean {
+    return this.#text !== '' || this.#interim > 0;
+  }
+
+  /** Takes it out of the pool for a client's request. */
+  begin(client: ClientConnection): void {
+    this.client = client;
+    this.reused = true;
+    this.#state = 'head';
+  }
+
+  /**
+   * Sends a head and, right behind it, `length` bytes from `offset` of the loop's memory, which has
+   * room for the head before them. False: the connection was dead, and nothing was sent.
+   */
+  sendRequest(head: string, offset: number, length: number): boolean {
+    const before = this.sentBytes;
+    if (length === 0) this.writeText(head);
+    else {
+      const start = offset - head.length;
+      this.loop.memory.bytes.latin1Write(head, start);
+      this.write(start, head.length + length);
+    }
+    return !this.broken || this.sentBytes > before;
+  }
+
+  override onEvents(events: number): void {
+    if (this.#state === 'connecting') return void this.#onConnected();
+    const { client } = this;
+    // What an idle connection says is its end, or something that nobody asked for.
+    if (client === undefined) return void this.close();
+    if ((events & epollEvent.out) !== 0 && this.flush()) client.onUpstreamWritable();
+    if (this.closed) return;
+    if (this.reading) this.#onReadable(client);
+    else if ((events & (epollEvent.error | epollEvent.hangUp)) !== 0) this.park();
+  }
+
+  #onConnected(): void {
+    const { client } = this;
+    if (client === undefined) return void this.close();
+    if (takeSocketError(this.fd) !== 0) return void this.#fail('unreachable');
+    this.#state = 'head';
+    this.waitFor(epollEvent.in);
+    client.onUpstreamConnected();
+  }
+
+  #onReadable(client: ClientConnection): void {
+    const count = this.receive();
+    if (count === received.nothing) return;
+    if (count === received.failed) return void this.#onEnd(client, false);
+    if (count === received.end) return void this.#onEnd(client, true);
+    client.onUpstreamActive();
+    const end = layout.receive + count;
+    if (this.#state === 'head') this.#readHead(client, layout.receive, end);
+    else this.#passBody(client, '', layout.receive, end);
+  }
+
+  #onEnd(client: ClientConnection, clean: boolean): void {
+    if (this.#state === 'body' && this.#framing === 'close' && clean) {
+      if (this.#clientFraming === 'chunked') client.writeText('0\r\n\r\n');
+      return void this.#finish(client);
+    }
+    this.#fail(this.#state === 'head' && this.reused && !this.hasBegun ? 'stale' : 'broken');
+  }
+
+  #readHead(client: ClientConnection, from: number, end: number): void {
+    const { bytes } = this.loop.memory;
+    let start = from;
+    for (;;) {
+      const before = this.#text.length;
+      this.#text += bytes.latin1Slice(start, Math.min(end, start + responseLimits.maxHeadBytes));
+      const state = this.#head.parse(this.#text);
+      if (state === 'refused') return void this.#fail('broken');
+      if (state === 'partial') return;
+      start += this.#head.end - before;
+      this.#text = '';
+      if (this.#head.status >= 200) return void this.#beginBody(client, start, end);
+      if (this.#head.status === 101) return void this.#switch(client, start, end);
+      this.#interim += 1;
+      if (this.#interim > maxInterimAnswers) return void this.#fail('broken');
+      client.passInterim(this.#head);
+      this.#head.reset();
+      if (start === end) return;
+    }
+  }
+
+  #switch(client: ClientConnection, start: number, end: number): void {
+    if (this.use !== 'tunnel') return void this.#fail('broken');
+    client.beginTunnel(this, this.#head, start, end);
+  }
+
+  #beginBody(client: ClientConnection, start: number, end: number): void {
+    const head = this.#head;
+    this.#state = 'body';
+    this.#framing = responseFraming(head, client.method);
+    this.#left = head.contentLength;
+    const oldClient = client.minorVersion === 0;
+    if (this.#framing === 'chunked') {
+      this.#decoder = new ChunkedDecoder(oldClient ? 'data' : 'chunks', responseLimits);
+      this.#clientFraming = oldClient ? 'close' : 'chunked';
+    } else if (this.#framing === 'close') {
+      this.#clientFraming = oldClient ? 'close' : 'chunked';
+    } else {
+      this.#clientFraming = this.#framing;
+    }
+    // RFC 9112 section 9.3: only HTTP/1.1 keeps connections unasked.
+    if (head.closes || (head.minorVersion === 0 && !head.keepsAlive) || this.use !== 'kept')
+      this.#spent = true;
+    const text = client.responseHead(head, this.#clientFraming);
+    this.#passBody(client, text, start, end);
+  }
+
+  /** Passes a piece of the body on, behind `prefix`. */
+  #passBody(client: ClientConnection, prefix: string, start: number, end: number): void {
+    let pieceEnd = end;
+    let over = false;
+    let complete = false;
+    if (this.#framing === 'length') {
+      pieceEnd = Math.min(end, start + this.#left);
+      this.#left -= pieceEnd - start;
+      complete = this.#left === 0;
+      over = pieceEnd < end;
+    } else if (this.#framing === 'chunked' && this.#decoder !== undefined) {
+      const consumed = this.#decoder.push(this.loop.memory.bytes, start, end);
+      if (consumed < 0) {
+        // The head is on its way only when it was passed on before.
+        if (prefix === '') client.writeResponse('', start, this.#decoder.outputEnd);
+        return void this.#fail('broken');
+      }
+      pieceEnd = this.#decoder.outputEnd;
+      complete = this.#decoder.done;
+      over = consumed < end;
+    } else if (this.#framing === 'none') {
+      pieceEnd = start;
+      complete = true;
+      over = start < end;
+    }
+    // More than an answer: whose would it be?
+    if (over) this.#spent = true;
+    const sent =
+      this.#framing === 'close' && this.#clientFraming === 'chunked'
+        ? this.#writeChunk(client, prefix, start, pieceEnd)
+        : client.writeResponse(prefix, start, pieceEnd);
+    if (this.closed) return;
+    if (complete) this.#finish(client);
+    else if (!sent) this.wantRead(false);
+  }
+
+  /** An answer that ends with its connection becomes one whose end an HTTP/1.1 client can see. */
+  #writeChunk(client: ClientConnection, prefix: string, start: number, end: number): boolean {
+    if (start === end) return client.writeResponse(prefix, start, end);
+    this.loop.memory.bytes.latin1Write('\r\n', end);
+    return client.writeResponse(`${prefix}${(end - start).toString(16)}\r\n`, start, end + 2);
+  }
+
+  #finish(client: ClientConnection): void {
+    this.client = undefined;
+    const reusable =
+      !this.#spent && this.#framing !== 'close' && client.requestSent && !this.hasUnsent && !this.broken;
+    if (reusable && keepIdle(this.#target, this)) {
+      this.#state = 'idle';
+      this.#head.reset();
+      this.#decoder = undefined;
+      this.#interim = 0;
+      this.wantRead(true);
+      this.setDeadline(upstreamIdleMs);
+    } else {
+      this.close();
+    }
+    client.onResponseDone();
+  }
+
+  #fail(failure: UpstreamFailure): void {
+    const { client } = this;
+    this.client = undefined;
+    this.close();
+    client?.onUpstreamFailed(this, failure);
+  }
+
+  override onDeadline(): void {
+    const { client } = this;
+    if (client === undefined) return void this.close();
+    if (this.#state === 'connecting') return void this.#fail('unreachable');
+    this.#fail(client.isWaitedFor ? 'client-timeout' : 'timeout');
+  }
+
+  /** The client has left. */
+  abort(): void {
+    this.client = undefined;
+    this.close();
+  }
+
+  protected override onClosed(): void {
+    if (this.#state === 'idle') forgetIdle(this.#target, this);
+  }
+}

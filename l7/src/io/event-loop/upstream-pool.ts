@@ -1,0 +1,81 @@
+import {
+  closeSocket,
+  connectAt,
+  fixedMemory,
+  lastErrno,
+  newTcpSocket,
+  setNoDelay,
+} from '@l4d/kit/ffi/event-socket.ts';
+import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { maxIdleUpstream } from '../../core/limits.ts';
+import type { Backend, PolicyTable } from '../../core/policy.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
+
+const EINPROGRESS = 115;
+
+/** One backend's address, and the connections to it that wait for a request. */
+export interface UpstreamTarget {
+  readonly family: 4 | 6;
+  readonly sockaddr: Uint8Array;
+  /** The last one that became idle is used first: the others may end of age. */
+  readonly idle: UpstreamConnection[];
+}
+
+/** Idle connections to backends, by Backend.key; listeners share them. */
+export type UpstreamPool = Map<string, UpstreamTarget>;
+
+/** What the pool holds of a backend, made at first use. */
+export function upstreamTarget(pool: UpstreamPool, backend: Backend): UpstreamTarget {
+  let target = pool.get(backend.key);
+  if (target === undefined) {
+    const address = ipAddress(backend.address);
+    target = { family: address.family, sockaddr: encodeSockaddr(address, backend.port), idle: [] };
+    pool.set(backend.key, target);
+  }
+  return target;
+}
+
+/** Keeps a connection for the next request; false: there are enough. */
+export function keepIdle(target: UpstreamTarget, connection: UpstreamConnection): boolean {
+  if (target.idle.length >= maxIdleUpstream) return false;
+  target.idle.push(connection);
+  return true;
+}
+
+/** Takes a connection out that has ended. */
+export function forgetIdle(target: UpstreamTarget, connection: UpstreamConnection): void {
+  const index = target.idle.lastIndexOf(connection);
+  if (index >= 0) target.idle.splice(index, 1);
+}
+
+/** Closes idle connections to backends that are no longer declared. */
+export function prunePool(pool: UpstreamPool, table: PolicyTable): void {
+  const declared = new Set<string>();
+  for (const listener of table.values()) {
+    for (const one of listener.pools) for (const { key } of one.backends) declared.add(key);
+  }
+  for (const [key, target] of pool) {
+    if (declared.has(key)) continue;
+    pool.delete(key);
+    for (const connection of [...target.idle]) connection.close();
+  }
+}
+
+const memory = fixedMemory(64);
+
+/** Begins to connect; the descriptor, and whether it is connected already. `error`: errno of what failed at once. */
+export function connectTo(target: UpstreamTarget): { fd: number; connected: boolean } | { error: number } {
+  const fd = newTcpSocket(target.family);
+  if (fd < 0) return { error: lastErrno() };
+  setNoDelay(fd);
+  memory.bytes.set(target.sockaddr);
+  const connected = connectAt(fd, memory.address, target.sockaddr.length) === 0;
+  const error = connected ? EINPROGRESS : lastErrno();
+  return error === EINPROGRESS ? { fd, connected } : { error: fail(fd, error) };
+}
+
+function fail(fd: number, error: number): number {
+  closeSocket(fd);
+  return error;
+}
