@@ -25,4 +25,10 @@ export const benches: readonly Bench[] = [
     summary: 'requests lost and time to withdraw when a replica fails, against ExaBGP with its health check',
     load: () => import('./sidecar.ts'),
   },
+  {
+    name: 'l7',
+    summary:
+      'HTTP/1.1 requests a second and their processor time through one core, against nginx and HAProxy',
+    load: () => import('./l7.ts'),
+  },
 ];

@@ -1,0 +1,171 @@
+/**
+ * A namespace with one backend and one proxy at a time, over loopback: the proxy has a core to itself,
+ * client (wrk) and backend (nginx) share another.
+ */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { OperatorError } from '@l4d/kit/errors.ts';
+
+const root = join(import.meta.dirname, '../../..');
+/** Where the backend listens. */
+export const backendPort = 9000;
+const clientCore = 0;
+const proxyCore = 1;
+const ticksPerSecond = 100;
+
+/** One run of wrk against the proxy. */
+export interface LoadResult {
+  readonly requestsPerSecond: number;
+  readonly p99Milliseconds: number;
+  /** Processor time of the proxy's process for one request. */
+  readonly cpuMicroseconds: number;
+}
+
+/** What a run asks for. */
+export interface Load {
+  readonly connections: number;
+  readonly seconds: number;
+  /** Each request on a connection of its own. */
+  readonly newConnections: boolean;
+}
+
+/** A running proxy: the process whose time is counted, and its port on 127.0.0.1. */
+export interface RunningProxy {
+  readonly pid: number;
+  readonly port: number;
+}
+
+/** The lab, running. */
+export interface ProxyLab {
+  readonly folder: string;
+  /** Starts a program on the proxy's core. */
+  start(command: string, ...args: readonly string[]): ChildProcess;
+  /** Waits until something listens on a port. */
+  listening(port: number): Promise<void>;
+  /** Ports on which a process listens. */
+  portsOf(pid: number): readonly number[];
+  run(proxy: RunningProxy, load: Load): LoadResult;
+  /** Ends what `start` started. */
+  stopProxy(): Promise<void>;
+  remove(): void;
+}
+
+/** Makes the namespace and starts the backend. Throws OperatorError. */
+export async function createProxyLab(): Promise<ProxyLab> {
+  if (cpus().length < 2) throw new OperatorError('this bench needs two cores, one of them for the proxy', 1);
+  const name = `l4dl7b${process.pid}`;
+  const folder = mkdtempSync(join(tmpdir(), `${name}-`));
+  const children: ChildProcess[] = [];
+  const inside = [`--net=/run/netns/${name}`];
+  const spawnOn = (core: number, command: readonly string[]) => {
+    const child = spawn('nsenter', [...inside, 'taskset', '-c', String(core), ...command], {
+      stdio: 'ignore',
+      cwd: root,
+    });
+    children.push(child);
+    return child;
+  };
+  const output = (...command: string[]) =>
+    execFileSync('nsenter', [...inside, ...command], { encoding: 'utf8' });
+
+  execFileSync('ip', ['netns', 'add', name]);
+  execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+  const lab: ProxyLab = {
+    folder,
+    start: (...command) => spawnOn(proxyCore, command),
+    async listening(port) {
+      for (let i = 0; i < 500; i++) {
+        if (output('ss', '-Hltn', `sport = :${port}`) !== '') return;
+        await sleep(10);
+      }
+      throw new OperatorError(`nothing listens on port ${port}`, 1);
+    },
+    portsOf(pid) {
+      const lines = output('ss', '-Hltnp4').split('\n');
+      return lines
+        .filter((line) => line.includes(`pid=${pid},`))
+        .map((line) => Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]));
+    },
+    run(proxy, load) {
+      const before = cpuTicks(proxy.pid);
+      const text = output(
+        ...['taskset', '-c', String(clientCore), 'wrk', '-t1', '--latency', '--timeout', '5s'],
+        ...[`-c${load.connections}`, `-d${load.seconds}s`],
+        ...(load.newConnections ? ['-H', 'Connection: close'] : []),
+        `http://127.0.0.1:${proxy.port}/`,
+      );
+      const ticks = cpuTicks(proxy.pid) - before;
+      const requests = Number(/(\d+) requests in/.exec(text)?.[1] ?? 0);
+      const failed = /Non-2xx|Socket errors: connect [1-9]/.exec(text);
+      if (requests === 0 || failed !== null) throw new OperatorError(`the load failed:\n${text}`, 1);
+      return {
+        requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]),
+        p99Milliseconds: milliseconds(/99%\s+([\d.]+)(us|ms|s)/.exec(text)),
+        cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / requests,
+      };
+    },
+    async stopProxy() {
+      for (const child of children.splice(1)) await end(child);
+    },
+    remove() {
+      for (const child of children) child.kill('SIGTERM');
+      execFileSync('ip', ['netns', 'del', name]);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  try {
+    spawnOn(clientCore, ['nginx', '-c', writeBackend(folder)]);
+    await lab.listening(backendPort);
+  } catch (error) {
+    lab.remove();
+    throw error;
+  }
+  return lab;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  await ended;
+}
+
+/** nginx's configuration around one server's; returns the file. */
+export function writeNginx(folder: string, name: string, http: string): string {
+  const own = join(folder, name);
+  mkdirSync(own, { recursive: true });
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((kind) => `${kind}_temp_path ${own}/${kind};`)
+    .join(' ');
+  const file = join(own, 'nginx.conf');
+  writeFileSync(
+    file,
+    `daemon off; master_process off; error_log stderr crit; pid ${own}/pid;
+events { worker_connections 8192; }
+http { access_log off; ${temporary} ${http} }`,
+  );
+  return file;
+}
+
+function writeBackend(folder: string): string {
+  const body = 'x'.repeat(1024);
+  return writeNginx(
+    folder,
+    'backend',
+    `keepalive_requests 1000000000; server { listen 127.0.0.1:${backendPort} backlog=4096; location / { return 200 "${body}"; } }`,
+  );
+}
+
+/** User and system time of a process, with all its threads. */
+function cpuTicks(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+function milliseconds(match: RegExpExecArray | null): number {
+  const value = Number(match?.[1]);
+  return match?.[2] === 'us' ? value / 1000 : match?.[2] === 's' ? value * 1000 : value;
+}

@@ -1,0 +1,107 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createProxyClient } from '@l4d/kit/proxy-client.ts';
+import { backendPort, type ProxyLab, type RunningProxy, writeNginx } from './proxy-lab.ts';
+
+/** A proxy that can be measured. */
+export interface ProxySubject {
+  readonly subject: string;
+  /** Why it cannot be measured here. */
+  readonly missing: string | undefined;
+  start(lab: ProxyLab): Promise<RunningProxy>;
+}
+
+const port = 8080;
+
+/** Ours and its peers, each with one worker, upstream keep-alive and X-Forwarded-For. */
+export const proxySubjects: readonly ProxySubject[] = [
+  { subject: 'l4d', missing: undefined, start: startOwn },
+  {
+    subject: version('nginx', ['-v'], /nginx\/(\S+)/, 'nginx'),
+    missing: installed('nginx') ? undefined : 'not installed; Debian package nginx',
+    start: startNginx,
+  },
+  {
+    subject: version('haproxy', ['-v'], /version (\d[\d.]*)/, 'HAProxy'),
+    missing: installed('haproxy') ? undefined : 'not installed; Debian package haproxy',
+    start: startHaproxy,
+  },
+];
+
+function installed(command: string): boolean {
+  return spawnSync(command, ['-v']).error === undefined;
+}
+
+function version(command: string, args: readonly string[], pattern: RegExp, name: string): string {
+  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  const found = pattern.exec(`${stdout}${stderr}`)?.[1];
+  return found === undefined ? name : `${name} ${found}`;
+}
+
+/** `taskset` and `nsenter` exec, so the child's pid is the proxy's. */
+async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
+  const runDir = join(lab.folder, 'run');
+  mkdirSync(runDir, { recursive: true });
+  const { pid = 0 } = lab.start('l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', join(lab.folder, 'bpf'));
+  let own: number | undefined;
+  while (own === undefined) {
+    await sleep(50);
+    [own] = lab.portsOf(pid);
+  }
+  const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backendPort }] }];
+  const listener = { name: 'bench', address: '127.0.0.1', port: own, pools };
+  await createProxyClient(runDir).putDesired({ listeners: [listener] });
+  return { pid, port: own };
+}
+
+async function startNginx(lab: ProxyLab): Promise<RunningProxy> {
+  const file = writeNginx(
+    lab.folder,
+    'proxy',
+    // As many requests of a connection as ours, and its usual buffers.
+    `keepalive_requests 100; upstream backend { server 127.0.0.1:${backendPort}; keepalive 128; keepalive_requests 1000000000; }
+     server { listen 127.0.0.1:${port} backlog=4096; location / { proxy_pass http://backend; proxy_http_version 1.1;
+     proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; } }`,
+  );
+  const { pid = 0 } = lab.start('nginx', '-c', file);
+  await lab.listening(port);
+  return { pid, port };
+}
+
+async function startHaproxy(lab: ProxyLab): Promise<RunningProxy> {
+  const file = join(lab.folder, 'haproxy.cfg');
+  writeFileSync(
+    file,
+    `global
+  nbthread 1
+  maxconn 8192
+defaults
+  mode http
+  timeout client 60s
+  timeout server 60s
+  timeout connect 5s
+  http-reuse always
+frontend f
+  bind 127.0.0.1:${port} backlog 4096
+  option forwardfor
+  default_backend b
+backend b
+  server s 127.0.0.1:${backendPort}
+`,
+  );
+  const { pid = 0 } = lab.start('haproxy', '-db', '-f', file);
+  await lab.listening(port);
+  return { pid, port };
+}
+
+/** Whether the load generator is there. */
+export function hasWrk(): boolean {
+  try {
+    execFileSync('which', ['wrk']);
+    return true;
+  } catch {
+    return false;
+  }
+}
