@@ -1,32 +1,49 @@
-/*
- * Limits and timeouts of the client's side, with the values that users of such systems know.
- * Those of the backends' side belong to a listener (policy.ts).
- */
-
-/** From the first byte (or the connection's begin) to the end of a request's head; then 408. */
-export const headTimeoutMs = 60_000;
-/** An idle connection between two requests is closed. */
-export const keepAliveTimeoutMs = 15_000;
-/** The last of so many requests of one connection is answered with `Connection: close`. */
-export const maxRequestsPerConnection = 100;
-/** A tunnel (WebSocket) without a byte in either direction is closed. */
-export const tunnelIdleMs = 60_000;
 /**
- * An idle upstream connection is closed, before common backends close theirs (Node and Apache
- * after 5 s): a request that meets a closing connection cannot always be sent again.
+ * Limits and timeouts of the proxy, with the values that users of such systems know. Those towards a
+ * backend that a listener may set are in policy.ts, those of a message's parts in http1/limits.ts.
  */
-export const upstreamIdleMs = 4000;
-/** Idle upstream connections kept per backend. */
-export const maxIdleUpstream = 128;
-/** How long an upload is read on, and thrown away, after it was answered early. */
-export const lingerMs = 2000;
-/** How long existing connections may go on after SIGTERM. */
-export const drainMs = 10_000;
-/** A client's rate, where the proxy waits for it, is measured over so long: 100 bytes/s at least. */
-export const transferWindowMs = 60_000;
-/** What a client must send of its body, or take of its answer, in a window in which it is waited for. */
-export const minTransferBytes = 6000;
-/** 1xx answers that a backend may give to one request. */
-export const maxInterimAnswers = 16;
-/** Connections that wait to be accepted. */
-export const acceptBacklog = 4096;
+export interface ProxyLimits {
+  /** From the first byte (or the connection's begin) to the end of a request's head; then 408. */
+  readonly headTimeoutMs: number;
+  /** An idle connection between two requests is closed. */
+  readonly keepAliveTimeoutMs: number;
+  /** The last of so many requests of one connection is answered with `Connection: close`. */
+  readonly maxRequestsPerConnection: number;
+  /** A client's rate, where the proxy waits for it, is measured over so long. */
+  readonly transferWindowMs: number;
+  /** What a client must send of its body, or take of its answer, in such a window: by default 100 bytes/s. */
+  readonly minTransferBytes: number;
+  /** A tunnel (WebSocket) without a byte in either direction is closed. */
+  readonly tunnelIdleMs: number;
+  /**
+   * An idle upstream connection is closed, before common backends close theirs (Node and Apache
+   * after 5 s): a request that meets a closing connection cannot always be sent again.
+   */
+  readonly upstreamIdleMs: number;
+  /** Idle upstream connections kept per backend. */
+  readonly maxIdleUpstream: number;
+  /** 1xx answers that a backend may give to one request. */
+  readonly maxInterimAnswers: number;
+  /** How long an upload is read on, and thrown away, after it was answered early. */
+  readonly lingerMs: number;
+  /** How long existing connections may go on after SIGTERM. */
+  readonly drainMs: number;
+  /** Connections of a listening socket that wait to be accepted. */
+  readonly acceptBacklog: number;
+}
+
+/** What holds unless a test says otherwise. */
+export const defaultLimits: ProxyLimits = {
+  headTimeoutMs: 60_000,
+  keepAliveTimeoutMs: 15_000,
+  maxRequestsPerConnection: 100,
+  transferWindowMs: 60_000,
+  minTransferBytes: 6000,
+  tunnelIdleMs: 60_000,
+  upstreamIdleMs: 4000,
+  maxIdleUpstream: 128,
+  maxInterimAnswers: 16,
+  lingerMs: 2000,
+  drainMs: 10_000,
+  acceptBacklog: 4096,
+};

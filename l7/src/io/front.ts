@@ -1,5 +1,5 @@
 import type { Logger } from '@l4d/kit/logger.ts';
-import { drainMs } from '../core/limits.ts';
+import { defaultLimits, type ProxyLimits } from '../core/limits.ts';
 import type { PolicyTable } from '../core/policy.ts';
 import { type Counters, pruneCounters } from './counters.ts';
 import { ClientConnection } from './event-loop/client-connection.ts';
@@ -21,13 +21,18 @@ export interface Front {
 }
 
 /** Takes connections in on bound sockets, in a loop of its own in this thread. Throws SyscallError. */
-export function startFront(sockets: readonly number[], log: Logger): Front {
+export function startFront(
+  sockets: readonly number[],
+  log: Logger,
+  limits: ProxyLimits = defaultLimits,
+): Front {
   const loop = new EventLoop();
   const engine: Engine = {
     loop,
     pool: new Map(),
     counters: new Map(),
     log,
+    limits,
     table: new Map(),
     unknownConnections: 0,
     draining: false,
@@ -60,7 +65,7 @@ export function startFront(sockets: readonly number[], log: Logger): Front {
         if (stream instanceof ClientConnection && stream.idle) stream.close();
       }
       await new Promise<void>((resolve) => {
-        const breakOff = setTimeout(resolve, drainMs);
+        const breakOff = setTimeout(resolve, limits.drainMs);
         engine.onEmpty = () => {
           clearTimeout(breakOff);
           resolve();

@@ -3,7 +3,6 @@ import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
 import { requestLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, clientResponseHead, interimHead } from '../../core/http1/message-heads.ts';
-import * as limits from '../../core/limits.ts';
 import type { Listener } from '../../core/policy.ts';
 import { type RefusalStatus, refusal } from '../../core/refusal.ts';
 import { countResponse, type ListenerCounters } from '../counters.ts';
@@ -71,7 +70,7 @@ export class ClientConnection extends Stream {
     engine.openClients += 1;
     origin.counters.connections += 1;
     origin.counters.activeConnections += 1;
-    this.setDeadline(limits.headTimeoutMs);
+    this.setDeadline(this.#engine.limits.headTimeoutMs);
   }
 
   get method(): string {
@@ -138,7 +137,7 @@ export class ClientConnection extends Stream {
     const state = this.head.parse(this.#text);
     if (state === 'partial') {
       // The time for a head begins with its first byte.
-      if (before === 0) this.setDeadline(limits.headTimeoutMs);
+      if (before === 0) this.setDeadline(this.#engine.limits.headTimeoutMs);
       return;
     }
     this.#phase = 'exchange';
@@ -160,7 +159,7 @@ export class ClientConnection extends Stream {
     this.origin.counters.requests += 1;
     this.#keepAlive =
       (head.minorVersion === 1 ? !head.closes : head.keepsAlive && !head.closes) &&
-      this.#served < limits.maxRequestsPerConnection &&
+      this.#served < this.#engine.limits.maxRequestsPerConnection &&
       !this.#engine.draining;
     this.#bodyLeft = head.framing === 'length' ? head.contentLength : 0;
     this.#decoder = head.framing === 'chunked' ? new ChunkedDecoder('chunks', requestLimits) : undefined;
@@ -275,7 +274,7 @@ export class ClientConnection extends Stream {
     this.#decoder = undefined;
     this.#inputWaits = false;
     if (this.#engine.draining && this.#leftover === undefined) return void this.close();
-    this.setDeadline(limits.keepAliveTimeoutMs);
+    this.setDeadline(this.#engine.limits.keepAliveTimeoutMs);
     this.wantRead(true);
     const leftover = this.#leftover;
     if (leftover === undefined) return;
@@ -295,7 +294,7 @@ export class ClientConnection extends Stream {
     this.#phase = 'linger';
     this.#leftover = undefined;
     this.endWriting();
-    this.setDeadline(limits.lingerMs);
+    this.setDeadline(this.#engine.limits.lingerMs);
     this.wantRead(true);
   }
 
@@ -346,7 +345,7 @@ export class ClientConnection extends Stream {
       b: upstream.fd,
       toA: [...unsent[0], toClient],
       toB: [...unsent[1], ...toBackend],
-      idleMs: limits.tunnelIdleMs,
+      idleMs: this.#engine.limits.tunnelIdleMs,
       onClosed: () => this.onClosed(),
     });
   }
@@ -359,7 +358,7 @@ export class ClientConnection extends Stream {
   #beginWindow(): void {
     this.#transferred = 0;
     this.#sentAtWindow = this.sentBytes;
-    this.setDeadline(limits.transferWindowMs);
+    this.setDeadline(this.#engine.limits.transferWindowMs);
   }
 
   override onDeadline(): void {
@@ -371,7 +370,7 @@ export class ClientConnection extends Stream {
       return void this.refuse(408, 'the request did not arrive in time');
     }
     const moved = this.#transferred + this.sentBytes - this.#sentAtWindow;
-    if (!this.isWaitedFor || moved >= limits.minTransferBytes) return void this.#beginWindow();
+    if (!this.isWaitedFor || moved >= this.#engine.limits.minTransferBytes) return void this.#beginWindow();
     if (this.hasUnsent || this.#headSent) {
       this.#exchange.abort();
       return void this.reset();

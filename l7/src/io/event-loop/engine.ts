@@ -1,4 +1,5 @@
 import type { Logger } from '@l4d/kit/logger.ts';
+import type { ProxyLimits } from '../../core/limits.ts';
 import type { PolicyTable } from '../../core/policy.ts';
 import type { Counters } from '../counters.ts';
 import type { EventLoop } from './loop.ts';
@@ -10,6 +11,7 @@ export interface Engine {
   readonly pool: UpstreamPool;
   readonly counters: Counters;
   readonly log: Logger;
+  readonly limits: ProxyLimits;
   table: PolicyTable;
   /** Connections for an address and port without a listener. */
   unknownConnections: number;

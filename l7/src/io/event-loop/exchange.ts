@@ -98,6 +98,7 @@ export class Exchange {
     const { fd, connected } = connection;
     const upstream = new UpstreamConnection(
       this.#engine.loop,
+      this.#engine.limits,
       fd,
       target,
       this.#client,

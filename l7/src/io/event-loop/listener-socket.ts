@@ -12,7 +12,6 @@ import {
 import { formatIpAddress, type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
 import { mayConnect } from '../../core/access.ts';
 import { forwardedFields } from '../../core/http1/message-heads.ts';
-import { acceptBacklog } from '../../core/limits.ts';
 import { type Listener, listenerKey, type PolicyTable } from '../../core/policy.ts';
 import { type ListenerCounters, listenerCounters } from '../counters.ts';
 import { ClientConnection } from './client-connection.ts';
@@ -34,7 +33,7 @@ export class ListenerSocket extends Stream {
 
   constructor(engine: Engine, fd: number) {
     setNoDelay(fd);
-    listenOn(fd, acceptBacklog);
+    listenOn(fd, engine.limits.acceptBacklog);
     super(engine.loop, fd, epollEvent.in);
     this.#engine = engine;
   }

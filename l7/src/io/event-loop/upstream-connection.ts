@@ -3,7 +3,7 @@ import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
 import { responseLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, responseFraming, type UpstreamUse } from '../../core/http1/message-heads.ts';
-import { maxInterimAnswers, upstreamIdleMs } from '../../core/limits.ts';
+import type { ProxyLimits } from '../../core/limits.ts';
 import type { ClientConnection } from './client-connection.ts';
 import { type EventLoop, layout } from './loop.ts';
 import { received, Stream } from './stream.ts';
@@ -32,6 +32,7 @@ export class UpstreamConnection extends Stream {
   client: ClientConnection | undefined;
 
   readonly #target: UpstreamTarget;
+  readonly #limits: ProxyLimits;
   readonly #head = new HeadParser('response', responseLimits);
   #state: State;
   /** What has come of a head that is not whole. */
@@ -47,6 +48,7 @@ export class UpstreamConnection extends Stream {
 
   constructor(
     loop: EventLoop,
+    limits: ProxyLimits,
     fd: number,
     target: UpstreamTarget,
     client: ClientConnection,
@@ -55,6 +57,7 @@ export class UpstreamConnection extends Stream {
   ) {
     super(loop, fd, connected ? epollEvent.in : epollEvent.out);
     this.#target = target;
+    this.#limits = limits;
     this.client = client;
     this.use = use;
     this.#state = connected ? 'head' : 'connecting';
@@ -144,7 +147,7 @@ export class UpstreamConnection extends Stream {
       if (this.#head.status >= 200) return void this.#beginBody(client, start, end);
       if (this.#head.status === 101) return void this.#switch(client, start, end);
       this.#interim += 1;
-      if (this.#interim > maxInterimAnswers) return void this.#fail('broken');
+      if (this.#interim > this.#limits.maxInterimAnswers) return void this.#fail('broken');
       client.passInterim(this.#head);
       this.#head.reset();
       if (start === end) return;
@@ -224,13 +227,13 @@ export class UpstreamConnection extends Stream {
     this.client = undefined;
     const reusable =
       !this.#spent && this.#framing !== 'close' && client.requestSent && !this.hasUnsent && !this.broken;
-    if (reusable && keepIdle(this.#target, this)) {
+    if (reusable && keepIdle(this.#target, this, this.#limits.maxIdleUpstream)) {
       this.#state = 'idle';
       this.#head.reset();
       this.#decoder = undefined;
       this.#interim = 0;
       this.wantRead(true);
-      this.setDeadline(upstreamIdleMs);
+      this.setDeadline(this.#limits.upstreamIdleMs);
     } else {
       this.close();
     }

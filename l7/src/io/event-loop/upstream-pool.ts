@@ -8,7 +8,6 @@ import {
 } from '@l4d/kit/ffi/event-socket.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
-import { maxIdleUpstream } from '../../core/limits.ts';
 import type { Backend, PolicyTable } from '../../core/policy.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
@@ -37,8 +36,8 @@ export function upstreamTarget(pool: UpstreamPool, backend: Backend): UpstreamTa
 }
 
 /** Keeps a connection for the next request; false: there are enough. */
-export function keepIdle(target: UpstreamTarget, connection: UpstreamConnection): boolean {
-  if (target.idle.length >= maxIdleUpstream) return false;
+export function keepIdle(target: UpstreamTarget, connection: UpstreamConnection, most: number): boolean {
+  if (target.idle.length >= most) return false;
   target.idle.push(connection);
   return true;
 }
