@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -49,6 +49,8 @@ export interface Fabric {
   ): Promise<{ code: number; stdout: Buffer; stderr: string }>;
   curl(...args: string[]): Promise<{ code: number; body: string }>;
   startBackend(port: number, name: string, address?: string): Promise<Running>;
+  /** nginx, which answers everything with 200 and writes a line for every request that it has read. */
+  startNginx(port: number): Promise<Running>;
   startProxy(): Promise<Running>;
   /** Counts of the lookup program, by reason, over all CPUs. */
   lookupStats(): number[];
@@ -171,6 +173,22 @@ export function buildFabric(): Fabric {
         [process.execPath, 'test/integration/proxy/backend.ts', address, String(port), name],
         'listening',
       ),
+    async startNginx(port) {
+      const own = join(runDir, `nginx-${port}`);
+      mkdirSync(own);
+      const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+        .map((kind) => `${kind}_temp_path ${own}/${kind};`)
+        .join(' ');
+      writeFileSync(
+        join(own, 'nginx.conf'),
+        `daemon off; master_process off; error_log stderr notice; pid ${own}/pid; events {}
+http { log_format line 'read "$request" $status'; access_log ${own}/read line; ${temporary}
+  server { listen ${backend4}:${port}; location / { return 200 "ok"; } } }`,
+      );
+      const command = ['nginx', '-c', join(own, 'nginx.conf')];
+      const running = await startAndWait(names.backend, command, 'using the "epoll"');
+      return { ...running, output: () => readFileSync(join(own, 'read'), 'utf8') };
+    },
     startOnBalancer: (port) =>
       startAndWait(
         names.balancer,

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type ProxyUnderTest, startProxyUnderTest, until } from '../testing/proxy-under-test.ts';
 
@@ -250,6 +251,40 @@ test('20 MB each way at the same time, both ends slow, arrive whole', async () =
   client.socket.write(block);
   await until(() => length === block.length && uploaded === block.length);
   expect([digest.digest('hex'), upload.digest('hex')]).toEqual([hash(block), hash(block)]);
+  client.socket.destroy();
+  // This connection is not for other tests.
+  for (const socket of proxy.backend.open) socket.destroy();
+  await until(() => proxy.backend.open.size === 0);
+});
+
+/** Writes up to 64 MB as long as somebody takes them; resolves with how many MB were taken. */
+async function pour(socket: Socket): Promise<number> {
+  const block = Buffer.alloc(1 << 20);
+  let taken = 0;
+  let last = performance.now();
+  const more = () => {
+    taken += 1;
+    last = performance.now();
+    if (taken < 64) socket.write(block, more);
+  };
+  socket.write(block, more);
+  await until(() => taken >= 64 || performance.now() - last > 300);
+  return taken;
+}
+
+test('who does not take is not sent more, and the proxy does not hold it for him', async () => {
+  let backend: Socket | undefined;
+  proxy.backend.script = (socket) => {
+    backend = socket;
+    socket.pause();
+  };
+  const client = await proxy.client();
+  client.send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n');
+  await until(() => backend !== undefined);
+  expect(await pour(client.socket)).toBeLessThan(40);
+  client.socket.pause();
+  backend?.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n');
+  expect(await pour(backend as Socket)).toBeLessThan(40);
   client.socket.destroy();
 });
 
