@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { OperatorError } from '@l4d/kit/errors.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
 import { backendPort, type ProxyLab, type RunningProxy, writeNginx } from './proxy-lab.ts';
 
@@ -46,10 +47,11 @@ async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
   mkdirSync(runDir, { recursive: true });
   const { pid = 0 } = lab.start('l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', join(lab.folder, 'bpf'));
   let own: number | undefined;
-  while (own === undefined) {
+  for (let i = 0; i < 100 && own === undefined; i++) {
     await sleep(50);
     [own] = lab.portsOf(pid);
   }
+  if (own === undefined) throw new OperatorError('the proxy does not listen', 1);
   const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backendPort }] }];
   const listener = { name: 'bench', address: '127.0.0.1', port: own, pools };
   await createProxyClient(runDir).putDesired({ listeners: [listener] });
