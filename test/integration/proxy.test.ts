@@ -354,6 +354,21 @@ test('HTTP/1.0, absolute-form and pipelining', async () => {
   expect([...two.matchAll(/"url":"(\/\d)"/g)].map((match) => match[1])).toEqual(['/1', '/2']);
 });
 
+test('curl in HTTP/1.0, HEAD, and several requests on one connection', async () => {
+  expect(await seen('--http1.0', ...url('web.example', '/ten'))).toMatchObject({ name: 'a', url: '/ten' });
+  const { code, body } = await fabric.curl('-I', ...url('web.example'));
+  expect({ code, status: body.slice(0, 12) }).toEqual({ code: 0, status: 'HTTP/1.1 200' });
+  const [, ...three] = ['1', '2', '3'].flatMap((path) => [
+    '--next',
+    '-sS',
+    ...url('web.example', `/${path}`),
+  ]);
+  const { connections } = await listenerStatus('web4');
+  const answers = await fabric.curl(...three);
+  expect([...answers.body.matchAll(/"url":"(\/\d)"/g)].map((match) => match[1])).toEqual(['/1', '/2', '/3']);
+  expect((await listenerStatus('web4')).connections).toBe(connections + 1);
+});
+
 test('a chunked upload and 50 MB downloads arrive intact', async () => {
   const upload = randomBytes(5_000_000);
   const { stdout } = await fabric.client(

@@ -10,7 +10,7 @@ import {
   fixedMemory,
   lastErrno,
 } from '@l4d/kit/ffi/event-socket.ts';
-import koffi from 'koffi';
+import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Stream } from './stream.ts';
 
@@ -56,7 +56,7 @@ export class EventLoop {
   #generation = 0;
   #quiet = 0;
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
-  #wake: { close(): void } | undefined;
+  #stopWatching: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   /** Begins to run; until then nothing happens. */
@@ -68,8 +68,8 @@ export class EventLoop {
   /** Ends; open streams are closed. */
   stop(): void {
     clearInterval(this.#timer);
-    this.#wake?.close();
-    this.#wake = undefined;
+    this.#stopWatching?.();
+    this.#stopWatching = undefined;
     this.#state = 'stopped';
     for (const stream of this.streams()) stream.close();
     closeSocket(this.#epoll);
@@ -116,9 +116,9 @@ export class EventLoop {
 
   #wait(): void {
     this.#state = 'waiting';
-    this.#wake = koffi.node.poll(this.#epoll, { readable: true }, () => {
-      this.#wake?.close();
-      this.#wake = undefined;
+    this.#stopWatching = watchSocket(this.#epoll, 'readable', () => {
+      this.#stopWatching?.();
+      this.#stopWatching = undefined;
       this.#quiet = 0;
       this.#state = 'busy';
       this.#run();
