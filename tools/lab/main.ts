@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { Command, Option } from 'commander';
@@ -111,11 +112,13 @@ async function runOnHost(lab: Lab, host: string, command: readonly string[]): Pr
     throw new OperatorError("entering a host's namespace needs root (try sudo)", exitCode.permission);
   }
   const argv = command.length > 0 ? command : ['bash', '--noprofile', '--norc'];
+  const own = join(lab.folder(host), 'bin');
+  writeVtysh(own, join(lab.folder(host), 'frr'));
   const child = lab.spawn(host, argv, {
     stdio: 'inherit',
     env: {
       ...environment,
-      PATH: `${join(repositoryRoot, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
+      PATH: `${own}:${join(repositoryRoot, 'node_modules/.bin')}:${process.env['PATH'] ?? ''}`,
       PS1: `${lab.id}/${host}# `,
     },
   });
@@ -123,4 +126,13 @@ async function runOnHost(lab: Lab, host: string, command: readonly string[]): Pr
   for (const name of ['SIGINT', 'SIGQUIT'] as const) process.on(name, () => {});
   const [code] = (await once(child, 'exit')) as [number | null];
   return code ?? exitCode.failure;
+}
+
+/** On a router of the lab vtysh finds that router's daemons: those of one machine share its file system. */
+function writeVtysh(folder: string, sockets: string): void {
+  if (!existsSync(sockets)) return;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'vtysh'), `#!/bin/sh\nexec /usr/bin/vtysh --vty_socket ${sockets} "$@"\n`, {
+    mode: 0o755,
+  });
 }

@@ -103,6 +103,9 @@ export interface FrozenAnnouncer {
 
 const bgpPort = 179;
 
+/** Time for a router's BGP to read our last word before its BFD tells it that we are gone. */
+const adminDownAfter = Milliseconds(300);
+
 /** Routers advertise themselves within less (RFC 4861 section 10). */
 const findTime = Seconds(30);
 
@@ -539,6 +542,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
           await peer.stop(message, keepRoutes);
         }),
       );
+      // A router that hears AdminDown before it has read the NOTIFICATION logs a fault in place of our words.
+      if (!keepRoutes && [...peers.values()].some(({ config }) => config.bfd !== undefined)) {
+        await new Promise<void>((resolve) => clock.after(adminDownAfter, resolve));
+      }
       await environment.bfd?.shutdown(keepRoutes);
       await environment.vrrp?.shutdown(keepRoutes);
     },

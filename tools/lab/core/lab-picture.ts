@@ -44,7 +44,13 @@ export function labUsage(topology: Topology, names: LabNames): string {
       `On an l4d host:   npm run lab -- shell${option} ${host.name}     (l4d and l4ctl are in the PATH)`,
       `  its first configuration: ${hostFolder(names, host.name)}/l4d.yaml, with VIPs: l4d-with-vips.yaml`,
       `  its sockets: ${run}`,
+      `  start it there, on each l4d host: l4d run -c ${hostFolder(names, host.name)}/l4d-with-vips.yaml`,
     );
+  }
+  const router = hostsOf(topology, 'router')[0];
+  if (router !== undefined) {
+    const show = 'vtysh -c "show ip route bgp"';
+    lines.push(`On a router:      npm run lab -- shell${option} ${router.name} ${show}`);
   }
   lines.push(`Take it down:     npm run lab -- down${option}`);
   return `${lines.join('\n')}\n`;
