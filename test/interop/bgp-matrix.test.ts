@@ -247,16 +247,18 @@ it('sessions', async () => {
       status('collision')?.state === 'Established' &&
       status('collision')?.flaps === 0,
   );
+  let decided = 0;
   for (const router of routers.filter(({ name }) => features.collision.cells[name] === 'yes')) {
-    // Cease / Connection Collision Resolution: whose it is depends on whose OPEN came first.
-    const decided = (await recordOf(router)).filter(
+    // Cease / Connection Collision Resolution: whose it is depends on whose OPEN came first. A router that is slow
+    // may also give up its own connection before either is heard.
+    decided += (await recordOf(router)).filter(
       (entry) => 'hex' in entry && entry.hex.slice(36, 42) === '030607',
-    );
-    expect(decided.length, router.name).toBeGreaterThan(0);
+    ).length;
     const { peers } = await client.status();
     const { theirs } = addresses(router.name, 'collision');
     expect(peers.find(({ address }) => address === theirs)?.state, router.name).toBe('Established');
   }
+  expect(decided, 'collisions decided by a Cease').toBeGreaterThan(0);
   await row('wrongPassword', (_, status) => {
     const { state, lastError } = status('wrongPassword') ?? {};
     return state !== 'Established' && /wrong signature: the passwords differ/.test(lastError?.text ?? '');
