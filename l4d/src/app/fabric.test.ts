@@ -188,6 +188,20 @@ test('forwards before it announces; hands over, withdraws, and waits for the cou
   expect(fabric.leaving()).toEqual([]);
 });
 
+test('without BGP there is no GRACEFUL_SHUTDOWN to wait for', async () => {
+  const parsed = parseDesiredState({
+    version: 1,
+    host: { vrrp: { groups: [{ id: 'edge', vrid: 10 }] } },
+    vips: [{ ...web, address: '203.0.113.1', vrrpGroup: 'edge', backends: [{ address: '10.0.0.1' }] }],
+  });
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  const { value } = parsed;
+  await fabric.setDesired(value, none);
+  await fabric.setDesired({ ...value, host: { ...value.host, draining: true } }, none);
+  expect(fabric.views()[0]?.ending?.step).toBe('withdrawn');
+  expect(fabric.views()[0]?.ending?.text).not.toContain('GRACEFUL_SHUTDOWN');
+});
+
 test('a VIP that leaves and fails is withdrawn at once', async () => {
   const disabled = state({ ...web, enabled: false });
   await fabric.setDesired(state(web), none);

@@ -310,7 +310,10 @@ export function createFabric(parts: FabricParts): Fabric {
       const before = runtime.announced().get(key);
       const { vip } = record;
       const subject = { name: vip?.name ?? before?.name, announce: vip?.announce ?? before?.announce };
-      endings.want(key, causeOf(key, record), desired.host.withdraw, subject, before !== undefined);
+      // GRACEFUL_SHUTDOWN is a word to routers: a VIP of a VRRP group, or of a host without BGP, has none to tell.
+      const isRouted = desired.host.bgp !== undefined && vip?.vrrpGroup === undefined;
+      const isHandedOver = isRouted && before !== undefined;
+      endings.want(key, causeOf(key, record), desired.host.withdraw, subject, isHandedOver);
       const isAnnounced = record.isDeclared && record.verdict.code === 'announced';
       runtime.setAnnounced(key, isAnnounced && vip !== undefined ? announcedVip(vip) : undefined);
     }
