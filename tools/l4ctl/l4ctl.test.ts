@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import type { FabricStatus } from '@l4d/l4d/core/status.ts';
 import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runL4ctl } from './program.ts';
+import { statusText } from './status-command.ts';
 
 let folder: string;
 let port: MemoryPort;
@@ -286,6 +288,25 @@ drops      drop_no_backend 3
   );
   await l4ctl('host undrain');
   expect((await l4ctl('status')).out).toContain('1 of 1 announced');
+});
+
+/** The status of the memory port's first VIP, changed. */
+async function statusOfWeb(change: Partial<FabricStatus['vips'][number]>): Promise<string> {
+  await addWeb();
+  const status = await port.status();
+  return statusText({ ...status, vips: status.vips.map((vip) => ({ ...vip, ...change })) }, 0);
+}
+
+test('status counts a VIP as announced while GRACEFUL_SHUTDOWN stands', async () => {
+  const text = 'announced with GRACEFUL_SHUTDOWN until 01:56:07 UTC';
+  const told = await statusOfWeb({
+    announced: true,
+    verdict: { code: 'host-draining', reason: `the host is draining; ${text}` },
+    ending: { cause: 'host-draining', step: 'graceful-shutdown', sinceMs: 0, text },
+  });
+  expect(told).toContain('1 of 1 announced');
+  expect(told).toContain(`! vip web is leaving: ${text}\n`);
+  expect(told).not.toContain('not announced');
 });
 
 const document = `version: 1

@@ -30,6 +30,9 @@ export function statusText(status: FabricStatus, nowMs: number): string {
     ...(status.leaving ?? []).map(
       ({ name, key, ending }) => `vip ${name ?? key} was removed: ${ending.text}`,
     ),
+    ...vips.flatMap(({ name, announced, ending }) =>
+      announced && ending !== undefined ? [`vip ${name} is leaving: ${ending.text}`] : [],
+    ),
     ...vips
       .filter((vip) => vip.enabled && !vip.announced && vip.verdict.code !== 'detached')
       .map((vip) => `vip ${vip.name} is not announced: ${vip.verdict.reason}`),

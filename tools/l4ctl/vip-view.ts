@@ -105,12 +105,17 @@ export function backendTable(backends: readonly BackendStatus[], indent = ''): s
 export function explainVip(name: string, status: VipStatus | undefined): string {
   if (status === undefined) return `${name} is declared; the daemon has not taken it up yet\n`;
   const lines = [
-    `${name} ${status.announced ? 'is announced' : 'is NOT announced'}: ${status.verdict.reason} [${status.verdict.code}]`,
+    `${name} ${announcedText(status)}: ${status.verdict.reason} [${status.verdict.code}]`,
     ...status.backends.map(
       (backend) => `  backend ${backend.address} is ${backend.state}: ${backend.reason}`,
     ),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function announcedText({ announced, ending }: VipStatus): string {
+  if (!announced) return 'is NOT announced';
+  return ending === undefined ? 'is announced' : 'is leaving';
 }
 
 /** Backends as declared, before the daemon has a verdict. */

@@ -156,7 +156,9 @@ function vipStatus(
   const told = toldPrefixes.get(prefix);
   const place = vip.vrrpGroup === undefined ? undefined : vrrpPlaceOf(vip, vip.vrrpGroup, vrrp);
   const isAdvertised = place?.isOwned ?? (told?.advertisedTo.length ?? 0) > 0;
-  const announced = view.verdict.code === 'announced' && isAdvertised;
+  // Routers have what leaves with GRACEFUL_SHUTDOWN until that time is over.
+  const isWanted = view.verdict.code === 'announced' || view.ending?.step === 'graceful-shutdown';
+  const announced = isWanted && isAdvertised;
   const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {
     name: vip.name,

@@ -26,7 +26,7 @@ function describe(ending: VipEnding, wallTimeOf: (clockMs: number) => number): s
   if (over !== undefined) return `withdrawn, ${overText(ending, over)}`;
   if (leftAt === undefined) {
     const until = wallTimeOf(ending.since + limits.gracefulShutdown);
-    return `announced with GRACEFUL_SHUTDOWN, withdrawn at ${timeOfDay(until)}`;
+    return `announced with GRACEFUL_SHUTDOWN until ${timeOfDay(until)}`;
   }
   if (withdrawnAt === undefined) return 'being withdrawn: the announcer has not taken it yet, forwards';
   const until = timeOfDay(wallTimeOf(withdrawnAt + limits.atMost));

@@ -93,7 +93,7 @@ export interface VipStatus {
   readonly protocol: 'tcp' | 'udp';
   readonly policy: 'forward' | 'l7';
   readonly enabled: boolean;
-  /** Whether this host is to announce it and routers have been told of its address. */
+  /** Whether this host announces it, be it with GRACEFUL_SHUTDOWN, and routers have been told of its address. */
   readonly announced: boolean;
   /** Whether routers have been told of its address, for this VIP or another one of that address. */
   readonly addressAdvertised: boolean;

@@ -22,7 +22,10 @@ const withdrawn = (now = 1000, cause: VipEnding['cause'] = 'removed', chosen = l
 
 test('GRACEFUL_SHUTDOWN stands for its time, then the withdraw waits to be taken', () => {
   const begun = beginEnding('removed', limits, true, 1000);
-  expect(view(begun)).toMatchObject({ step: 'graceful-shutdown' });
+  expect(view(begun)).toMatchObject({
+    step: 'graceful-shutdown',
+    text: 'announced with GRACEFUL_SHUTDOWN until 00:00:03 UTC',
+  });
   expect(stepEnding(begun, true, 0, 1000)).toBe(begun);
   expect(stepGraceful(begun, true, false, 2999)).toBe(begun);
   const left = stepGraceful(begun, true, false, 3000);
