@@ -191,7 +191,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
       case 'verdict': {
         const { peer, verdict, why } = report;
         if (verdicts.get(peer) === verdict) return;
-        logger.warn({ peer, bfd: verdict, why }, `BFD is ${verdict}`);
+        logger[verdict === 'up' ? 'info' : 'warn']({ peer, bfd: verdict, why }, `BFD is ${verdict}`);
         verdicts.set(peer, verdict);
         watched.get(peer)?.current.onVerdict(verdict, why);
         return;

@@ -44,8 +44,8 @@ export async function createMaintenanceKeeper(parts: MaintenanceParts): Promise<
         kept.set(name, { ...maintenance, since: before?.since ?? maintenance.since });
         if (before === undefined) sinceByName.set(name, clock.now());
       }
-      const text = maintenance === undefined ? 'maintenance is over' : 'in maintenance';
-      logger.warn({ service: name, reason: maintenance?.reason }, text);
+      if (maintenance === undefined) logger.info({ service: name }, 'maintenance is over');
+      else logger.warn({ service: name, reason: maintenance.reason }, 'in maintenance');
     }
     arm();
     for (const name of names) onChange(name);
