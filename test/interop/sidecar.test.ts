@@ -177,7 +177,9 @@ it('warns the router before maintenance, and remembers it when it is killed', as
   );
   expect(routed()).toBe(false);
   expect((await status()).maintenance?.reason).toBe('new disk');
-  expect(() => command('maintenance', 'on', 'other')).toThrow(/"other" is none of web/);
+  expect(() => command('maintenance', 'on', 'other')).toThrow(
+    /"other" is not a service here \(there are: web\)/,
+  );
   command('maintenance', 'off');
   await until('it is back', routed);
 });

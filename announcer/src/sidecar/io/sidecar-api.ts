@@ -60,8 +60,8 @@ export function sidecarListener(
         if (isKnown) answer(response, 200, sidecar.status());
         else {
           const known = sidecar.status().services.map(({ name }) => name);
-          const detail = `service: "${service}" is none of ${known.join(', ')}`;
-          answer(response, 404, { title: 'There is no such service', detail, problems: [] });
+          const detail = `"${service}" is not a service here (there are: ${known.join(', ')})`;
+          answer(response, 404, { title: 'Not found', detail, problems: [] });
         }
       },
       (error: Error) =>
