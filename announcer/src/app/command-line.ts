@@ -1,4 +1,5 @@
 import { ConfigError, exitCode } from '@l4d/kit/errors.ts';
+import { didYouMean } from '@l4d/kit/schema/problem.ts';
 import { Command, Option } from 'commander';
 import { announcerVersion } from '../core/version.ts';
 import { addSidecarCommands } from '../sidecar/app/commands.ts';
@@ -23,8 +24,13 @@ export async function runCommandLine(): Promise<void> {
     .addOption(new Option('--bpf-dir <folder>', 'not used: the announcer has no programs').hideHelp())
     .exitOverride((error) => process.exit(error.exitCode === 0 ? exitCode.ok : exitCode.usage))
     .option('--take-over', 'take the sessions of the announcer that runs in the run folder, which then ends')
-    .action(({ runDir, takeOver }: { runDir: string; takeOver?: true }) => runAnnouncer(runDir, takeOver));
+    .action(({ runDir, takeOver }: { runDir: string; takeOver?: true }) => {
+      refuseUnknown(program);
+      return runAnnouncer(runDir, takeOver);
+    });
   addSidecarCommands(program);
+  // Last, as subcommands inherit it: an unknown command is to be named, also with options of its own behind it.
+  program.allowExcessArguments().allowUnknownOption();
   try {
     await program.parseAsync();
   } catch (error) {
@@ -32,4 +38,16 @@ export async function runCommandLine(): Promise<void> {
     process.stderr.write(`${error.message}\n`);
     process.exit(exitCode.config);
   }
+}
+
+/** Ends the process when words are left that are neither a command nor options of the program itself. */
+function refuseUnknown(program: Command): void {
+  const [word] = program.args;
+  if (word === undefined) return;
+  const isOption = word.startsWith('-');
+  const known = isOption
+    ? program.options.flatMap(({ long }) => long ?? [])
+    : program.commands.map((command) => command.name());
+  const hint = didYouMean(word, known) ?? `allowed: ${known.join(', ')}`;
+  program.error(`error: unknown ${isOption ? 'option' : 'command'} "${word}" (${hint})`);
 }
