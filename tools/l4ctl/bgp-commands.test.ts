@@ -188,6 +188,36 @@ Foreign host: 10.0.0.1, Foreign port: 179
     expect(await l4ctl('bgp bfd 10.0.0.1 -o json')).toMatchObject({ code: 1, out: '' });
   });
 
+  it('says why BFD is not up, where the session is up without it', async () => {
+    const { upSince: _, ...down } = { ...bfd, state: 'Down', remoteState: 'Down', dropped: {} };
+    const silent = { ...down, packetsReceived: 0 };
+    const never = 'no BFD packet has ever come from the router';
+    for (const [found, cause] of [
+      [silent, never],
+      [
+        { ...silent, dropped: { 'wrong-ttl': 3 } },
+        'every BFD packet of the router was dropped (wrong-ttl 3)',
+      ],
+      [{ ...down, remoteState: 'AdminDown' }, 'the router has BFD administratively down'],
+      [{ ...down, diagnostic: 'control detection time expired' }, 'control detection time expired'],
+      [{ ...silent, problem: 'cannot send from this host: EPERM' }, 'cannot send from this host: EPERM'],
+    ] as const) {
+      run({ ...established, bfd: found });
+      expect((await l4ctl('status')).out).toContain(`\n! peer 10.0.0.1 has BFD in Down: ${cause}\n`);
+      expect((await l4ctl('bgp bfd')).out).toContain(`\n10.0.0.1: ${cause}`);
+      expect((await l4ctl('bgp bfd')).out).not.toContain('none');
+      expect((await l4ctl('bgp neighbor 10.0.0.1')).out).toContain(`(${cause})`);
+    }
+    run({ ...established, bfd: silent });
+    expect((await l4ctl('bgp bfd 10.0.0.1')).out).toContain(`Diagnostics: ${never}\n`);
+    expect((await l4ctl('bgp summary -o wide')).out).toMatch(/ 9 +1 +Down +ipv4,ipv6/);
+    run({ ...established, state: 'Active', bfd: silent });
+    expect((await l4ctl('status')).out).toContain(`! peer 10.0.0.1 has BFD in Down: ${never}\n`);
+    run({ ...established, bfd });
+    expect((await l4ctl('status')).out).not.toContain('BFD');
+    expect((await l4ctl('bgp summary -o wide')).out).toMatch(/ 9 +1 +Up +ipv4,ipv6/);
+  });
+
   it('bfd says that it has no precedence', async () => {
     run({ ...established, bfd });
     const { announcer } = port.bgpStatus;
@@ -300,17 +330,32 @@ Total number of prefixes 2 told to 10.0.0.1
 
   it('asks the announcer itself when the daemon does not run', async () => {
     run(established);
-    const view = port.bgpStatus.announcer;
+    let served: object = port.bgpStatus.announcer ?? {};
+    const virtualRouter = {
+      ...{ group: 'edge', vrid: 10, family: 'ipv4', state: 'Active', priority: 150, owning: true },
+      ...{
+        activeRouter: '10.0.0.11',
+        activePriority: 150,
+        since: 0,
+        transitions: 1,
+        addresses: 1,
+        dropped: {},
+      },
+    };
     await listener.close();
     const { createServer } = await import('node:http');
     const server = createServer((request, response) => {
       response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify(request.url?.startsWith('/v1/status') ? view : {}));
+      response.end(JSON.stringify(request.url?.startsWith('/v1/status') ? served : {}));
     });
     await new Promise<void>((resolve) => server.listen(join(folder, 'announcer.sock'), resolve));
     const { code, out, err } = await l4ctl('bgp summary');
     expect([code, err]).toEqual([0, 'l4d does not answer: this is from the announcer itself\n']);
     expect(out).toContain('10.0.0.1');
+    served = { ...served, vrrp: { routers: [virtualRouter], dropped: {} } };
+    const vrrp = await l4ctl('vrrp');
+    expect([vrrp.code, vrrp.err]).toEqual([0, 'l4d does not answer: this is from the announcer itself\n']);
+    expect(vrrp.out).toMatch(/edge +10 +ipv4 +Active +150 +10\.0\.0\.11 \(this host\)/);
     await new Promise((resolve) => server.close(resolve));
     listener = await startApiServer({ socketPath: join(folder, 'l4d.sock'), port, version: 'test' });
   });

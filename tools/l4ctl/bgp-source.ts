@@ -1,6 +1,7 @@
 import { dirname, join } from 'node:path';
+import type { AnnouncerSummary } from '@l4d/announcer/core/api.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import type { BgpStatus, BgpView } from '@l4d/l4d/core/status.ts';
+import type { BgpStatus, BgpView, VrrpView } from '@l4d/l4d/core/status.ts';
 import type { Ctl } from './ctl.ts';
 
 /**
@@ -8,20 +9,45 @@ import type { Ctl } from './ctl.ts';
  * without it (and is all there is where it runs alone). `path` is below /v1/bgp: empty for the status.
  */
 export async function askBgp(ctl: Ctl, method: string, path: string, body?: unknown): Promise<unknown> {
+  const direct = path === '' ? '/v1/status?prefixes=true' : `/v1${path}`;
+  return await askEither(ctl, { method, path: `/v1/bgp${path}`, body }, direct, (answer) =>
+    path === '' ? ({ state: 'running', announcer: answer as BgpView } satisfies BgpStatus) : answer,
+  );
+}
+
+/** The virtual routers, from the daemon or else from the announcer itself. */
+export async function askVrrp(ctl: Ctl): Promise<VrrpView> {
+  const request = { method: 'GET', path: '/v1/vrrp', body: undefined };
+  return (await askEither(ctl, request, '/v1/status', (answer) => {
+    const { vrrp } = answer as Pick<AnnouncerSummary, 'vrrp'>;
+    if (vrrp === undefined) {
+      const reason = 'the announcer holds no virtual routers';
+      return { state: 'off', reason, routers: [], dropped: {} } satisfies VrrpView;
+    }
+    const { problem, routers, dropped } = vrrp;
+    const reason = problem === undefined ? {} : { reason: problem };
+    return { state: 'running', ...reason, routers, dropped } satisfies VrrpView;
+  })) as VrrpView;
+}
+
+/** Asks the daemon; when it does not run, the announcer, at `direct`, whose answer is given the daemon's shape. */
+async function askEither(
+  ctl: Ctl,
+  { method, path, body }: { readonly method: string; readonly path: string; readonly body: unknown },
+  direct: string,
+  shape: (answer: unknown) => unknown,
+): Promise<unknown> {
   try {
-    return await ctl.ask(method, `/v1/bgp${path}`, body);
+    return await ctl.ask(method, path, body);
   } catch (error) {
     if (!(error instanceof OperatorError) || error.exitCode !== exitCode.unavailable) throw error;
     const socketPath = join(dirname(ctl.socketPath()), 'announcer.sock');
-    const direct = path === '' ? '/v1/status?prefixes=true' : `/v1${path}`;
     const answer = await ctl.env.request(socketPath, method, direct, body).catch(() => undefined);
     // What is wrong is told of the daemon, not of its companion.
     if (answer === undefined) throw error;
     if (answer.status < 200 || answer.status >= 300) throw refusedByAnnouncer(answer.status, answer.body);
     ctl.env.stderr('l4d does not answer: this is from the announcer itself\n');
-    return path === ''
-      ? ({ state: 'running', announcer: answer.body as BgpView } satisfies BgpStatus)
-      : answer.body;
+    return shape(answer.body);
   }
 }
 

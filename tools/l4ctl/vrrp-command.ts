@@ -1,5 +1,6 @@
 import type { VrrpView } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
+import { askVrrp } from './bgp-source.ts';
 import type { Ctl } from './ctl.ts';
 import { renderTable } from './table.ts';
 
@@ -9,7 +10,7 @@ export function addVrrpCommand(program: Command, ctl: Ctl): void {
     .command('vrrp')
     .description("virtual routers of the hosts' own subnet: who is Active, since when and why")
     .action(async () => {
-      const answer = (await ctl.ask('GET', '/v1/vrrp')) as VrrpView;
+      const answer = await askVrrp(ctl);
       ctl.print(answer, () => renderVrrp(answer, Date.now()));
     });
 }
