@@ -314,7 +314,7 @@ async function guardHolds(): Promise<void> {
   const addresses = ['10.77.0.1', '10.77.0.2'];
   await product.l4ctl('lb2', ['peer', 'rm', addresses[0] ?? '']);
   const refused = await product.runL4ctl('lb2', ['peer', 'rm', addresses[1] ?? '']);
-  expect(refused.code).toBe(1);
+  expect(refused.code).toBe(78);
   expect(refused.stderr).toMatch(/removes the last BGP peer: none of the 1 VIP here.*--force/);
   await product.l4ctl('lb2', ['undo']);
   await waitForNextHops(fabric, web, ['lb1', 'lb2']);

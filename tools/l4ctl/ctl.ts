@@ -23,6 +23,8 @@ export interface Ctl {
   /** The socket that is asked. */
   socketPath(): string;
   readonly format: () => GlobalOptions['output'];
+  /** Whether the operator overrides the guard. */
+  readonly isForced: () => boolean;
   /** Prints an answer: as it is with `-o json`, else as the text given, which may say more with `-o wide`. */
   print(answer: unknown, asText: (wide: boolean) => string): void;
 }
@@ -43,6 +45,7 @@ export function createCtl(env: Env, options: () => GlobalOptions): Ctl {
     },
     socketPath: () => socketPathOf(env, options()),
     format: () => options().output,
+    isForced: () => options().force === true,
     print(answer, asText) {
       const { output } = options();
       env.stdout(output === 'json' ? `${JSON.stringify(answer, null, 2)}\n` : asText(output === 'wide'));
@@ -84,7 +87,8 @@ function refused(status: number, body: unknown): OperatorError {
   const told = problems?.map((problem) => formatConfigProblem(problem)) ?? [];
   const text =
     told.length > 0 ? told.join('\n') : `${title ?? `the API answered ${status}`}: ${detail ?? String(body)}`;
-  return new OperatorError(text, code === 'invalid' ? exitCode.config : exitCode.failure);
+  const isRefused = code === 'invalid' || code === 'guarded';
+  return new OperatorError(text, isRefused ? exitCode.config : exitCode.failure);
 }
 
 /** A path of the API with its parameters encoded. */

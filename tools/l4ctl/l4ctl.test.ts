@@ -309,6 +309,13 @@ test('status counts a VIP as announced while GRACEFUL_SHUTDOWN stands', async ()
   expect(told).not.toContain('not announced');
 });
 
+test('a standby is nothing to act on', async () => {
+  const reason = 'enough backends are healthy, but 10.79.0.1 is Active with priority 150, ours is 130';
+  const told = await statusOfWeb({ announced: false, verdict: { code: 'standby', reason } });
+  expect(told).toContain('0 of 1 announced, 1 standby');
+  expect(told).not.toContain('! ');
+});
+
 const document = `version: 1
 vips:
   - name: web
@@ -347,12 +354,15 @@ test('what the guard refuses is said by diff, and goes by --force', async () => 
   const head =
     'version: 1\nhost: { bgp: { as: 65001, routerId: 10.0.0.11 } }\npeers: [{ address: 10.0.0.2, as: 65000 }]\n';
   expect((await l4ctl('apply -f -', `${head}vips:\n${vips.join('\n')}\n`)).code).toBe(0);
-  expect((await l4ctl('diff -f -', head)).out).toMatch(
-    /! refused unless forced \(--force\): withdraws 4 of 4 VIPs/,
-  );
+  expect(await l4ctl('diff -f -', head)).toEqual({
+    code: 78,
+    out: expect.stringMatching(/! refused unless forced \(--force\): withdraws 4 of 4 VIPs/),
+    err: 'l4ctl: the guard would refuse this change\n',
+  });
+  expect((await l4ctl('--force diff -f -', head)).code).toBe(0);
   const refused = await l4ctl('apply -f -', head);
   expect([refused.code, refused.err]).toEqual([
-    1,
+    78,
     expect.stringMatching(/^l4ctl: the guard refuses the change/),
   ]);
   expect((await l4ctl('--force apply -f -', head)).code).toBe(0);

@@ -54,7 +54,8 @@ Examples:
   l4ctl vip explain web
   l4ctl diff -f l4d.yaml && l4ctl apply -f l4d.yaml
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answer, 77 not permitted, 78 refused.`,
+Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answer, 77 not permitted,
+78 refused: by the rules of a configuration or by the guard (diff: apply would be).`,
     )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ writeOut: env.stdout, writeErr: env.stderr })

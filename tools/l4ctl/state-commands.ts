@@ -1,3 +1,4 @@
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { ChangeView, PlanView } from '@l4d/l4d/core/status.ts';
 import { type ConfigDocument, parseConfigText, readConfigFile } from '@l4d/l4d/io/config-file.ts';
 import type { Command } from 'commander';
@@ -24,12 +25,17 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
     });
   program
     .command('diff')
-    .description('what a configuration file would change; moves nothing')
+    .description(
+      'what a configuration file would change; moves nothing; ends with 78 when the guard would refuse it',
+    )
     .requiredOption('-f, --file <file>', 'YAML or JSON; - is standard input')
     .action(async ({ file }: FileOption) => {
       const { json } = await readDocument(file, ctl);
       const plan = (await ctl.ask('POST', '/v1/plan', json)) as PlanView;
       ctl.print(plan, () => changesText(plan));
+      if (plan.guard.length > 0 && !ctl.isForced()) {
+        throw new OperatorError('the guard would refuse this change', exitCode.config);
+      }
     });
   program
     .command('export')

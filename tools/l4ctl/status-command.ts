@@ -1,5 +1,6 @@
-import type { FabricStatus } from '@l4d/l4d/core/status.ts';
+import type { FabricStatus, VerdictCode } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
+import { bfdCause } from './bfd-cause.ts';
 import type { Ctl } from './ctl.ts';
 import { compactCount, formatUptime } from './table.ts';
 
@@ -14,10 +15,14 @@ export function addStatusCommand(program: Command, ctl: Ctl): void {
     });
 }
 
+/** Verdicts with nothing to act on here: what is detached has its own line, a standby waits for its turn. */
+const needsNobody: ReadonlySet<VerdictCode> = new Set<VerdictCode>(['detached', 'standby']);
+
 /** A status in a few lines; what needs the operator's eye stands last. */
 export function statusText(status: FabricStatus, nowMs: number): string {
   const { host, dataplane, vips, bgp } = status;
   const announced = vips.filter((vip) => vip.announced).length;
+  const standby = vips.filter(({ verdict }) => verdict.code === 'standby').length;
   const peers = bgp.announcer?.peers ?? [];
   const established = peers.filter((peer) => peer.state === 'Established').length;
   // The reasons count what was passed and forwarded too; only drops are drops.
@@ -34,7 +39,7 @@ export function statusText(status: FabricStatus, nowMs: number): string {
       announced && ending !== undefined ? [`vip ${name} is leaving: ${ending.text}`] : [],
     ),
     ...vips
-      .filter((vip) => vip.enabled && !vip.announced && vip.verdict.code !== 'detached')
+      .filter((vip) => vip.enabled && !vip.announced && !needsNobody.has(vip.verdict.code))
       .map((vip) => `vip ${vip.name} is not announced: ${vip.verdict.reason}`),
     ...(status.detached?.all === true ? ['everything is detached from the packet path'] : []),
     ...(status.detached?.vips ?? []).map((name) => `vip ${name} is detached from the packet path`),
@@ -44,12 +49,17 @@ export function statusText(status: FabricStatus, nowMs: number): string {
         (peer) =>
           `peer ${peer.address} is in ${peer.state}${peer.lastError === undefined ? '' : `: ${peer.lastError.text}`}`,
       ),
+    // The session may be up without it: nothing else would tell that a dead path is noticed late.
+    ...peers.flatMap(({ address, bfd }) => {
+      const cause = bfd === undefined ? undefined : bfdCause(bfd);
+      return cause === undefined ? [] : [`peer ${address} has BFD in ${bfd?.state}: ${cause}`];
+    }),
     ...(status.lastError === undefined ? [] : [`last failure: ${status.lastError.message}`]),
   ];
   const lines = [
     `l4d ${status.version}, pid ${status.pid}, up ${formatUptime(nowMs - status.startedAtMs)}, revision ${status.revision}`,
     `host       ${host.interface}, XDP ${host.xdpMode}${host.draining ? ', draining' : ''}`,
-    `vips       ${announced} of ${vips.length} announced`,
+    `vips       ${announced} of ${vips.length} announced${standby === 0 ? '' : `, ${standby} standby`}`,
     bgp.state === 'running'
       ? `bgp        ${established} of ${peers.length} sessions established`
       : `bgp        ${bgp.state}${bgp.reason === undefined ? '' : `: ${bgp.reason}`}`,

@@ -45,19 +45,24 @@ export function vrrpPlaceOf(
         const which = owned.map(({ vrid }) => vrid).join(', ');
         return { ...verdict, reason: `${verdict.reason}; this host is Active for VRID ${which}` };
       }
-      const reason = view.state === 'running' ? standbyReason(routers) : view.reason;
-      return {
-        code: view.state === 'running' ? 'standby' : 'announcer-down',
-        reason: `${verdict.reason}, but ${reason}`,
-      };
+      const place =
+        view.state === 'running'
+          ? placeElsewhere(routers)
+          : { code: 'announcer-down' as const, reason: view.reason };
+      return { code: place.code, reason: `${verdict.reason}, but ${place.reason}` };
     },
   };
 }
 
-function standbyReason(routers: VrrpView['routers']): string {
+/** Only a host that takes part, and sees another one Active, is a standby. */
+function placeElsewhere(routers: VrrpView['routers']): VerdictView {
   const problem = routers.find((router) => router.problem !== undefined)?.problem;
-  if (problem !== undefined) return `this host takes no part: ${problem}`;
+  if (problem !== undefined) return { code: 'withdrawn', reason: `this host takes no part: ${problem}` };
   const other = routers.find(({ activeRouter }) => activeRouter !== undefined);
-  if (other === undefined) return 'no host is Active yet';
-  return `${other.activeRouter} is Active with priority ${other.activePriority}, ours is ${other.priority}`;
+  if (other === undefined) return { code: 'withdrawn', reason: 'no host is Active yet' };
+  const { activeRouter, activePriority, priority } = other;
+  return {
+    code: 'standby',
+    reason: `${activeRouter} is Active with priority ${activePriority}, ours is ${priority}`,
+  };
 }
