@@ -1,4 +1,5 @@
 import type { BfdView, BgpStatus } from '@l4d/l4d/core/status.ts';
+import { bfdCause } from './bfd-cause.ts';
 import { bgpAbsent } from './bgp-source.ts';
 import { formatUptime, renderTable } from './table.ts';
 
@@ -37,9 +38,11 @@ export function bfdTable(status: BgpStatus): string {
   ]);
   const notes = sessions.flatMap(({ address, bfd }) => {
     const drops = Object.entries(bfd.dropped).map(([reason, count]) => `${reason} ${count}`);
+    const cause = bfdCause(bfd);
     return [
-      ...(bfd.problem === undefined ? [] : [`${address}: ${bfd.problem}`]),
-      ...(bfd.state === 'Up' ? [] : [`${address}: ${bfd.diagnostic}, the neighbor is ${bfd.remoteState}`]),
+      // A session that is Up may have a problem as well.
+      ...(bfd.problem === undefined || bfd.problem === cause ? [] : [`${address}: ${bfd.problem}`]),
+      ...(cause === undefined ? [] : [`${address}: ${cause}${remoteText(bfd)}`]),
       ...(drops.length === 0 ? [] : [`${address}: dropped ${drops.join(', ')}`]),
     ];
   });
@@ -50,8 +53,14 @@ export function bfdTable(status: BgpStatus): string {
   return `${renderTable(bfdColumns, rows)}${notes.map((note) => `${note}\n`).join('')}`;
 }
 
+/** What the neighbor says of itself, once it has said anything. */
+function remoteText({ packetsReceived, remoteState }: BfdView): string {
+  return packetsReceived === 0 ? '' : `, the neighbor is ${remoteState}`;
+}
+
 /** One session in the words of FRR's `show bfd peers`; `now` is Unix time in milliseconds. */
 export function bfdPeerText(address: string, bfd: BfdView, now: number): string {
+  const cause = bfdCause(bfd);
   const lines = [
     'BFD Peers:',
     `  peer ${address}`,
@@ -59,7 +68,7 @@ export function bfdPeerText(address: string, bfd: BfdView, now: number): string 
     `    Remote ID: ${bfd.remoteDiscriminator}`,
     `    Status: ${bfd.state.toLowerCase()}`,
     ...(bfd.upSince === undefined ? [] : [`    Uptime: ${formatUptime(now - bfd.upSince)}`]),
-    `    Diagnostics: ${bfd.diagnostic}`,
+    `    Diagnostics: ${bfd.diagnostic === 'none' ? (cause ?? 'none') : bfd.diagnostic}`,
     `    Remote status: ${bfd.remoteState.toLowerCase()}`,
     ...(bfd.problem === undefined ? [] : [`    Problem: ${bfd.problem}`]),
     '    Timers in force:',

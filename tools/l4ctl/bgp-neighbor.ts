@@ -1,4 +1,5 @@
 import type { BgpPeerView, BgpView } from '@l4d/l4d/core/status.ts';
+import { bfdCause } from './bfd-cause.ts';
 import { formatUptime } from './table.ts';
 
 const messageRows = [
@@ -74,6 +75,6 @@ function bfdLine({ bfd }: BgpPeerView): string[] {
   if (bfd === undefined) return [];
   return [
     `  BFD: ${bfd.state}, detect in ${bfd.detectionTimeMs} ms, transmit every ${bfd.txIntervalMs} ms` +
-      `${bfd.state === 'Up' ? '' : ` (${bfd.diagnostic})`}; more: l4ctl bgp bfd`,
+      `${bfd.state === 'Up' ? '' : ` (${bfdCause(bfd)})`}; more: l4ctl bgp bfd`,
   ];
 }
