@@ -1,6 +1,6 @@
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { secretNote, title } from './frr.ts';
+import { otherPathsNote, secretNote, title } from './frr.ts';
 
 /** The snippet for BIRD 2; tested as it is printed. */
 export function birdConfig(facts: RouterFacts): string {
@@ -8,7 +8,7 @@ export function birdConfig(facts: RouterFacts): string {
   const channel = (family: 'ipv4' | 'ipv6') => [
     `  ${family} {`,
     `    import filter l4d_${family};`,
-    '    export none;',
+    `    export ${exportRule(facts, family)};`,
     `    import limit ${facts.maximumPrefixes} action disable;`,
     ...(facts.extendedNextHop && family === 'ipv4' ? ['    extended next hop on;'] : []),
     '  };',
@@ -20,6 +20,7 @@ export function birdConfig(facts: RouterFacts): string {
   const lines = [
     `# ${title(facts)}`,
     ...secretNote(facts, '#'),
+    ...(facts.showsOtherPaths ? [`# ${otherPathsNote}`] : []),
     ...filter('ipv4', facts.vips4),
     ...filter('ipv6', facts.vips6),
     ...(bfd === undefined || bfd.multihop ? [] : ['protocol bfd l4d_bfd {', '}']),
@@ -29,6 +30,8 @@ export function birdConfig(facts: RouterFacts): string {
       ? `  neighbor ${host.address}${facts.hostPort === undefined ? '' : ` port ${facts.hostPort}`} as ${host.as};`
       : `  neighbor range ${range} ${facts.internal ? 'internal' : 'external'};`,
     ...(range === undefined ? [] : ['  dynamic name "l4d_";']),
+    // A router tells its internal neighbors nothing of each other otherwise (RFC 4456).
+    ...(facts.showsOtherPaths && facts.internal ? ['  rr client;'] : []),
     `  hold time ${facts.holdSeconds};`,
     '  error wait time 1, 10;',
     ...(facts.routerPassive && range === undefined ? ['  passive on;'] : []),
@@ -50,11 +53,23 @@ function securityLines(hops: number, internal: boolean): string[] {
   return internal || hops === 1 ? ['  ttl security on;'] : [`  multihop ${hops};`, '  ttl security on;'];
 }
 
-function filter(family: 'ipv4' | 'ipv6', prefixes: readonly string[]): string[] {
-  const entries = prefixes.map((prefix) => {
+/** Entries of a prefix set: host routes alone. */
+function setEntries(prefixes: readonly string[]): string[] {
+  return prefixes.map((prefix) => {
     const { length } = hostRoutesOf(prefix);
     return isHostRoute(prefix) ? prefix : `${prefix}{${length},${length}}`;
   });
+}
+
+/** What the host is told: paths of other hosts, never a route of the router's own to the same address. */
+function exportRule({ showsOtherPaths, vips4, vips6 }: RouterFacts, family: 'ipv4' | 'ipv6'): string {
+  const entries = setEntries(family === 'ipv4' ? vips4 : vips6);
+  if (!showsOtherPaths || entries.length === 0) return 'none';
+  return `where source = RTS_BGP && net ~ [ ${entries.join(', ')} ]`;
+}
+
+function filter(family: 'ipv4' | 'ipv6', prefixes: readonly string[]): string[] {
+  const entries = setEntries(prefixes);
   const test = entries.length === 0 ? [] : [`  if net !~ [ ${entries.join(', ')} ] then reject;`];
   return [
     `filter l4d_${family} {`,

@@ -22,6 +22,7 @@ interface Options {
   readonly vips?: readonly string[];
   readonly range?: string;
   readonly maximumPaths: number;
+  readonly maxPrefixes?: number;
 }
 
 const writers: Readonly<Record<RouterDialect, (facts: RouterFacts) => string>> = {
@@ -53,6 +54,11 @@ export function addRouterConfigCommand(bgp: Command, ctl: Ctl): void {
     )
     .option('--range <prefix>', 'for all hosts of a subnet, whatever their AS, in place of this one')
     .option('--maximum-paths <number>', 'hosts that share a VIP at most', parseNumberArgument, 64)
+    .option(
+      '--max-prefixes <number>',
+      'routes of a family that end the session (default: as many as --vips permits, 10000 at most, and a tenth)',
+      parseNumberArgument,
+    )
     .action(async (dialect: string, options: Options) => {
       const write = writers[dialect as RouterDialect];
       if (write === undefined) {

@@ -1,5 +1,5 @@
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { secretNote, title } from './frr.ts';
+import { otherPathsNote, secretNote, title } from './frr.ts';
 
 /** The snippet for Arista EOS, from its public documentation; not tested by us. */
 export function eosConfig(facts: RouterFacts): string {
@@ -18,6 +18,7 @@ export function eosConfig(facts: RouterFacts): string {
     `maximum-routes ${facts.maximumPrefixes}`,
     'route-map L4D-IN in',
     'route-map L4D-OUT out',
+    ...(facts.showsOtherPaths && facts.internal ? ['route-reflector-client'] : []),
   ];
   const list = (command: string, name: string, any: string, prefixes: readonly string[]) => [
     `${command} prefix-list ${name}`,
@@ -34,11 +35,10 @@ export function eosConfig(facts: RouterFacts): string {
     ...secretNote(facts, '!'),
     ...list('ip', 'L4D-VIPS4', '0.0.0.0/0 le 32', facts.vips4),
     ...list('ipv6', 'L4D-VIPS6', '::/0 le 128', facts.vips6),
-    'route-map L4D-IN permit 10',
-    '   match ip address prefix-list L4D-VIPS4',
-    'route-map L4D-IN permit 20',
-    '   match ipv6 address prefix-list L4D-VIPS6',
-    'route-map L4D-OUT deny 10',
+    ...permitVips('L4D-IN'),
+    ...(facts.showsOtherPaths
+      ? [`! ${otherPathsNote}`, ...permitVips('L4D-OUT')]
+      : ['route-map L4D-OUT deny 10']),
     '!',
     ...(range === undefined
       ? []
@@ -60,4 +60,13 @@ export function eosConfig(facts: RouterFacts): string {
     '!',
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function permitVips(name: string): string[] {
+  return [
+    `route-map ${name} permit 10`,
+    '   match ip address prefix-list L4D-VIPS4',
+    `route-map ${name} permit 20`,
+    '   match ipv6 address prefix-list L4D-VIPS6',
+  ];
 }

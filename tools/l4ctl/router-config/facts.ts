@@ -6,6 +6,7 @@ import {
   formatIpPrefix,
   hostPrefix,
   type IpPrefix,
+  ipPrefix,
   maskAddress,
   parseIpPrefix,
   prefixContains,
@@ -49,7 +50,12 @@ export interface RouterFacts {
   /** What may be announced: the VIPs, or the ranges that were told; host routes of it alone. */
   readonly vips4: readonly string[];
   readonly vips6: readonly string[];
-  /** More routes than this end the session. */
+  /**
+   * Paths of other hosts to what may be announced are told to this one: without them `host.guard.lastAnnouncer: hold`
+   * waits for ever.
+   */
+  readonly showsOtherPaths: boolean;
+  /** More routes than this, of either family, end the session. */
   readonly maximumPrefixes: number;
   readonly maximumPaths: number;
 }
@@ -63,6 +69,7 @@ export interface DesiredJson {
       readonly listen?: boolean;
       readonly listenPort?: number;
     };
+    readonly guard?: { readonly lastAnnouncer?: string };
   };
   readonly peers?: readonly PeerJson[];
   readonly vips?: readonly { readonly address: string }[];
@@ -101,6 +108,8 @@ export interface RouterConfigChoices {
   /** A subnet of hosts, in place of this one alone. */
   readonly range?: string | undefined;
   readonly maximumPaths: number;
+  /** Routes of a family that end the session, when it is not to follow from the VIPs. */
+  readonly maxPrefixes?: number | undefined;
   /** Addresses of this host with their prefix lengths. */
   readonly hostAddresses: readonly string[];
 }
@@ -125,6 +134,7 @@ export function routerFacts(
   const badNumber = [
     { flag: '--router-as', value: routerAs, most: 2 ** 32 - 1 },
     { flag: '--maximum-paths', value: choices.maximumPaths, most: 65_535 },
+    { flag: '--max-prefixes', value: choices.maxPrefixes ?? 1, most: 2 ** 32 - 1 },
   ].find(({ value, most }) => value < 1 || value > most);
   if (badNumber !== undefined)
     return `${badNumber.flag} is ${badNumber.value} (allowed: 1 to ${badNumber.most})`;
@@ -136,13 +146,15 @@ export function routerFacts(
   if (badRange !== undefined) return `"${badRange}" is not a prefix such as 203.0.113.0/24`;
   if (choices.range !== undefined && isOtherFamily(choices.range.split('/')[0] ?? '', address))
     return `${choices.range} is of another address family than ${address} (--range)`;
-  const vips = choices.vipRanges.length > 0 ? choices.vipRanges : declaredVips(desired);
+  const declared = declaredVips(desired);
+  const told = choices.vipRanges.map(canonicalPrefix);
+  const vips = told.length > 0 ? [...new Set(told)] : declared;
   const listens = bgp.listen === true;
   const isPort = listens && bgp.listenPort !== undefined && bgp.listenPort !== 179;
   return {
     router: { address, as: routerAs },
     host: { address: hostAddress, as: bgp.as, routerId: bgp.routerId },
-    ...(choices.range === undefined ? {} : { range: choices.range }),
+    ...(choices.range === undefined ? {} : { range: canonicalPrefix(choices.range) }),
     internal: routerAs === bgp.as,
     holdSeconds: Math.ceil(milliseconds(peer.holdTime, 9000) / 1000),
     families: peer.families ?? ['ipv4', 'ipv6'],
@@ -156,7 +168,8 @@ export function routerFacts(
     extendedNextHop: peer.extendedNextHop === true,
     vips4: vips.filter((vip) => !vip.includes(':')),
     vips6: vips.filter((vip) => vip.includes(':')),
-    maximumPrefixes: Math.max(100, 4 * (desired.vips?.length ?? 0)),
+    showsOtherPaths: desired.host?.guard?.lastAnnouncer === 'hold',
+    maximumPrefixes: choices.maxPrefixes ?? prefixLimit(vips, declared.length),
     maximumPaths: choices.maximumPaths,
   };
 }
@@ -210,6 +223,26 @@ function addressTowards(router: string, hostAddresses: readonly string[]): strin
 function declaredVips(desired: DesiredJson): string[] {
   const prefixes = (desired.vips ?? []).map(({ address }) => formatIpPrefix(hostPrefix(ipAddress(address))));
   return [...new Set(prefixes)];
+}
+
+/** `address/length`, also of a bare address. The text has been found to be a prefix. */
+function canonicalPrefix(text: string): string {
+  return formatIpPrefix(ipPrefix(text));
+}
+
+/** Most routes that a range asks a router to expect: a large range is not a large number of VIPs. */
+const mostExpected = 10_000;
+
+/**
+ * Host routes that the filter permits in the larger family, and a tenth more, in whole hundreds: what is let in never
+ * ends the session by its number, short of a range of more than 10,000 addresses.
+ */
+function prefixLimit(vips: readonly string[], declaredCount: number): number {
+  const counts = { 4: 0, 6: 0 };
+  for (const { address, length } of vips.map(ipPrefix))
+    counts[address.family] += 2 ** (address.bytes.length * 8 - length);
+  const expected = Math.max(Math.min(Math.max(counts[4], counts[6]), mostExpected), declaredCount);
+  return Math.max(100, Math.ceil((expected + expected / 10) / 100) * 100);
 }
 
 /** Prefixes and the lengths that are taken of each: host routes. */

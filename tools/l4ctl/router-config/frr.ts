@@ -22,14 +22,10 @@ export function frrConfig(facts: RouterFacts): string {
     `! ${title(facts)}`,
     ...secretNote(facts, '!'),
     ...prefixLists(facts),
-    'route-map L4D-IN permit 10',
-    ' match ip address prefix-list L4D-VIPS4',
-    'exit',
-    'route-map L4D-IN permit 20',
-    ' match ipv6 address prefix-list L4D-VIPS6',
-    'exit',
-    'route-map L4D-OUT deny 10',
-    'exit',
+    ...permitVips('L4D-IN'),
+    ...(facts.showsOtherPaths
+      ? [`! ${otherPathsNote}`, ...permitVips('L4D-OUT')]
+      : ['route-map L4D-OUT deny 10', 'exit']),
     ...bfdNote(facts),
     ...(bfd === undefined
       ? []
@@ -54,6 +50,8 @@ export function frrConfig(facts: RouterFacts): string {
       `  neighbor ${neighbor} activate`,
       `  neighbor ${neighbor} route-map L4D-IN in`,
       `  neighbor ${neighbor} route-map L4D-OUT out`,
+      // A router tells its internal neighbors nothing of each other otherwise (RFC 4456).
+      ...(facts.showsOtherPaths && facts.internal ? [`  neighbor ${neighbor} route-reflector-client`] : []),
       `  neighbor ${neighbor} maximum-prefix ${facts.maximumPrefixes}`,
       `  maximum-paths ${facts.internal ? 'ibgp ' : ''}${facts.maximumPaths}`,
       ' exit-address-family',
@@ -61,6 +59,21 @@ export function frrConfig(facts: RouterFacts): string {
     'exit',
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Why anything is exported to a host at all. */
+export const otherPathsNote =
+  "the host waits for another host's path before it leaves (lastAnnouncer: hold): it is told those to VIPs";
+
+function permitVips(name: string): string[] {
+  return [
+    `route-map ${name} permit 10`,
+    ' match ip address prefix-list L4D-VIPS4',
+    'exit',
+    `route-map ${name} permit 20`,
+    ' match ipv6 address prefix-list L4D-VIPS6',
+    'exit',
+  ];
 }
 
 /** A comment about the secret that the snippet lacks. */

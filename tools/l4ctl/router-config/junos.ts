@@ -1,24 +1,19 @@
 import { hostRoutesOf, isHostRoute, type RouterFacts } from './facts.ts';
-import { secretNote, title } from './frr.ts';
+import { otherPathsNote, secretNote, title } from './frr.ts';
+
+const group = 'set protocols bgp group L4D';
 
 /** The snippet for Junos, as `load set terminal` takes it; from its public documentation, not tested by us. */
 export function junosConfig(facts: RouterFacts): string {
   const { router, host, range, bfd } = facts;
-  const group = 'set protocols bgp group L4D';
   const families = facts.families.map((family) => (family === 'ipv4' ? 'inet' : 'inet6'));
   const lines = [
     `# ${title(facts)}; from the public documentation of Junos, not tested by l4d`,
     ...secretNote(facts, '#'),
-    ...[...facts.vips4, ...facts.vips6].map((prefix) => {
-      const { length } = hostRoutesOf(prefix);
-      const match = isHostRoute(prefix) ? 'exact' : `prefix-length-range /${length}-/${length}`;
-      return `set policy-options policy-statement L4D-IN term vips from route-filter ${prefix} ${match}`;
-    }),
-    ...(facts.vips4.length + facts.vips6.length === 0
-      ? []
-      : ['set policy-options policy-statement L4D-IN term vips then accept']),
-    'set policy-options policy-statement L4D-IN term rest then reject',
-    'set policy-options policy-statement L4D-OUT then reject',
+    ...vipsAlone('L4D-IN', [], facts),
+    ...(facts.showsOtherPaths
+      ? [`# ${otherPathsNote}`, ...vipsAlone('L4D-OUT', ['from protocol bgp'], facts), ...toldToHosts(facts)]
+      : ['set policy-options policy-statement L4D-OUT then reject']),
     // For all flows, in spite of its name: by flow.
     'set policy-options policy-statement L4D-ECMP then load-balance per-packet',
     'set routing-options forwarding-table export L4D-ECMP',
@@ -60,4 +55,25 @@ export function junosConfig(facts: RouterFacts): string {
         ]),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** A policy that accepts host routes of the VIPs, on the conditions given, and nothing else. */
+function vipsAlone(name: string, conditions: readonly string[], { vips4, vips6 }: RouterFacts): string[] {
+  const policy = `set policy-options policy-statement ${name} term`;
+  const filters = [...vips4, ...vips6].map((prefix) => {
+    const { length } = hostRoutesOf(prefix);
+    const match = isHostRoute(prefix) ? 'exact' : `prefix-length-range /${length}-/${length}`;
+    return `from route-filter ${prefix} ${match}`;
+  });
+  const accepted = filters.length === 0 ? [] : [...conditions, ...filters, 'then accept'];
+  return [...accepted.map((line) => `${policy} vips ${line}`), `${policy} rest then reject`];
+}
+
+/** Junos tells neither a neighbor of the AS that a path is from, nor an internal one of another, unless it is told to. */
+function toldToHosts({ internal, router }: RouterFacts): string[] {
+  if (!internal) return [`${group} advertise-peer-as`];
+  // A cluster has an identifier of IPv4's form.
+  return router.address.includes(':')
+    ? [`# add the router's own identifier: ${group} cluster ROUTER-ID`]
+    : [`${group} cluster ${router.address}`];
 }
