@@ -4,6 +4,7 @@ import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { type Command, Option } from 'commander';
 import type { SidecarFlags } from '../core/command-line.ts';
+import { type FlagSpec, sidecarFlags } from '../core/flags.ts';
 import { formatServices, type SidecarStatus } from '../core/status.ts';
 
 interface Folders {
@@ -12,7 +13,6 @@ interface Folders {
 }
 
 const collect = (value: string, before: readonly string[] | undefined) => [...(before ?? []), value];
-const environmentPrefix = 'L4_ANNOUNCER_';
 
 /** Adds `sidecar`, `check`, `maintenance` and `status`; what runs is loaded when it is asked for. */
 export function addSidecarCommands(program: Command): void {
@@ -30,9 +30,12 @@ export function addSidecarCommands(program: Command): void {
     program.command('check').description('check the configuration of a sidecar; nothing is changed'),
   ).action(async (options: { config?: string }) => {
     const { loadConfig } = await import('./load-config.ts');
-    const config = await loadConfig(options.config, flagsOf(options));
+    const { config, warnings } = await loadConfig(options.config, flagsOf(options));
+    for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
     const vips = config.services.flatMap((service) => service.vips).length;
-    say(`${config.services.length} services, ${vips} VIPs, ${config.peers.length} peers, no problem`);
+    const outcome =
+      warnings.length === 0 ? 'no problem' : `${warnings.length} warning${warnings.length === 1 ? '' : 's'}`;
+    say(`${config.services.length} services, ${vips} VIPs, ${config.peers.length} peers, ${outcome}`);
   });
 
   program
@@ -65,29 +68,15 @@ export function addSidecarCommands(program: Command): void {
     });
 }
 
-/** Every flag can be given by the environment too: --router-id is L4_ANNOUNCER_ROUTER_ID. Lists: separated by commas. */
+/** Every flag can be given by the environment too. Lists: separated by commas. */
 function withFlags(command: Command): Command {
-  const one = (flags: string, text: string, name: string) =>
-    command.addOption(new Option(flags, text).env(`${environmentPrefix}${name}`));
-  const many = (flags: string, text: string, name: string) =>
-    command.addOption(new Option(flags, text).env(`${environmentPrefix}${name}`).argParser(collect));
-  one('-c, --config <file>', 'YAML file; flags go over it', 'CONFIG');
-  one('--as <number>', 'own AS number', 'AS');
-  one('--router-id <address>', "own BGP identifier; by default this host's first IPv4 address", 'ROUTER_ID');
-  many('--peer <address@as>', 'neighbour; may be repeated', 'PEERS');
-  one('--bfd', 'BFD to the neighbours', 'BFD');
-  one('--promise <promise>', 'fast or continuity', 'PROMISE');
-  one('--password-file <path>', 'TCP MD5 password of the neighbours', 'PASSWORD_FILE');
-  one('--metrics <address:port>', 'serve /metrics and /healthz', 'METRICS');
-  one('--name <name>', 'name of the service', 'NAME');
-  many('--vip <address>', 'address of the service; may be repeated', 'VIPS');
-  many('--check <check>', 'such as http://127.0.0.1:8080/health; may be repeated', 'CHECKS');
-  one('--interval <duration>', 'between checks', 'INTERVAL');
-  one('--timeout <duration>', 'of a check', 'TIMEOUT');
-  one('--rise <count>', 'good answers that bring it up', 'RISE');
-  one('--fall <count>', 'bad answers that take it down', 'FALL');
-  one('--med <number>', 'MULTI_EXIT_DISC', 'MED');
-  many('--community <community>', 'such as 65000:1; may be repeated', 'COMMUNITIES');
+  command.addOption(
+    new Option('-c, --config <file>', 'YAML file; flags go over it').env('L4_ANNOUNCER_CONFIG'),
+  );
+  for (const { flags, text, variable, isList } of Object.values<FlagSpec>(sidecarFlags)) {
+    const option = new Option(flags, text).env(variable);
+    command.addOption(isList ? option.argParser(collect) : option);
+  }
   return command;
 }
 
@@ -115,7 +104,11 @@ async function ask(folders: Folders, method: string, path: string, body?: unknow
     answer = await requestJson(socketPath, method, path, body);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new OperatorError(`no sidecar answers on ${socketPath}: ${code}`, exitCode.unavailable);
+    const needed = '--run-dir FOLDER before the command, or L4D_RUN_DIR, as the sidecar was started with';
+    throw new OperatorError(
+      `no sidecar answers on ${socketPath}: ${code} (needed: ${needed})`,
+      exitCode.unavailable,
+    );
   }
   if (answer.status < 400) return answer.body as SidecarStatus;
   const { title, detail } = answer.body as { readonly title?: string; readonly detail?: string };

@@ -4,12 +4,37 @@ import { parseYaml } from '@l4d/kit/schema/yaml-document.ts';
 import { readTextFile } from '@l4d/kit/text-file.ts';
 import { documentOf, type SidecarFlags } from '../core/command-line.ts';
 import { parseSidecarConfig, type SidecarConfig } from '../core/config.ts';
+import { checkPrograms, timeoutWarnings } from '../core/config-warnings.ts';
+import { nameFlags } from '../core/flags.ts';
+import { isProgram } from '../io/find-program.ts';
 
 /** Largest file read. */
 const maxConfigBytes = 4 * 1024 * 1024;
 
+/** A configuration, and what in it is allowed but hardly meant. */
+export interface LoadedConfig {
+  readonly config: SidecarConfig;
+  readonly warnings: readonly string[];
+}
+
 /** The configuration of a file, of flags, or of both. Throws ConfigError for what is wrong in it, OperatorError otherwise. */
-export async function loadConfig(path: string | undefined, flags: SidecarFlags): Promise<SidecarConfig> {
+export async function loadConfig(path: string | undefined, flags: SidecarFlags): Promise<LoadedConfig> {
+  const { config, document } = await read(path, flags);
+  const warnings = timeoutWarnings(config, document);
+  for (const { path: where, program } of checkPrograms(config)) {
+    if (await isProgram(program, process.env['PATH'] ?? '')) continue;
+    warnings.push(`${where}: "${program}" is not found on this machine, or cannot be run`);
+  }
+  return { config, warnings };
+}
+
+interface Read {
+  readonly config: SidecarConfig;
+  /** What was written, without defaults. */
+  readonly document: unknown;
+}
+
+async function read(path: string | undefined, flags: SidecarFlags): Promise<Read> {
   if (path === undefined) return decode(undefined, flags, undefined);
   let text: string;
   try {
@@ -27,13 +52,16 @@ export async function loadConfig(path: string | undefined, flags: SidecarFlags):
     'as, peers and services',
   );
   if (!parsed.ok) throw parsed.error;
-  return hasFlags ? decode(parsed.value.json, flags, path) : (parsed.value.value as SidecarConfig);
+  const { json, value } = parsed.value;
+  return hasFlags ? decode(json, flags, path) : { config: value as SidecarConfig, document: json };
 }
 
-function decode(json: unknown, flags: SidecarFlags, source: string | undefined): SidecarConfig {
+function decode(json: unknown, flags: SidecarFlags, source: string | undefined): Read {
   const document = documentOf(json, flags);
   if (!document.ok) throw new OperatorError(document.error, exitCode.usage);
   const config = parseSidecarConfig(document.value);
-  if (!config.ok) throw new ConfigError(config.error, source);
-  return config.value;
+  if (config.ok) return { config: config.value, document: document.value };
+  const services = (json as { readonly services?: unknown } | null | undefined)?.services;
+  const fileServices = source === undefined ? undefined : Array.isArray(services) ? services.length : 0;
+  throw new ConfigError(nameFlags(config.error, flags, fileServices, source));
 }

@@ -41,9 +41,13 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     isHungUp = true;
   };
   process.on('SIGHUP', () => onHangUp());
-  const config = await loadConfig(options.config, options.flags);
+  const { config, warnings } = await loadConfig(options.config, options.flags);
   const socketPath = await takeRunFolder(runDir, 'announcer');
   const logger = createLogger('l4-announcer');
+  const warn = (texts: readonly string[]) => {
+    for (const warning of texts) logger.warn({ warning }, 'the configuration is allowed, but hardly meant');
+  };
+  warn(warnings);
   takeStateFolder(stateDir, logger);
   const announcer = createAnnouncer({
     clock: systemClock,
@@ -91,7 +95,10 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
   };
   const stop = (signal: string) => {
     // Twice: whoever asks again does not want to wait.
-    if (leaving) leave(exitCode.failure);
+    if (leaving) {
+      logger.warn({ signal }, 'stopped at once: what is still announced is withdrawn as the sessions end');
+      leave(exitCode.failure);
+    }
     leaving = true;
     logger.info({ signal }, 'stopping: withdrawing, then the peers are told');
     const linger = Math.max(...running.services.map((service) => service.linger));
@@ -99,7 +106,10 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
     // The supervisor's own patience may be shorter than what the configuration asks for.
     tell({ stopping: true, extendTimeoutMs: boundMs + stopSlackMs });
     sidecar.stop(boundMs).then(
-      () => leave(exitCode.ok),
+      () => {
+        logger.info('stopped: everything is withdrawn');
+        leave(exitCode.ok);
+      },
       (error: Error) => {
         logger.error({ error: error.message }, 'the stop has failed');
         leave(exitCode.failure);
@@ -112,7 +122,8 @@ export async function runSidecar(options: SidecarOptions): Promise<void> {
   async function reload(): Promise<void> {
     tell({ reloading: true });
     try {
-      const next = await loadConfig(options.config, options.flags);
+      const { config: next, warnings: found } = await loadConfig(options.config, options.flags);
+      warn(found);
       await metrics.listen(next.metrics);
       await sidecar.configure(next);
       running = next;

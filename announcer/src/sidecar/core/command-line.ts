@@ -1,5 +1,6 @@
 /** Flags and environment of the sidecar -> the document that a file would hold. */
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { flagName } from './flags.ts';
 
 /** What was given; undefined: not given. Lists are in the order given. */
 export interface SidecarFlags {
@@ -53,7 +54,9 @@ function peersOf(flags: SidecarFlags): Result<Json[], string> {
   for (const text of flags.peer ?? []) {
     const match = /^([^@]+)@(\d+)$/.exec(text);
     if (match === null) {
-      return err(`--peer: "${text}" is not a neighbour (allowed: ADDRESS@AS such as 10.0.0.1@65000)`);
+      return err(
+        `${flagName('peer')}: "${text}" is not a neighbour (allowed: ADDRESS@AS such as 10.0.0.1@65000)`,
+      );
     }
     peers.push({
       address: match[1],
@@ -69,7 +72,9 @@ function peersOf(flags: SidecarFlags): Result<Json[], string> {
 function serviceOf(flags: SidecarFlags): Result<Json | undefined, string> {
   const { vip = [], check = [] } = flags;
   if (vip.length === 0) {
-    return check.length === 0 ? ok(undefined) : err('--check: goes with --vip (needed: --vip ADDRESS)');
+    return check.length === 0
+      ? ok(undefined)
+      : err(`${flagName('check')}: goes with --vip (needed: --vip ADDRESS)`);
   }
   const timing: Json = {
     ...(flags.interval === undefined ? {} : { interval: flags.interval }),
@@ -84,7 +89,9 @@ function serviceOf(flags: SidecarFlags): Result<Json | undefined, string> {
     if (!parsed.ok) return parsed;
     const { host, ...rest } = parsed.value;
     if (host !== undefined && address !== undefined && host !== address) {
-      return err(`--check: asks ${address} and ${host} (allowed: one address a service; others in a file)`);
+      return err(
+        `${flagName('check')}: asks ${address} and ${host} (allowed: one address a service; others in a file)`,
+      );
     }
     address = host ?? address;
     checks.push({ ...rest, ...timing });
@@ -115,13 +122,14 @@ function checkOf(text: string): Result<CheckFields, string> {
     return ok({ type: 'exec', command: command.trim().split(/\s+/), host: undefined });
   }
   const match = /^(https?|grpcs?|tcp|listening):\/\/(?:\[([^\]]+)\]|([^:/]*))(?::(\d+))?(\/.*)?$/.exec(text);
-  if (match === null) return err(`--check: "${text}" is not a check (allowed: ${checkAllowed})`);
+  if (match === null) return err(`${flagName('check')}: "${text}" is not a check (allowed: ${checkAllowed})`);
   const [, scheme = '', ipv6, plain = '', port, path] = match;
   const named = ipv6 ?? plain;
   const host = named === '' ? undefined : named === 'localhost' ? '127.0.0.1' : named;
   const usual = scheme === 'http' ? '80' : scheme === 'https' ? '443' : undefined;
   const number = port ?? usual;
-  if (number === undefined) return err(`--check: "${text}" names no port (needed: ${scheme}://ADDRESS:PORT)`);
+  if (number === undefined)
+    return err(`${flagName('check')}: "${text}" names no port (needed: ${scheme}://ADDRESS:PORT)`);
   const fields: Json = { port: Number(number) };
   if (scheme === 'grpc' || scheme === 'grpcs') {
     const service = path?.slice(1);
@@ -136,7 +144,8 @@ function checkOf(text: string): Result<CheckFields, string> {
   if (scheme === 'http' || scheme === 'https') {
     return ok({ type: scheme, ...fields, ...(path === undefined ? {} : { path }), host });
   }
-  if (path !== undefined && path !== '/') return err(`--check: "${text}": ${scheme} has no path`);
+  if (path !== undefined && path !== '/')
+    return err(`${flagName('check')}: "${text}": ${scheme} has no path`);
   return ok({ type: scheme, ...fields, host });
 }
 

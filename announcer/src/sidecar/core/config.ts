@@ -5,7 +5,7 @@ import { formatIpAddress, type IpAddress, ipAddress, sameIpAddress } from '@l4d/
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
 import { duplicates } from '@l4d/kit/schema/duplicates.ts';
-import { type PathProblem, problemAt } from '@l4d/kit/schema/problem.ts';
+import { type PathProblem, problemAt, showValue } from '@l4d/kit/schema/problem.ts';
 import {
   choice,
   durationText,
@@ -25,7 +25,8 @@ import { type Announce, announceSchema } from '../../core/config/route-attribute
 
 /** What becomes of a VIP that is not to be used: withdrawn, or announced as a worse way. */
 const fallback = z.union([z.literal('withdraw'), announceSchema], {
-  error: 'is neither "withdraw" nor attributes such as { med: 1000 }',
+  error: ({ input }) =>
+    `${showValue(input)} is neither "withdraw" nor attributes (allowed: withdraw, or such as { med: 1000 })`,
 });
 
 const serviceSchema = z.strictObject({
