@@ -15,6 +15,7 @@ import type { Announcer } from '../../io/announcer.ts';
 import { conditionOf } from '../core/condition.ts';
 import type { Service, SidecarConfig } from '../core/config.ts';
 import { type InterfaceView, nextHopsOf, routerIdOf } from '../core/own-addresses.ts';
+import { resetReason } from '../core/reset-reason.ts';
 import type { Condition } from '../core/service-plan.ts';
 import { checkKey, listenerOf, serviceOfKey, targetsOf } from '../core/service-targets.ts';
 import type { SidecarStatus } from '../core/status.ts';
@@ -254,6 +255,7 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
     const there = await addresses.present(vips.map(({ vip }) => vip));
     for (const one of vips) if (!isOwn(one)) await addresses.release(one.vip);
 
+    const before = config;
     config = next;
     nextHops = nextHopsOf(interfaces, next);
     const wanted = new Map(
@@ -274,6 +276,10 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
         const created = createVipRunner(vip, service, next.gracefulShutdown, isThere === true, surroundings);
         runners.set(key, created);
       }
+    }
+    if (before !== undefined) {
+      const reason = resetReason(before, next, routerId);
+      if (reason !== undefined) logger.warn({ reason }, 'all sessions are reset');
     }
     tellAnnouncer(announcerInput(next));
     // What an earlier life has set and nobody wants now; runners take away their own.
@@ -316,7 +322,13 @@ export async function createSidecar(parts: SidecarParts): Promise<Sidecar> {
       ends.close();
       checker.stop();
       maintenance.stop();
-      for (const runner of runners.values()) runner.close();
+      for (const { prefix, announced, close } of runners.values()) {
+        // The end of the sessions withdraws it.
+        if (announced() !== undefined) {
+          logger.warn({ prefix, reason: 'the sidecar is stopping, and cannot wait longer' }, 'withdrawn');
+        }
+        close();
+      }
       await announcer.shutdown({ text: 'sidecar stopped', keepRoutes: false });
       // What the bound has cut off: the sessions are over, so no router sends here.
       await removeAddresses(await addresses.claim([]));
