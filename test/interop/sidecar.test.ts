@@ -27,6 +27,8 @@ const notifyPath = join(folder, 'notify.sock');
 let nginx: ChildProcess;
 let sidecar: ChildProcess;
 let notices: number;
+/** What the sidecar that was started last has written. */
+let log = '';
 
 const config = `
 as: 65001
@@ -77,7 +79,10 @@ function startSidecar(): ChildProcess {
     'env',
     ...[environment, process.execPath, main, ...folders, 'sidecar', '-c', configPath],
   );
-  child.stderr?.resume();
+  log = '';
+  child.stderr?.on('data', (part: Buffer) => {
+    log += part.toString();
+  });
   return child;
 }
 
@@ -202,9 +207,23 @@ it('takes a new configuration, and keeps the old one when it is refused', async 
 });
 
 it('leaves in order: withdrawn, off lo, the routers told, exit code 0', async () => {
-  const ended = new Promise((resolve) => sidecar.once('exit', resolve));
+  // Its output is whole only then.
+  const ended = new Promise((resolve) => sidecar.once('close', resolve));
+  const before = log.length;
   sidecar.kill('SIGTERM');
   expect(await ended).toBe(0);
+  const lines = log
+    .slice(before)
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line));
+  const withdrawn = lines
+    .filter(({ msg }) => msg === 'withdrawn')
+    .map(({ prefix, reason }) => [prefix, reason]);
+  expect(withdrawn.sort()).toEqual([
+    ['2001:db8::10/128', 'the sidecar is stopping'],
+    [`${vip}/32`, 'the sidecar is stopping'],
+  ]);
   expect(onLoopback()).toBe(false);
   expect(routed()).toBe(false);
   expect(allNotices()).toContain('STOPPING=1');
