@@ -2,10 +2,12 @@ import type { HealthTarget } from '@l4d/health/core/target.ts';
 import type { Verdict } from '@l4d/health/core/verdict.ts';
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
 import { type Backend, isDrained } from '../core/desired/backend.ts';
 import { backendPort, forwardModeOf, type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { outsideSubnet } from '../core/outside-subnet.ts';
 import { backendKey } from '../core/runtime-state.ts';
 import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
@@ -20,6 +22,8 @@ export interface BackendFactsParts {
   readonly runtime: RuntimeStore;
   /** Wall clock milliseconds. */
   readonly wallClock: () => number;
+  /** Of the host's interface. */
+  readonly subnets: () => readonly IpPrefix[];
 }
 
 /**
@@ -89,7 +93,8 @@ export function createBackendFacts(parts: BackendFactsParts) {
     /** Why packets cannot get to a backend whose MAC address is not known. */
     unreachedReason(vip: Vip, backend: Backend): string {
       if (forwardModeOf(vip, backend) === 'l2') {
-        return 'its MAC address is not resolved: it does not answer ARP or neighbour discovery';
+        const why = outsideSubnet(parts.subnets(), backend.address);
+        return `its MAC address is not resolved: it ${why === undefined ? 'does not answer ARP or neighbour discovery' : `is ${why}`}`;
       }
       const hop = hops.get(formatIpAddress(backend.address));
       if (hop === undefined) return 'the route to it was not looked up yet';

@@ -19,6 +19,7 @@ import { vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { tunnelSettings } from '../core/forwarding/tunnel-settings.ts';
+import { subnetWarnings } from '../core/outside-subnet.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
@@ -134,7 +135,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       fabric.touch([vipKey]);
     },
   });
-  const facts = createBackendFacts({ forwarding: dataPlane.forwarding, checker, runtime, wallClock });
+  const facts = createBackendFacts({
+    ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
+    subnets: () => on.subnets,
+  });
   const watch = (index: number) =>
     watchBackendNeighbours({
       interfaceIndex: index,
@@ -311,6 +315,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         operations: fabric.preview(next),
         warnings: [
           ...diffWarnings(desired(), next),
+          ...subnetWarnings(next.vips, on.subnets),
           ...(next.host.draining ? drainWarnings(desired(), next, await otherPaths()) : []),
         ],
         guard: guardChange(desired(), next),

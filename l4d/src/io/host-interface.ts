@@ -1,7 +1,9 @@
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, type IpPrefix, maskAddress } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import type { InterfaceAddress } from '@l4d/kit/netlink/codec-address.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 
 /** The interface where VIP traffic arrives. */
@@ -13,6 +15,8 @@ export interface HostInterface {
   readonly mtu: number;
   /** Its first global addresses. */
   readonly addresses: NextHops;
+  /** Of its global addresses, each once. */
+  readonly subnets: readonly IpPrefix[];
 }
 
 /**
@@ -50,6 +54,7 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
       mac: link.mac,
       mtu: link.mtu,
       addresses: { ipv4: first(4), ipv6: first(6) },
+      subnets: subnetsOf(addresses),
     };
   } finally {
     rtnetlink.close();
@@ -65,4 +70,12 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
     }
     return undefined;
   }
+}
+
+function subnetsOf(addresses: readonly InterfaceAddress[]): IpPrefix[] {
+  const subnets = addresses.map(({ address, prefixLength }) => ({
+    address: maskAddress(address, prefixLength),
+    length: prefixLength,
+  }));
+  return [...new Map(subnets.map((subnet) => [formatIpPrefix(subnet), subnet])).values()];
 }
