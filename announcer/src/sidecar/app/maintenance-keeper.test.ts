@@ -1,12 +1,13 @@
 import { createLogger } from '@l4d/kit/logger.ts';
 import { createManualClock } from '@l4d/kit/manual-clock.ts';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import type { Maintenance } from '../io/maintenance-store.ts';
 import { createMaintenanceKeeper } from './maintenance-keeper.ts';
 
 /** A keeper on a disk that may be full, with a wall clock that may jump. */
 async function keeperOf(kept: Record<string, Maintenance> = {}) {
   const clock = createManualClock();
+  const logger = createLogger('maintenance-test');
   const disk = { full: false, content: new Map(Object.entries(kept)) };
   const wall = { offset: 1_000_000 };
   const keeper = await createMaintenanceKeeper({
@@ -20,7 +21,7 @@ async function keeperOf(kept: Record<string, Maintenance> = {}) {
     },
     clock,
     wallClock: () => wall.offset + clock.now(),
-    logger: createLogger('maintenance-test'),
+    logger,
     onChange: () => {},
   });
   const on = (name: string, forMs?: number) => {
@@ -28,7 +29,7 @@ async function keeperOf(kept: Record<string, Maintenance> = {}) {
     const until = forMs === undefined ? undefined : now + forMs;
     return keeper.set([name], { since: now, until });
   };
-  return { clock, disk, wall, keeper, on };
+  return { clock, disk, wall, keeper, logger, on };
 }
 
 it('many at once are all kept', async () => {
@@ -68,4 +69,13 @@ it('a jump of the wall clock does not move the steps of leaving', async () => {
   await on('a');
   wall.offset -= 3_600_000;
   expect(keeper.since('a')).toBe(100);
+});
+
+it('warns of its begin; its end is good news', async () => {
+  const { keeper, logger, on } = await keeperOf();
+  const [warn, info] = [vi.spyOn(logger, 'warn'), vi.spyOn(logger, 'info')];
+  await on('a');
+  await keeper.set(['a'], undefined);
+  expect(warn.mock.calls.map((words) => words[1])).toEqual(['in maintenance']);
+  expect(info.mock.calls.map((words) => words[1])).toEqual(['maintenance is over']);
 });
