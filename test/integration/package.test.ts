@@ -26,6 +26,6 @@ it('is small, and checks a configuration without anything of the repository', ()
   const good = run('check', ...flags, '--check', 'http://127.0.0.1:8080/health');
   expect(good.stdout + good.stderr).toBe('1 services, 1 VIPs, 1 peers, no problem\n');
   const bad = run('check', ...flags, '--check', 'http://127.0.0.1:80800/health');
-  expect(bad.stderr).toContain('services[0].checks[0].port: 80800 is not a port (allowed: 1 to 65535)');
+  expect(bad.stderr).toContain('--check (L4_ANNOUNCER_CHECKS): 80800 is not a port (allowed: 1 to 65535)');
   expect(bad.status).toBe(78);
 });

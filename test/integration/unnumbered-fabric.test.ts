@@ -92,6 +92,13 @@ it('VIPs are served over link-local sessions, and a password in a file stays in 
     const asked = await traffic.ask({ url: urlOf(address, web.port), count: 100 });
     expect([asked.succeeded, asked.total]).toEqual([100, 100]);
   }
+  // The daemon asks the announcer once a second: what it shows may be older than the routes.
+  await waitFor(
+    'the daemon has heard of both sessions',
+    async () => (await product.status('lb1')).bgp.announcer?.peers ?? [],
+    (seen) => seen.every(({ state }) => state === 'Established'),
+    { timeoutMs: 10_000 },
+  );
   expect((await product.status('lb1')).bgp.announcer?.peers).toMatchObject([
     { address: `${tor2.linkLocal}%${lb.device}`, as: 65000, state: 'Established' },
     { address: lb.device, neighbour: `${tor1.linkLocal}%${lb.device}`, as: 65000, state: 'Established' },
