@@ -133,7 +133,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
     });
   }
 
-  /** At most once a second: it takes a moment until it listens. */
+  /** Not more often than every `restartMs`: it takes a moment until it listens. */
   function start(): void {
     if (clock.now() - spawnedAt < restartMs) return;
     spawnedAt = clock.now();
