@@ -142,6 +142,7 @@ enum reason {
 	PASS_OTHER_HOST, /* destination MAC is not this interface's */
 	PASS_NOT_VIP, /* neither a VIP's address and port nor an ICMP message about one */
 	PASS_L7, /* the VIP's policy sends it to the proxy */
+	PASS_NO_STAGE, /* a part of the program is not loaded: to be seen never */
 	PASS_VIP_ICMP, /* ICMP to a VIP that is no echo request and quotes no flow of a VIP */
 	DROP_MALFORMED, /* a VIP's packet whose headers end early or contradict each other */
 	DROP_FRAGMENT, /* a fragment of a VIP's packet: it cannot be placed */

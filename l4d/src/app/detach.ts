@@ -20,6 +20,7 @@ import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwar
 import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
 import { createListenerTable } from '../io/forwarding/listener-table.ts';
 import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
+import { unpinStages } from '../io/forwarding/xdp-attachment.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -200,6 +201,7 @@ function detachXdp(bpfDir: string): number | undefined {
   const { interfaceIndex } = libbpf.xdpLinkInfo(link);
   if (interfaceIndex !== 0) libbpf.detachLink(link);
   unpin(bpfDir, pinName.xdpLink);
+  unpinStages(bpfDir);
   return interfaceIndex === 0 ? undefined : interfaceIndex;
 }
 

@@ -9,6 +9,8 @@ const bpfFsMagic = 0xcafe4a11;
 /** Pins outlive every process of ours; these are their names in the host's bpffs folder. */
 export const pinName = {
   xdpLink: 'xdp_link',
+  /** With the first program's id behind it: its stages, which the kernel empties when nobody holds them. */
+  stages: 'stages_',
   skLookupLink: 'l7_lookup_link',
   /** A map beside those of the forwarding: it is written by the announcer's VRRP process. */
   virtualMacs: 'virtual_macs',

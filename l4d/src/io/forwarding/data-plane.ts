@@ -14,7 +14,7 @@ import { createMapCodec } from './map-codec.ts';
 import { type DataPlaneCapacity, openOrMakeMaps, requirePinnedMaps } from './pinned-maps.ts';
 import { attachLookup, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
 import {
-  attachXdpProgram,
+  attachXdpPrograms,
   type DataPlaneInterface,
   pinnedXdpInterface,
   type XdpMode,
@@ -87,7 +87,8 @@ export function openDataPlane(options: DataPlaneOptions) {
           libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
         } else closeFd(virtualMacs);
         const program = libbpf.programFd(object, 'l4d_xdp');
-        const attachedMode = await attachXdpProgram(bpfFolder, program, on, mode, logger);
+        const programs = { first: program, stages: libbpf.mapFd(object, 'stages') };
+        const attachedMode = await attachXdpPrograms(bpfFolder, programs, on, mode, logger);
         attached = { mode: attachedMode, programId: libbpf.programInfo(program).id };
       } finally {
         libbpf.closeObject(object);

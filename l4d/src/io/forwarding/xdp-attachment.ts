@@ -3,7 +3,7 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, constant } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
-import { pinName, pinPath, unpin } from './bpf-folder.ts';
+import { listPins, pinName, pinPath, unpin } from './bpf-folder.ts';
 
 /** Where VIP traffic arrives. */
 export interface DataPlaneInterface {
@@ -12,8 +12,37 @@ export interface DataPlaneInterface {
   readonly mac: MacAddress;
 }
 
+/** The loaded first program and the map of the stages that it goes on to. */
+export interface XdpPrograms {
+  readonly first: number;
+  readonly stages: number;
+}
+
 /** How the program is attached. */
 export type XdpMode = 'native' | 'generic';
+
+/** As attachXdpProgram, for a program with stages: they are held for as long as it is attached. */
+export async function attachXdpPrograms(
+  bpfFolder: string,
+  programs: XdpPrograms,
+  on: DataPlaneInterface,
+  mode: XdpMode | 'auto',
+  logger: Logger,
+): Promise<XdpMode> {
+  const stages = pinName.stages + libbpf.programInfo(programs.first).id;
+  libbpf.pin(programs.stages, pinPath(bpfFolder, stages));
+  const attachedMode = await attachXdpProgram(bpfFolder, programs.first, on, mode, logger);
+  // Those of the program before, which needed them until here.
+  unpinStages(bpfFolder, stages);
+  return attachedMode;
+}
+
+/** Lets go of all stages but those of one name: only after the link has moved on, or is gone. */
+export function unpinStages(bpfFolder: string, kept?: string): void {
+  for (const name of listPins(bpfFolder)) {
+    if (name.startsWith(pinName.stages) && name !== kept) unpin(bpfFolder, name);
+  }
+}
 
 /**
  * Attaches a loaded XDP program by the pinned link, or swaps the program of the link that an earlier

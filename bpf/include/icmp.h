@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* ICMP and ICMPv6 for a VIP's address: echo requests are answered, errors go to the backend of the flow that they quote. */
+#ifndef L4D_ICMP_H
+#define L4D_ICMP_H
+
+#include "count.h"
+#include "echo.h"
+#include "parse.h"
+#include "serve.h"
+#include "vip_lookup.h"
+
+static __always_inline int is_same_address6(const __u32 *one, const __u32 *other)
+{
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3];
+}
+
+/* The packet that an ICMP error quotes went from the VIP to the client: turn its tuple round. */
+static __always_inline void turn_round(struct tuple *quoted)
+{
+	__u32 address[4];
+	__be16 port = quoted->client_port;
+
+	__builtin_memcpy(address, quoted->client, 16);
+	__builtin_memcpy(quoted->client, quoted->vip, 16);
+	__builtin_memcpy(quoted->vip, address, 16);
+	quoted->client_port = quoted->vip_port;
+	quoted->vip_port = port;
+	quoted->begins = 0;
+	quoted->is_reset = 0;
+}
+
+/* Ports of a quoted packet, of which 8 transport bytes are sure to be there (RFC 792). */
+static __always_inline int parse_quoted_ports(void *transport, void *end, struct tuple *quoted)
+{
+	__be16 *ports = transport;
+
+	if ((void *)(ports + 2) > end)
+		return 0;
+	if (quoted->protocol != IPPROTO_TCP && quoted->protocol != IPPROTO_UDP)
+		return 0;
+	quoted->client_port = ports[0];
+	quoted->vip_port = ports[1];
+	return 1;
+}
+
+static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_offset, struct iphdr *ip,
+					struct icmp_header *icmp)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct vip *address = find_vip4(ip->daddr, 0, IPPROTO_ICMP);
+	struct tuple quoted = {};
+	struct iphdr *inner;
+	struct vip *vip;
+
+	if (!address)
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	if ((void *)(icmp + 1) > end)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	if (icmp->type == ICMP_ECHO && icmp->code == 0)
+		return reply_to_echo4(data, ip, icmp);
+	if (icmp->type != ICMP_DEST_UNREACH && icmp->type != ICMP_TIME_EXCEEDED &&
+	    icmp->type != ICMP_PARAMETERPROB)
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	inner = (void *)(icmp + 1);
+	/* Only a first fragment has ports where they are looked for. */
+	if ((void *)(inner + 1) > end || inner->version != 4 || inner->ihl < 5 ||
+	    (inner->frag_off & bpf_htons(IP_OFFSET_MASK)))
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	quoted.client[0] = inner->saddr;
+	quoted.vip[0] = inner->daddr;
+	quoted.protocol = inner->protocol;
+	if (!parse_quoted_ports((void *)inner + inner->ihl * 4, end, &quoted))
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	turn_round(&quoted);
+	vip = find_vip4(quoted.vip[0], quoted.vip_port, quoted.protocol);
+	if (!vip || quoted.vip[0] != ip->daddr)
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	return serve(context, network_offset, &quoted, vip, 1);
+}
+
+static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_offset, struct ipv6hdr *ip,
+					const struct tuple *tuple, struct icmp_header *icmp)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct vip *address = find_vip6(tuple->vip, 0, IPPROTO_ICMPV6);
+	struct tuple quoted = { .is_ipv6 = 1 };
+	struct ipv6hdr *inner;
+	struct vip *vip;
+
+	if (!address)
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	if ((void *)(icmp + 1) > end)
+		return finish(DROP_MALFORMED, XDP_DROP);
+	if (icmp->type == ICMPV6_ECHO_REQUEST && icmp->code == 0)
+		return reply_to_echo6(data, ip, icmp);
+	/* Types below 128 are errors (RFC 4443 section 2.1). */
+	if (icmp->type & ICMPV6_INFOMSG_MASK)
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	inner = (void *)(icmp + 1);
+	if ((void *)(inner + 1) > end || inner->version != 6)
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	__builtin_memcpy(quoted.client, &inner->saddr, 16);
+	__builtin_memcpy(quoted.vip, &inner->daddr, 16);
+	quoted.protocol = inner->nexthdr;
+	if (!parse_quoted_ports(inner + 1, end, &quoted))
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	turn_round(&quoted);
+	vip = find_vip6(quoted.vip, quoted.vip_port, quoted.protocol);
+	if (!vip || !is_same_address6(quoted.vip, tuple->vip))
+		return finish(PASS_VIP_ICMP, XDP_PASS);
+	return serve(context, network_offset, &quoted, vip, 1);
+}
+
+/* The stage's way in: an IPv4 or IPv6 packet whose transport is ICMP or ICMPv6. */
+static __always_inline int handle_icmp(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	void *transport = NULL;
+	struct tuple tuple = {};
+	__u32 network_offset = 0;
+	void *network;
+
+	if (parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6)) {
+		network = data + network_offset;
+		if (parse_ipv6(network, end, &tuple, &transport) != PARSE_OTHER_TRANSPORT)
+			return finish(PASS_NOT_VIP, XDP_PASS);
+		return handle_icmp6(context, network_offset, network, &tuple, transport);
+	}
+	network = data + network_offset;
+	if (parse_ipv4(network, end, &tuple, &transport) != PARSE_OTHER_TRANSPORT)
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	return handle_icmp4(context, network_offset, network, transport);
+}
+
+#endif

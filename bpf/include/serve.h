@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What is done with a packet whose VIP is known. */
+#ifndef L4D_SERVE_H
+#define L4D_SERVE_H
+
+#include "count.h"
+#include "forward.h"
+#include "parse.h"
+#include "reset.h"
+#include "select.h"
+#include "tunnel.h"
+
+/*
+ * The frame's bytes. Only a packet that says that it goes on behind data_end may lie in several
+ * buffers: the others are spared the helper's call.
+ */
+static __always_inline __u32 frame_bytes(struct xdp_md *context, __u32 network_offset, int is_ipv6)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct ipv6hdr *ip6 = data + network_offset;
+	struct iphdr *ip4 = data + network_offset;
+	__u32 claimed = network_offset;
+
+	if (is_ipv6 && (void *)(ip6 + 1) <= end)
+		claimed += sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+	else if (!is_ipv6 && (void *)(ip4 + 1) <= end)
+		claimed += bpf_ntohs(ip4->tot_len);
+	return claimed > end - data ? bpf_xdp_get_buff_len(context) : end - data;
+}
+
+/* Chooses and forwards a packet of a VIP. `is_quote`: an ICMP error that quotes the tuple. */
+static __always_inline int serve(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
+				 const struct vip *vip, int is_quote)
+{
+	struct selection chosen;
+
+	if (vip->flags & VIP_L7)
+		return finish(PASS_L7, XDP_PASS);
+	chosen = select_backend(tuple, vip, !is_quote);
+	if (chosen.kind == SELECT_FORWARD && chosen.backend) {
+		if (chosen.backend->flags & BACKEND_TUNNELLED)
+			return enter_tunnel(context, network_offset, tuple, vip, &chosen, is_quote);
+		return forward(context, network_offset, tuple->is_ipv6, vip, &chosen,
+			       frame_bytes(context, network_offset, tuple->is_ipv6),
+			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);
+	}
+	if (chosen.kind == SELECT_RESET && !is_quote)
+		return tuple->is_ipv6 ? reset_flow6(context, network_offset) :
+					reset_flow4(context, network_offset);
+	return finish(DROP_NO_BACKEND, XDP_DROP);
+}
+
+#endif

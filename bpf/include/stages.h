@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Programs of their own for what most packets do not need. The first program goes on to one by a tail call and so
+ * keeps its own code, registers and stack small; a stage has a fresh stack and reads the packet anew.
+ */
+#ifndef L4D_STAGES_H
+#define L4D_STAGES_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "count.h"
+
+enum stage {
+	STAGE_ICMP,
+	STAGE_COUNT,
+};
+
+int l4d_icmp(struct xdp_md *context);
+
+/*
+ * One for each loaded set of programs, so that a set never goes on to a stage of another version. The kernel
+ * empties it when nobody in user space holds it: it is pinned beside the link of its set.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(max_entries, STAGE_COUNT);
+	__array(values, int(struct xdp_md *));
+} stages SEC(".maps") = {
+	.values = {
+		[STAGE_ICMP] = (void *)&l4d_icmp,
+	},
+};
+
+/* Never returns from the tail call; a stage that is not there leaves the packet to the stack. */
+#define GO_ON(context, stage)                                                                                          \
+	({                                                                                                             \
+		bpf_tail_call_static(context, &stages, stage);                                                         \
+		finish(PASS_NO_STAGE, XDP_PASS);                                                                       \
+	})
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Which VIP a destination is. */
+#ifndef L4D_VIP_LOOKUP_H
+#define L4D_VIP_LOOKUP_H
+
+#include "maps.h"
+#include "parse.h"
+
+static __always_inline struct vip *find_vip4(__be32 address, __be16 port, __u8 protocol)
+{
+	struct vip4_key key = { .address = address, .port = port, .protocol = protocol };
+
+	return bpf_map_lookup_elem(&vips4, &key);
+}
+
+static __always_inline struct vip *find_vip6(const __u32 *address, __be16 port, __u8 protocol)
+{
+	struct vip6_key key = { .port = port, .protocol = protocol };
+
+	__builtin_memcpy(key.address, address, 16);
+	return bpf_map_lookup_elem(&vips6, &key);
+}
+
+#endif
