@@ -29,7 +29,7 @@ export function daemonsKilledFor(seconds: number): Scenario {
   return {
     name: 'daemons-killed',
     title: `both daemons killed with -9 for ${seconds} s: no request fails, no route moves`,
-    factCount: 9,
+    factCount: 10,
     run: (fabric, report) => run(fabric, report, seconds),
   };
 }
@@ -111,6 +111,12 @@ async function run(fabric: LabFabric, report: Report, seconds: number) {
       counted.every((row, index) => index === 0 || (row[at] ?? 0) > (counted[index - 1]?.[at] ?? 0)),
     ),
     hosts.map((host, at) => `${host}: ${counted.map((row) => row[at]).join(', ')}`).join('; '),
+  );
+  const pings = await lab.exec('client', ['ping', '-c', '10', '-i', '0.2', '-W', '2', vip.address]);
+  prove(
+    'the VIP answers echo requests: stages of the program live without a daemon',
+    / 0% packet loss/.test(pings.stdout),
+    pings.stdout.trim().split('\n').at(-2),
   );
   prove(
     'both hosts stay next hops in both routers throughout',
