@@ -55,6 +55,8 @@ export const testTunnel: TunnelSettings = {
 export interface LoadOptions {
   /** Size of the IPv4 flow table; 1024 when not given. */
   readonly flows4?: number;
+  /** Of the IPv6 one, alike. */
+  readonly flows6?: number;
   /** Nanoseconds of a kernel tick as the program is told; 0 makes it ask the helper. */
   readonly tick?: number;
   /** Fills the room before each packet with ones, by a program before ours. */
@@ -76,7 +78,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
     ['backend_counters', 64],
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
-    ['flows6', 1024],
+    ['flows6', options.flows6 ?? 1024],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }

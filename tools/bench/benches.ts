@@ -12,8 +12,23 @@ export interface Bench {
 export const benches: readonly Bench[] = [
   {
     name: 'datapath',
-    summary: 'nanoseconds a packet of the XDP program, against the cost of measuring',
+    summary: 'the next three, one after the other',
     load: () => import('./datapath.ts'),
+  },
+  {
+    name: 'datapath-packets',
+    summary: 'nanoseconds a packet of the XDP program, against the cost of measuring',
+    load: () => import('./datapath-packets.ts'),
+  },
+  {
+    name: 'datapath-frames',
+    summary: 'frames a second through one core, against swapping MAC addresses, the kernel and nftables DNAT',
+    load: () => import('./datapath-frames.ts'),
+  },
+  {
+    name: 'datapath-tcp',
+    summary: 'connections a second and bulk by way of the balancer, against the kernel and nftables DNAT',
+    load: () => import('./datapath-tcp.ts'),
   },
   {
     name: 'bgp',

@@ -7,7 +7,7 @@ import { describeMachine } from './io/machine.ts';
 
 /** `npm run bench -- NAME [--json FILE]` */
 
-const names = benches.map((bench) => `  ${bench.name.padEnd(10)}${bench.summary}`).join('\n');
+const names = benches.map((bench) => `  ${bench.name.padEnd(18)}${bench.summary}`).join('\n');
 
 await new Command('bench')
   .description(`Measures one part of l4d, and its peers where they are installed.\n\n${names}`)

@@ -1,0 +1,198 @@
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { encodeStruct } from '@l4d/kit/struct-codec.ts';
+import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { loadDataPlane, type TestDataPlane, xdpAction } from '../../bpf/testing/data-plane.ts';
+import { counting, tcpFlag } from '../../bpf/testing/packet.ts';
+import { backend, families, four, six, tcpFrame, udpFrame, vipOf } from '../../bpf/testing/world.ts';
+import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
+
+/**
+ * Nanoseconds a packet, by BPF_PROG_TEST_RUN: totals of wrapper and program, on one CPU without a
+ * driver. The wrapper restores the packet and varies its source (bpf/bench_wrapper.bpf.c).
+ */
+
+/** Rounds over all cases, so that a slow minute of the machine meets every case. */
+const rounds = 5;
+const repeats = 1_000_000;
+
+/** 64 bytes without frame check sequence, IPv6 80; the wrapper's sizes. */
+const packet = {
+  tcp4: tcpFrame(four, {}, counting(10)),
+  syn4: tcpFrame(four, { flags: tcpFlag.syn }, counting(10)),
+  udp4: udpFrame(four, counting(22)),
+  tcp6: tcpFrame(six, {}, counting(6)),
+  other4: tcpFrame(four, {}, counting(10), { destination: four.host }),
+} as const;
+
+/** Ports of the VIPs whose backends are tunnelled; the outer header is of the VIP's family. */
+const tunnelPort = { ipip: 81, gue: 82 } as const;
+
+const tunnelled = {
+  ipip4: tcpFrame(four, { destinationPort: tunnelPort.ipip }, counting(10)),
+  ipip6: tcpFrame(six, { destinationPort: tunnelPort.ipip }, counting(6)),
+  gue4: tcpFrame(four, { destinationPort: tunnelPort.gue }, counting(10)),
+  gue6: tcpFrame(six, { destinationPort: tunnelPort.gue }, counting(6)),
+} as const;
+
+interface Case {
+  readonly name: string;
+  readonly subject: 'l4d' | 'floor';
+  readonly frame: Uint8Array;
+  /** Program behind the wrapper, or run alone. */
+  readonly program: number;
+  readonly wrapped: boolean;
+  /** Sources that take turns. */
+  readonly flows: number;
+  readonly action: 'pass' | 'tx';
+}
+
+/** As many as the source's varied bits can tell apart. */
+const alwaysNew = 0xffffffff;
+const defaultFlows = 262_144;
+const million = 1_000_000;
+
+/** Runs all cases. Needs root. Throws OperatorError, SyscallError. */
+export async function run(progress: (line: string) => void): Promise<BenchResult> {
+  const wrapper = loadWrapper();
+  const planes = {
+    usual: plane(defaultFlows),
+    million: plane(2 * million),
+    fresh: plane(defaultFlows),
+  };
+  try {
+    const cases = casesOf(wrapper, planes);
+    const samples = cases.map((): number[] => []);
+    for (const one of cases) {
+      // Fills flow table and caches.
+      if (one.flows !== alwaysNew) wrapper.measure(one, 2 * Math.max(one.flows, 1000));
+    }
+    for (let round = 1; round <= rounds; round++) {
+      progress(`round ${round} of ${rounds}`);
+      for (const [index, one] of cases.entries()) samples[index]?.push(wrapper.measure(one, repeats));
+    }
+    const rows = cases.map((one, index): BenchRow => {
+      const row = { case: one.name, subject: one.subject, metric: 'time a packet', unit: 'ns' };
+      return { bench: 'datapath', ...row, ...summarize(samples[index] ?? []) };
+    });
+    rows.push({
+      bench: 'datapath',
+      case: 'load (verify and compile, small maps)',
+      subject: 'l4d',
+      metric: 'time',
+      unit: 'ms',
+      ...summarize(Array.from({ length: rounds }, loadMilliseconds)),
+    });
+    return { rows, missing: [{ subject: 'Katran', reason: 'no package of it can be installed here' }] };
+  } finally {
+    for (const one of Object.values(planes)) one.close();
+    wrapper.close();
+  }
+}
+
+function plane(flows4: number): TestDataPlane {
+  const loaded = loadDataPlane({ flows4 });
+  for (const family of families) {
+    loaded.forwarding.apply(vipOf(family));
+    loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
+    for (const forward of ['ipip', 'gue'] as const) {
+      const backends = [backend(family, 0, { forward })];
+      loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
+    }
+  }
+  return loaded;
+}
+
+function loadMilliseconds(): number {
+  const begun = performance.now();
+  const loaded = loadDataPlane();
+  const took = performance.now() - begun;
+  loaded.close();
+  return took;
+}
+
+function casesOf(
+  wrapper: ReturnType<typeof loadWrapper>,
+  planes: { usual: TestDataPlane; million: TestDataPlane; fresh: TestDataPlane },
+): Case[] {
+  const l4d = (name: string, frame: Uint8Array, changes: Partial<Case> = {}): Case => ({
+    name,
+    subject: 'l4d',
+    frame,
+    program: planes.usual.program,
+    wrapped: true,
+    flows: 1,
+    action: 'tx',
+    ...changes,
+  });
+  const floor = { subject: 'floor', program: wrapper.tx } as const;
+  return [
+    l4d('PASS', packet.tcp4, { subject: 'floor', program: wrapper.pass, wrapped: false, action: 'pass' }),
+    l4d('wrapper and TX', packet.tcp4, floor),
+    l4d('wrapper and TX, sources vary', packet.tcp4, { ...floor, flows: 65_536 }),
+    l4d('wrapper and TX, IPv6', packet.tcp6, floor),
+    l4d('not a VIP (no wrapper)', packet.other4, { wrapped: false, action: 'pass' }),
+    l4d('TCP flow hit', packet.tcp4),
+    l4d('IPv6 flow hit', packet.tcp6),
+    l4d('UDP flow hit', packet.udp4),
+    l4d('TCP flow hit, IPIP', tunnelled.ipip4),
+    l4d('IPv6 flow hit, IPv6 in IPv6', tunnelled.ipip6),
+    l4d('TCP flow hit, GUE', tunnelled.gue4),
+    l4d('IPv6 flow hit, GUE over IPv6 with its checksum', tunnelled.gue6),
+    l4d('SYN, not stored', packet.syn4, { flows: alwaysNew }),
+    l4d('65,536 flows', packet.tcp4, { flows: 65_536 }),
+    l4d('1,000,000 flows (room for 2,000,000)', packet.tcp4, {
+      flows: million,
+      program: planes.million.program,
+    }),
+    l4d('new flow, stored (room for 262,144)', packet.tcp4, {
+      flows: alwaysNew,
+      program: planes.fresh.program,
+    }),
+  ];
+}
+
+function loadWrapper() {
+  const object = libbpf.openObject(objectPath('bench_wrapper'));
+  libbpf.loadObject(object, 'bench_wrapper');
+  const layout = structLayout(objectTypes('bench_wrapper'), 'bench_config');
+  const roomForFrame = layout.fields.get('frame')?.count ?? 0;
+  const program = (name: string) => libbpf.programFd(object, name);
+  const key = new Uint8Array(4);
+  return {
+    pass: program('bench_pass'),
+    tx: program('bench_tx'),
+
+    /** Mean nanoseconds of one case over so many repeats. Throws a TypeError when a packet went another way. */
+    measure(one: Case, count: number): number {
+      const frame = new Uint8Array(roomForFrame);
+      frame.set(one.frame);
+      // Turns go on where another case left them: sources that were never seen stay so.
+      const turn = one.flows === alwaysNew ? nextTurn() : 0;
+      libbpf.updateElement(
+        libbpf.mapFd(object, 'bench_config'),
+        key,
+        encodeStruct(layout, { flows: one.flows, turn, frame }),
+      );
+      const programToRun = new Uint8Array(Uint32Array.of(one.program).buffer);
+      libbpf.updateElement(libbpf.mapFd(object, 'bench_program'), key, programToRun);
+      const outer = one.wrapped
+        ? program(one.frame.length === packet.tcp6.length ? 'bench_wrap6' : 'bench_wrap4')
+        : one.program;
+      const result = libbpf.testRun(outer, one.frame, count);
+      const action = xdpAction[result.action];
+      if (action !== one.action)
+        throw new TypeError(`${one.name}: the packet went ${action}, not ${one.action}`);
+      return result.nanoseconds;
+    },
+
+    close: () => libbpf.closeObject(object),
+  };
+}
+
+let turns = 0;
+
+/** First of as many turns as a measurement has repeats, never given before. */
+function nextTurn(): number {
+  turns += repeats;
+  return turns;
+}

@@ -1,0 +1,71 @@
+/** What the live frames go through. */
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import type { WantedBackend } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
+import { objectPath } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { loadDataPlane } from '../../../bpf/testing/data-plane.ts';
+import { backend, type Family, four, six, vipOf } from '../../../bpf/testing/world.ts';
+import type { KernelPath, LiveSubject } from './live-lab.ts';
+
+/** Room for all flows of the generator in each family. */
+const flowRoom = 262_144;
+
+const nat = 'l4d_bench';
+/** What stands in the kernel's own way through the balancer. */
+export const kernelPath: Readonly<Record<'plain' | 'destinationNat', KernelPath>> = {
+  plain: { begin: [], end: [] },
+  destinationNat: {
+    begin: [
+      ['nft', 'add', 'table', 'ip', nat],
+      ['nft', `add chain ip ${nat} pre { type nat hook prerouting priority dstnat; }`],
+      ['nft', `add rule ip ${nat} pre ip daddr ${four.vip} udp dport 80 dnat to ${four.backends[0]}`],
+    ],
+    end: [['nft', 'delete', 'table', 'ip', nat]],
+  },
+};
+
+/** A program of the bench's own object. */
+function benchProgram(name: string): NonNullable<LiveSubject['load']> {
+  return () => {
+    const object = libbpf.openObject(objectPath('bench_generator'));
+    libbpf.loadObject(object, 'bench_generator');
+    return { program: libbpf.programFd(object, name), close: () => libbpf.closeObject(object) };
+  };
+}
+
+/** Our program with a UDP VIP of that family, its one backend reached in that way. */
+function ours(name: string, family: Family, changes: Partial<WantedBackend>): LiveSubject {
+  return {
+    name,
+    subject: 'l4d',
+    family,
+    load() {
+      const plane = loadDataPlane({ flows4: flowRoom, flows6: flowRoom });
+      plane.forwarding.apply(vipOf(family, { protocol: 'udp', backends: [backend(family, 0, changes)] }));
+      return plane;
+    },
+  };
+}
+
+/** Floors, and our program in each mode. */
+export const liveSubjects: readonly LiveSubject[] = [
+  { name: 'XDP_DROP', subject: 'floor', family: four, load: benchProgram('bench_drop'), dropsAll: true },
+  { name: 'MAC swap and XDP_TX', subject: 'floor', family: four, load: benchProgram('bench_swap_tx') },
+  ours('16,384 flows, layer 2', four, { forward: 'l2' }),
+  ours('16,384 flows, IPIP', four, { forward: 'ipip' }),
+  ours('16,384 flows, GUE', four, { forward: 'gue' }),
+  ours('16,384 flows, IPv6, layer 2', six, { forward: 'l2' }),
+  ours('16,384 flows, IPv6, IPv6 in IPv6', six, { forward: 'ipip' }),
+  ours('16,384 flows, IPv6, GUE', six, { forward: 'gue' }),
+];
+
+/** The kernel without XDP; the cases' names are those of what they stand beside. */
+export const kernelSubjects: readonly LiveSubject[] = [
+  { name: '16,384 flows, layer 2', subject: 'plain forwarding', family: four, kernel: kernelPath.plain },
+  {
+    name: '16,384 flows, layer 2',
+    subject: 'nftables DNAT',
+    family: four,
+    kernel: kernelPath.destinationNat,
+  },
+  { name: '16,384 flows, IPv6, layer 2', subject: 'plain forwarding', family: six, kernel: kernelPath.plain },
+];
