@@ -1,5 +1,6 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { afterEach, describe, expect, it } from 'vitest';
+import { anyPortFixtures } from './fixtures/any-port.ts';
 import { echoFixtures } from './fixtures/echo.ts';
 import { ethernetFixtures } from './fixtures/ethernet.ts';
 import { flowFixtures } from './fixtures/flows.ts';
@@ -28,6 +29,7 @@ const groups: ReadonlyArray<readonly [string, readonly Fixture[]]> = [
   ['icmp errors', icmpErrorFixtures],
   ['flows', flowFixtures],
   ['reset', resetFixtures],
+  ['any port', anyPortFixtures],
 ];
 
 describe.each(groups)('%s', (_group, fixtures) => {

@@ -17,7 +17,10 @@ struct vip_key {
 	__u8 pad;
 };
 
-/* Key of vips4. The entry with protocol ICMP and port 0 stands for the address as a whole. */
+/*
+ * Key of vips4. The entry with protocol ICMP and port 0 stands for the address as a whole; port 0 with another
+ * protocol is a VIP that has every port that no other VIP has.
+ */
 struct vip4_key {
 	__be32 address;
 	__be16 port;
@@ -45,6 +48,19 @@ enum vip_flag {
 	VIP_REPICK = 1 << 2,
 	/* An address entry: answer echo requests. */
 	VIP_ECHO = 1 << 3,
+};
+
+/*
+ * What the VIPs of this host use of that most do not: the word `features`. What is not set costs a packet one load
+ * where it could have been used, and nothing elsewhere.
+ */
+enum feature {
+	/* Some VIP has every port of its address and protocol: where no VIP has the port, port 0 is looked up. */
+	FEATURE_ANY_PORT = 1 << 0,
+	/* Some VIP is of this host's own subnet: ARP and neighbour discovery for it are answered by the program. */
+	FEATURE_NEIGHBOURS = 1 << 1,
+	/* Fragments come from other hosts of the fabric inside of other packets. */
+	FEATURE_FRAGMENT_TUNNELS = 1 << 2,
 };
 
 /*

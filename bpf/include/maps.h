@@ -11,6 +11,18 @@
 const volatile enum vip_flag vip_flag_type = 0;
 const volatile enum backend_flag backend_flag_type = 0;
 const volatile enum reason reason_type = 0;
+const volatile enum feature feature_type = 0;
+
+/*
+ * Bits of enum feature, written by the daemon. A data section of its own is a map of one element, pinned as `features`,
+ * that a program reads by one load, without a lookup.
+ */
+volatile __u32 features SEC(".data.features") = 0;
+
+static __always_inline int has_feature(enum feature feature)
+{
+	return features & feature;
+}
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -8,6 +8,7 @@ import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
 import {
   createForwardingMaps,
   type MapFds,
+  objectMapName,
   pinnedMaps,
   slotsPerPair,
 } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
@@ -84,7 +85,9 @@ export function loadDataPlane(options: LoadOptions = {}) {
   }
   setReadOnlyData(object, types, mac(ownMac), options.tick);
   libbpf.loadObject(object, 'l4d_xdp');
-  const fds = Object.fromEntries(pinnedMaps.map((name) => [name, libbpf.mapFd(object, name)])) as MapFds;
+  const fds = Object.fromEntries(
+    pinnedMaps.map((name) => [name, libbpf.mapFd(object, objectMapName(name))]),
+  ) as MapFds;
   const program = libbpf.programFd(object, 'l4d_xdp');
   const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');

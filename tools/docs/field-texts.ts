@@ -186,7 +186,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'Type 0x00, which FRR takes from external peers; `false`: 0x40 of the draft. By default `true`.',
   'vips[].name': 'Unique name. By default `ADDRESS-PORT-PROTOCOL`.',
   'vips[].address': 'The virtual address.',
-  'vips[].port': 'Its port. Backends are reached at the same port (forward).',
+  'vips[].port':
+    'Its port, or `any`: every port that no other VIP of the address and protocol has; the check then needs a port of its own. Backends are reached at the same port (forward).',
   'vips[].protocol': 'Its transport. `l7` needs `tcp`.',
   'vips[].policy':
     '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',

@@ -5,16 +5,17 @@ import { InvalidArgumentError } from 'commander';
 /** A JSON object to be sent. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** `ADDRESS:PORT[/tcp|udp]`, IPv6 in brackets. */
+/** `ADDRESS:PORT[/tcp|udp]`, IPv6 in brackets; the port may be `any`. */
 export function parseVipArgument(text: string): Fields {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+)(?:\/(\w+))?$/.exec(text);
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d+|any)(?:\/(\w+))?$/.exec(text);
   if (match === null) {
     throw new InvalidArgumentError(
-      'it is written ADDRESS:PORT[/tcp|udp], as 203.0.113.10:80 or [2001:db8::10]:53/udp.',
+      'it is written ADDRESS:PORT[/tcp|udp], as 203.0.113.10:80 or [2001:db8::10]:53/udp; PORT may be any.',
     );
   }
   const [, bracketed, plain, port, protocol] = match;
-  return { address: bracketed ?? plain, port: Number(port), ...(protocol === undefined ? {} : { protocol }) };
+  const number = port === 'any' ? port : Number(port);
+  return { address: bracketed ?? plain, port: number, ...(protocol === undefined ? {} : { protocol }) };
 }
 
 /** `ADDRESS[:PORT][=WEIGHT][@POOL]`; an IPv6 address with a port stands in brackets. Port and pool are for l7. */

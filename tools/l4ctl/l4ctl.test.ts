@@ -474,3 +474,10 @@ test('help is on stdout with examples and exit code 0', async () => {
     out: expect.stringContaining('--on-backend-down'),
   });
 });
+
+test('a VIP of every port', async () => {
+  expect((await l4ctl('vip add 203.0.113.10:any -b 10.0.0.21')).err).toMatch(/check: has no port/);
+  await l4ctl('vip add 203.0.113.10:any/udp -b 10.0.0.21 --check udp:53');
+  expect((await l4ctl('vip ls')).out).toMatch(/^203\.0\.113\.10-any-udp +203\.0\.113\.10:any +udp/m);
+  expect((await l4ctl('export')).out).toMatch(/port: any/);
+});

@@ -168,6 +168,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
 Examples:
   l4ctl vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web --check http:/health
   l4ctl vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22
+  l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default`,
     )
     .action(async (where: Fields, options: AddOptions) => {

@@ -6,7 +6,7 @@ export interface VipAnswer {
   readonly vip: {
     readonly name: string;
     readonly address: string;
-    readonly port: number;
+    readonly port: number | 'any';
     readonly protocol: string;
     readonly policy: string;
     readonly tableSize: number;
@@ -137,6 +137,6 @@ function counters(view: CountersView | undefined): string[] {
   return [compactCount(view.flows), compactCount(view.packets), compactCount(view.bytes)];
 }
 
-function endpoint(address: string, port: number): string {
+function endpoint(address: string, port: number | 'any'): string {
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

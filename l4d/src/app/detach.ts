@@ -11,7 +11,7 @@ import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 import { holdLock } from '@l4d/kit/run-folder.ts';
 import { parseEndpoint } from '@l4d/kit/schema/endpoint.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
-import { type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { anyPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
 import { withdrawGrace } from '../core/withdraw-grace.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
@@ -264,9 +264,10 @@ async function findStoredVip(
   const { store } = await openStateStore({ folder });
   const { vips } = store.current().state;
   const [place = '', protocol = 'tcp'] = selector.split('/');
-  const endpoint = parseEndpoint(place);
+  const isAny = place.endsWith(':any');
+  const endpoint = parseEndpoint(isAny ? place.replace(/any$/, '1') : place);
   const key = endpoint.ok
-    ? `${formatIpAddress(endpoint.value.address)}-${endpoint.value.port}-${protocol}`
+    ? vipKeyText({ ...endpoint.value, ...(isAny ? { port: anyPort } : {}), protocol })
     : selector;
   const vip = vips.find((candidate) => candidate.name === selector || vipKeyText(candidate) === key);
   if (vip === undefined) {

@@ -3,7 +3,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { routePrefix } from '../core/announced-routes.ts';
-import { backendPool, backendPort, forwardModeOf, vipKeyText } from '../core/desired/vip.ts';
+import { backendPool, backendPort, declaredPort, forwardModeOf, vipKeyText } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import type { TunnelSettings } from '../core/forwarding/tunnel-settings.ts';
 import type {
@@ -163,7 +163,7 @@ function vipStatus(
   return {
     name: vip.name,
     address: formatIpAddress(vip.address),
-    port: vip.port,
+    port: declaredPort(vip.port),
     protocol: vip.protocol,
     policy: vip.policy,
     enabled: vip.enabled,

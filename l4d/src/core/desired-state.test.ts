@@ -401,3 +401,23 @@ test('the JSON Schema comes from the same schema', () => {
   for (const word of ['onBackendDown', '"maximum":65535', '"const":"https"', 'holdTime'])
     expect(schema).toContain(word);
 });
+
+test('a VIP may have every port: it says which port is checked, and is not for the proxy', () => {
+  const any = { ...vip, port: 'any', check: { type: 'tcp', port: 22 } };
+  const state = parsed({ version: 1, vips: [vip, any] });
+  expect(state.vips[1]).toMatchObject({ name: '203.0.113.10-any-tcp', port: 0 });
+  expect(encodeDesiredState(state)).toMatchObject({ vips: [{ port: 80 }, { port: 'any' }] });
+  expect(problems(encodeDesiredState(state))).toEqual([]);
+  expect(problems({ version: 1, vips: [any, any] })[0]).toContain('port any tcp is already served');
+  expect(problems({ version: 1, vips: [{ ...any, check: { type: 'tcp' } }] })).toEqual([
+    'vips[0].check: has no port, and neither has the VIP, which has them all (allowed: a check with a port, or type none) [say which port answers for all: check: { type: tcp, port: 22 }]',
+  ]);
+  expect(problems({ version: 1, vips: [{ ...any, check: { type: 'none' } }] })).toEqual([]);
+  expect(problems({ version: 1, vips: [{ ...any, policy: 'l7' }] })[0]).toContain(
+    'vips[0].port: any is not a port of policy l7',
+  );
+  for (const port of [0, 65_536, '80', 'all'])
+    expect(problems({ version: 1, vips: [{ ...vip, port }] })[0]).toContain(
+      'is not a port (allowed: 1 to 65535',
+    );
+});

@@ -89,7 +89,7 @@ export interface LeavingVip {
 export interface VipStatus {
   readonly name: string;
   readonly address: string;
-  readonly port: number;
+  readonly port: number | 'any';
   readonly protocol: 'tcp' | 'udp';
   readonly policy: 'forward' | 'l7';
   readonly enabled: boolean;

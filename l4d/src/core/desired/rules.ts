@@ -9,7 +9,15 @@ import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
 import { checkTunnel } from './tunnel-rules.ts';
-import { backendPool, backendPort, forwardModeOf, type Vip, vipKeyText } from './vip.ts';
+import {
+  anyPort,
+  backendPool,
+  backendPort,
+  declaredPort,
+  forwardModeOf,
+  type Vip,
+  vipKeyText,
+} from './vip.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
@@ -29,7 +37,7 @@ export function checkRules(state: Parts): PathProblem[] {
     (vip, first) =>
       problemAt(
         [...first.at, 'address'],
-        `${formatIpAddress(vip.address)} port ${vip.port} ${vip.protocol} is already served by vips[${first.index}] ("${state.vips[first.index]?.name}")`,
+        `${formatIpAddress(vip.address)} port ${declaredPort(vip.port)} ${vip.protocol} is already served by vips[${first.index}] ("${state.vips[first.index]?.name}")`,
         'a VIP is one address, port and protocol: merge the backends or change one of the three',
       ),
     'vips',
@@ -165,6 +173,15 @@ function checkHealth(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
       ),
     );
   }
+  if (vip.port === anyPort && vip.check.type !== 'none' && vip.check.port === undefined) {
+    problems.push(
+      problemAt(
+        [...at, 'check'],
+        'has no port, and neither has the VIP, which has them all (allowed: a check with a port, or type none)',
+        'say which port answers for all: check: { type: tcp, port: 22 }',
+      ),
+    );
+  }
   if (vip.check.type === 'udp' && vip.protocol !== 'udp') {
     problems.push(
       problemAt([...at, 'check', 'type'], 'udp checks a UDP service (allowed: tcp, http, https, none)'),
@@ -193,6 +210,15 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
       problemAt(
         [...at, 'policy'],
         `l7 is not a policy of ${vip.protocol} (allowed: forward, or protocol tcp)`,
+      ),
+    );
+  }
+  if (vip.port === anyPort) {
+    problems.push(
+      problemAt(
+        [...at, 'port'],
+        'any is not a port of policy l7 (allowed: 1 to 65535)',
+        'the proxy listens on ports one by one: declare a VIP for each, or policy: forward',
       ),
     );
   }

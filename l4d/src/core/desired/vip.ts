@@ -12,7 +12,6 @@ import {
   ipPrefixText,
   list,
   notA,
-  portNumber,
   text,
   typed,
 } from '@l4d/kit/schema/scalars.ts';
@@ -72,11 +71,31 @@ const tableSize = integer('a table size', 2, maxTableSize).check((context) => {
   });
 });
 
+/** Port of a VIP that has every port which no other VIP of its address and protocol has; declared as `any`. */
+export const anyPort = 0;
+
+/** A VIP's port as it is declared and shown. */
+export type DeclaredPort = number | 'any';
+
+const vipPort = z.codec(
+  z.union([integer('a port', 1, 65_535), z.literal('any')], { error: notA('a port', '1 to 65535, or any') }),
+  typed<number>(),
+  {
+    decode: (input): number => (input === 'any' ? anyPort : input),
+    encode: (port) => declaredPort(port),
+  },
+);
+
+/** A VIP's port as it is declared and shown. */
+export function declaredPort(port: number): DeclaredPort {
+  return port === anyPort ? 'any' : port;
+}
+
 /** A virtual address and what stands behind it, as declared. */
 export const vipSchema = z.strictObject({
   name: vipName.exactOptional(),
   address: ipAddressText,
-  port: portNumber,
+  port: vipPort,
   protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
   /** forward: packets go to backends; l7: connections go to the proxy. */
   policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
@@ -128,7 +147,7 @@ export function vipKeyText(vip: {
   readonly port: number;
   readonly protocol: string;
 }): string {
-  return `${formatIpAddress(vip.address)}-${vip.port}-${vip.protocol}`;
+  return `${formatIpAddress(vip.address)}-${declaredPort(vip.port)}-${vip.protocol}`;
 }
 
 /**

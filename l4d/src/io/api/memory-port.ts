@@ -2,7 +2,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { guardChange } from '../../core/change-guard.ts';
 import type { ControlPort } from '../../core/control-port.ts';
 import { isDrained } from '../../core/desired/backend.ts';
-import type { Vip } from '../../core/desired/vip.ts';
+import { declaredPort, type Vip } from '../../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../../core/desired-diff.ts';
 import { type DesiredState, emptyDesiredState } from '../../core/desired-state.ts';
 import type { BgpStatus, VipStatus } from '../../core/status.ts';
@@ -85,7 +85,7 @@ function vipStatus(vip: Vip, draining: boolean): VipStatus {
   return {
     name: vip.name,
     address: formatIpAddress(vip.address),
-    port: vip.port,
+    port: declaredPort(vip.port),
     protocol: vip.protocol,
     policy: vip.policy,
     enabled: vip.enabled,

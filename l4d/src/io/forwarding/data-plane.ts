@@ -7,7 +7,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
-import { createForwardingMaps, type MapFds, pinnedMaps } from './forwarding-maps.ts';
+import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
@@ -78,7 +78,7 @@ export function openDataPlane(options: DataPlaneOptions) {
     async attach(on: DataPlaneInterface, mode: XdpMode | 'auto'): Promise<void> {
       const object = libbpf.openObject(objectPath('l4d_xdp'));
       try {
-        for (const name of pinnedMaps) libbpf.reuseMap(object, name, mapFds[name]);
+        for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
         const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
         if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
         setReadOnlyData(object, types, on.mac);
@@ -135,8 +135,8 @@ function attachCheckSteering(fds: MapFds, interfaceIndex: number): void {
     // The object's other maps are its own and go with it.
     const used: readonly string[] = ['backends', 'tunnel_settings'];
     for (const name of pinnedMaps) {
-      if (used.includes(name)) libbpf.reuseMap(object, name, fds[name]);
-      else libbpf.setMaxEntries(object, name, 1);
+      if (used.includes(name)) libbpf.reuseMap(object, objectMapName(name), fds[name]);
+      else libbpf.setMaxEntries(object, objectMapName(name), 1);
     }
     libbpf.loadObject(object, 'check_steering');
     libbpf.attachTcEgress(libbpf.programFd(object, 'check_steering'), interfaceIndex);

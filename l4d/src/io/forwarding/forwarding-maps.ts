@@ -3,7 +3,7 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
-import type { BackendRecord, MapCodec, VipKey, VipRecord } from './map-codec.ts';
+import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
 export const pinnedMaps = [
@@ -17,7 +17,13 @@ export const pinnedMaps = [
   'backend_counters',
   'reasons',
   'tunnel_settings',
+  'features',
 ] as const;
+
+/** Name of a pinned map within the object: `features` is a data section, which pins may not be named like. */
+export function objectMapName(name: (typeof pinnedMaps)[number]): string {
+  return name === 'features' ? '.data.features' : name;
+}
 
 /** Slots in one element of `maglev_slots` (SLOTS_PER_PAIR of bpf/include/l4d.h). */
 export const slotsPerPair = 2;
@@ -110,6 +116,16 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       libbpf.updateElement(fds.tunnel_settings, indexKey(0), codec.encodeTunnelSettings(settings));
     },
 
+    /** Says whether anything on this host uses a part of the program that most packets do not need. */
+    setFeature(feature: Feature, isUsed: boolean): void {
+      const before = readFeatures();
+      const bit = codec.featureBit(feature);
+      const after = isUsed ? before | bit : before & ~bit;
+      if (after !== before) libbpf.updateElement(fds.features, indexKey(0), indexKey(after));
+    },
+
+    hasFeature: (feature: Feature): boolean => (readFeatures() & codec.featureBit(feature)) !== 0,
+
     clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),
     clearBackendCounter: (index: number) => clear(fds.backend_counters, index, codec.counterSize),
     readVipCounter: (id: number): TrafficCounter => readCounter(fds.vip_counters, id),
@@ -126,6 +142,12 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       return counts;
     },
   };
+
+  function readFeatures(): number {
+    const value = new Uint8Array(4);
+    if (!libbpf.lookupElement(fds.features, indexKey(0), value)) throw new SyscallError('read features', 2);
+    return new Uint32Array(value.buffer)[0] ?? 0;
+  }
 
   function readCounter(fd: number, index: number): TrafficCounter {
     const value = new Uint8Array(codec.counterSize * cpus);

@@ -2,7 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
-import { vipKeyText } from '../../core/desired/vip.ts';
+import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
 import {
   eligibleBackends,
   type HeldBackend,
@@ -79,6 +79,7 @@ export function createForwardingTable(
       let entry = entries.get(identity);
       const operations = planVip(entry?.held, wanted);
       checkRoom(entry === undefined, operations);
+      if (wanted.port === anyPort) maps.setFeature('any-port', true);
       if (entry === undefined) {
         entry = newEntry(wanted);
         entries.set(identity, entry);
@@ -104,6 +105,7 @@ export function createForwardingTable(
       vipIndices.release(entry.held.id);
       entries.delete(identity);
       removeAddress(entry.key.address, identity);
+      refreshFeatures();
       return true;
     },
 
@@ -229,6 +231,15 @@ export function createForwardingTable(
     for (const { key, record } of maps.readAllVips()) {
       if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
     }
+    refreshFeatures();
+  }
+
+  /** Lets go of what no VIP uses any more. */
+  function refreshFeatures(): void {
+    maps.setFeature(
+      'any-port',
+      [...entries.values()].some(({ key }) => key.port === anyPort),
+    );
   }
 
   function checkRoom(isNewVip: boolean, operations: ReturnType<typeof planVip>): void {

@@ -39,6 +39,12 @@ export interface VipKey {
   readonly protocol: number;
 }
 
+/** What VIPs may use of the program that most do not (enum feature). */
+export const features = ['any-port', 'neighbours', 'fragment-tunnels'] as const;
+
+/** One of them. */
+export type Feature = (typeof features)[number];
+
 /** Bytes ↔ values of the pinned maps, by the layouts in the object's BTF. */
 export type MapCodec = ReturnType<typeof createMapCodec>;
 
@@ -62,6 +68,12 @@ export function createMapCodec(types: ObjectTypes) {
     ipip: enumConstant(types, 'backend_flag', 'BACKEND_IPIP'),
     gue: enumConstant(types, 'backend_flag', 'BACKEND_GUE'),
   };
+  const featureBits = Object.fromEntries(
+    features.map((name) => [
+      name,
+      enumConstant(types, 'feature', `FEATURE_${name.toUpperCase().replaceAll('-', '_')}`),
+    ]),
+  ) as Record<Feature, number>;
   const reasons = [...(types.enums.get('reason') ?? [])].filter(([name]) => name !== 'REASON_COUNT');
 
   return {
@@ -70,6 +82,7 @@ export function createMapCodec(types: ObjectTypes) {
     backendSize: layouts.backend.size,
     counterSize: layouts.counter.size,
     /** Names of the reasons in lower case, by index. */
+    featureBit: (feature: Feature) => featureBits[feature],
     reasonNames: reasons.map(([name]) => name.toLowerCase()),
 
     encodeVipKey(key: VipKey): Uint8Array {

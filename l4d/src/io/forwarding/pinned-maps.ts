@@ -5,7 +5,7 @@ import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { pinPath, unpin } from './bpf-folder.ts';
 import { objectPath } from './bpf-objects.ts';
-import { type MapFds, pinnedMaps, slotsPerPair } from './forwarding-maps.ts';
+import { type MapFds, objectMapName, pinnedMaps, slotsPerPair } from './forwarding-maps.ts';
 
 /** Sizes of the maps, fixed when they are made; see docs/operators/sizing.md. */
 export interface DataPlaneCapacity {
@@ -61,7 +61,7 @@ export function openOrMakeMaps(
         closeFd(old);
         unpin(bpfFolder, name);
       }
-      libbpf.pin(libbpf.mapFd(object, name), path);
+      libbpf.pin(libbpf.mapFd(object, objectMapName(name)), path);
       const fd = libbpf.openPinned(path);
       if (fd === undefined) throw new InvariantError(`${path} vanished`);
       fds[name] = fd;
@@ -122,6 +122,7 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
     backend_counters: [4, size('traffic_counter')],
     reasons: [4, 8],
     tunnel_settings: [4, size('tunnel_settings')],
+    features: [4, 4],
   };
   const info = libbpf.mapInfo(fd);
   const [keySize, valueSize] = expected[name];
