@@ -41,7 +41,9 @@ export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void
       revision,
       registered: registration.registered(),
       unknownConnections: front.unknownConnections,
-      listeners: [...front.table.values()].map((listener) => listenerStatus(listener, front.counters)),
+      listeners: [...front.table.values()].map((listener) =>
+        listenerStatus(listener, front.counters, front.tls.get(listener.key)?.status),
+      ),
     }),
   });
   const apiServer = createAdaptorServer({ fetch: api.fetch }) as Server;

@@ -3,6 +3,7 @@ import type { ConfigProblem } from './errors.ts';
 import { formatIpAddress, fromMappedBytes, parseIpAddress, toMappedBytes } from './ip-address.ts';
 import { formatIpPrefix, parseIpPrefix } from './ip-prefix.ts';
 import { err, ok, type Result } from './result.ts';
+import { tlsPolicies, tlsVersions } from './tls/cipher-policy.ts';
 
 /*
  * The proxy's API on its unix socket (HTTP and JSON), shared by the proxy and by those who speak
@@ -54,8 +55,64 @@ const backendSchema = z.strictObject({
   weight: z.int().min(0).max(1000).default(1),
 });
 
+/** Path of a file on the proxy's host. */
+const filePath = z.string().max(4096).regex(/^\//, 'must be an absolute path');
+
+const certificateSchema = z.strictObject({
+  /** PEM: the certificate, then its chain. */
+  cert: filePath,
+  /** PEM; it may be the same file. */
+  key: filePath,
+  /** OCSP response in DER, to be stapled. */
+  ocsp: filePath.optional(),
+});
+
+/** Facts of the client's TLS connection that backends can be told. */
+export const tlsHeaders = ['version', 'cipher', 'server-name', 'client-certificate'] as const;
+
+const listenerTlsSchema = z.strictObject({
+  /** The first is for clients that name no server. */
+  certificates: z.array(certificateSchema).min(1).max(10_000),
+  policy: z.enum(tlsPolicies).default('intermediate'),
+  /** In place of what the policy says. */
+  minVersion: z.enum(tlsVersions).optional(),
+  ciphers: z
+    .array(z.string().regex(/^[A-Z0-9-]+$/))
+    .min(1)
+    .max(100)
+    .optional(),
+  cipherSuites: z
+    .array(z.string().regex(/^TLS_[A-Z0-9_]+$/))
+    .min(1)
+    .max(10)
+    .optional(),
+  unknownNames: z.enum(['default', 'refuse']).default('default'),
+  tickets: z.boolean().default(true),
+  /** Keys of session tickets, a line each; without it the process makes its own. */
+  ticketKeys: filePath.optional(),
+  clientCertificates: z
+    .strictObject({ ca: filePath, mode: z.enum(['optional', 'required']).default('required') })
+    .optional(),
+  headers: z.array(z.enum(tlsHeaders)).default([]),
+});
+
+const backendTlsSchema = z.strictObject({
+  /** Name that is asked for and that the certificate must have; without it the backend's address. */
+  serverName: z.string().min(1).max(253).optional(),
+  /** Without it the authorities of the system. */
+  ca: filePath.optional(),
+  verify: z.boolean().default(true),
+  /** What is shown to backends that ask for a certificate. */
+  cert: filePath.optional(),
+  key: filePath.optional(),
+  policy: z.enum(tlsPolicies).default('intermediate'),
+  minVersion: z.enum(tlsVersions).optional(),
+});
+
 const poolSchema = z.strictObject({
   name,
+  /** Connections to the backends are TLS. */
+  tls: backendTlsSchema.optional(),
   /** The healthy ones: the proxy does not check, it goes on to the next when one does not answer. */
   backends: z.array(backendSchema).max(10_000).default([]),
 });
@@ -70,6 +127,10 @@ const listenerSchema = z.strictObject({
   name,
   address,
   port,
+  /** What comes is TLS. */
+  tls: listenerTlsSchema.optional(),
+  /** Every request is answered with 308 to https and this port. */
+  redirectToHttps: port.optional(),
   access: z
     .strictObject({ allow: z.array(prefix).default([]), deny: z.array(prefix).default([]) })
     .prefault({}),
@@ -119,6 +180,10 @@ export type ProxyDesiredInput = z.input<typeof proxyDesiredSchema>;
 /** Desired state after validation: defaults filled in, addresses and prefixes in canonical text. */
 export type ProxyDesired = z.output<typeof proxyDesiredSchema>;
 export type ProxyListener = ProxyDesired['listeners'][number];
+/** TLS towards clients. */
+export type ProxyListenerTls = NonNullable<ProxyListener['tls']>;
+/** TLS towards backends. */
+export type ProxyBackendTls = NonNullable<ProxyPool['tls']>;
 export type ProxyRoute = ProxyListener['routes'][number];
 export type ProxyPool = ProxyListener['pools'][number];
 export type ProxyBackend = ProxyPool['backends'][number];
@@ -138,6 +203,37 @@ function formatPath(path: readonly PropertyKey[]): string {
 }
 
 const count = z.int().min(0);
+
+const tlsStatusSchema = z.object({
+  /** False: there is nothing that connections could be served with, and they are reset. */
+  serving: z.boolean(),
+  /** Why the files as they are now are not in force. */
+  problem: z.string().optional(),
+  /** What is left out of what is in force, such as an OCSP response that has ended. */
+  warnings: z.array(z.string()),
+  /** RFC 3339 times, as all below. */
+  loadedAt: z.string().optional(),
+  reloads: count,
+  failedReloads: count,
+  /** Keys that tickets are read with. */
+  ticketKeys: count,
+  certificates: z.array(
+    z.object({
+      path: z.string(),
+      subject: z.string(),
+      issuer: z.string(),
+      names: z.array(z.string()),
+      keyType: z.string(),
+      notBefore: z.string(),
+      notAfter: z.string(),
+      /** Until when the OCSP response beside it is good. */
+      ocspNextUpdate: z.string().optional(),
+    }),
+  ),
+});
+
+/** TLS of a listener, without its counts. */
+export type ProxyTlsStatus = z.output<typeof tlsStatusSchema>;
 
 /** Body of `GET /v1/status`. Counters start at 0 with the process and survive changes of desired state. */
 export const proxyStatusSchema = z.object({
@@ -163,6 +259,16 @@ export const proxyStatusSchema = z.object({
       requests: count,
       /** By class of status, `1xx` (switching protocols) to `5xx`. */
       responses: z.record(z.string(), count),
+      tls: tlsStatusSchema
+        .extend({
+          /** Handshakes that were done, by version such as `TLSv1.3`. */
+          handshakes: z.record(z.string(), count),
+          /** Those of them that resumed a session. */
+          resumed: count,
+          /** Handshakes that failed, by reason: of OpenSSL, or `timeout`. */
+          failures: z.record(z.string(), count),
+        })
+        .optional(),
       backends: z.array(
         z.object({
           address: z.string(),
@@ -171,6 +277,8 @@ export const proxyStatusSchema = z.object({
           requests: count,
           /** Times that it could not be reached, broke off, answered no HTTP or not in time. */
           errors: count,
+          /** Why TLS with it failed last. */
+          tlsProblem: z.string().optional(),
         }),
       ),
     }),

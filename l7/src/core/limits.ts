@@ -5,6 +5,8 @@
 export interface ProxyLimits {
   /** From the first byte (or the connection's begin) to the end of a request's head; then 408. */
   readonly headTimeoutMs: number;
+  /** From the connection's begin to the end of its TLS handshake. */
+  readonly handshakeTimeoutMs: number;
   /** An idle connection between two requests is closed. */
   readonly keepAliveTimeoutMs: number;
   /** The last of so many requests of one connection is answered with `Connection: close`. */
@@ -28,6 +30,8 @@ export interface ProxyLimits {
   readonly lingerMs: number;
   /** How long existing connections may go on after SIGTERM. */
   readonly drainMs: number;
+  /** How often files of certificates and keys are looked at; a change is taken when it has rested for one look. */
+  readonly tlsFilePollMs: number;
   /** Connections of a listening socket that wait to be accepted. */
   readonly acceptBacklog: number;
 }
@@ -35,6 +39,7 @@ export interface ProxyLimits {
 /** What holds unless a test says otherwise. */
 export const defaultLimits: ProxyLimits = {
   headTimeoutMs: 60_000,
+  handshakeTimeoutMs: 10_000,
   keepAliveTimeoutMs: 15_000,
   maxRequestsPerConnection: 100,
   transferWindowMs: 60_000,
@@ -45,5 +50,6 @@ export const defaultLimits: ProxyLimits = {
   maxInterimAnswers: 16,
   lingerMs: 2000,
   drainMs: 10_000,
+  tlsFilePollMs: 1000,
   acceptBacklog: 4096,
 };

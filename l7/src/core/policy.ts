@@ -1,6 +1,6 @@
 import { type IpAddress, ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
-import type { ProxyDesired, ProxyListener } from '@l4d/kit/proxy-api.ts';
+import type { ProxyBackendTls, ProxyDesired, ProxyListener, ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
 import type { AccessList } from './access.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
 import type { Weighted } from './weighted-choice.ts';
@@ -11,6 +11,10 @@ export interface Backend extends Weighted {
   readonly port: number;
   /** `address port`: the same backend in every pool of a listener. */
   readonly key: string;
+  /** `key` and how it is spoken to: connections of the same are used for each other's requests. */
+  readonly connectionKey: string;
+  /** Undefined: it is spoken to in the clear. */
+  readonly tls: ProxyBackendTls | undefined;
 }
 
 /** Backends among which requests are shared out. */
@@ -29,6 +33,10 @@ export interface Listener {
   /** In the order in which they are asked. */
   readonly routes: readonly Route<Pool>[];
   readonly pools: readonly Pool[];
+  /** Undefined: what comes is plain HTTP. */
+  readonly tls: ProxyListenerTls | undefined;
+  /** Port of the same service over TLS, to which every request is sent. */
+  readonly redirectToHttps: number | undefined;
   readonly connectMs: number;
   readonly responseMs: number;
 }
@@ -67,7 +75,9 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
         const backendKey = `${backend.address} ${backend.port}`;
         const old = credits.get(backendKey);
         const credit = old !== undefined && old.weight === backend.weight ? old.credit : 0;
-        return { ...backend, key: backendKey, credit };
+        const { tls } = pool;
+        const connectionKey = tls === undefined ? backendKey : `${backendKey} ${JSON.stringify(tls)}`;
+        return { ...backend, key: backendKey, connectionKey, tls, credit };
       }),
     };
   });
@@ -87,7 +97,16 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     access: { allow: listener.access.allow.map(ipPrefix), deny: listener.access.deny.map(ipPrefix) },
     routes: orderRoutes(routes),
     pools,
+    tls: listener.tls,
+    redirectToHttps: listener.redirectToHttps,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
   };
+}
+
+/** Every way in which backends are spoken to through TLS. */
+export function backendTlsOf(table: PolicyTable): ProxyBackendTls[] {
+  return [...table.values()].flatMap(({ pools }) =>
+    pools.flatMap(({ backends }) => backends.flatMap(({ tls }) => (tls === undefined ? [] : [tls]))),
+  );
 }

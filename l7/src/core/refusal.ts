@@ -8,6 +8,7 @@ export interface Refusal {
 
 /** Status codes that the proxy answers by itself. */
 const reasons = {
+  308: 'Permanent Redirect',
   400: 'Bad Request',
   404: 'Not Found',
   405: 'Method Not Allowed',

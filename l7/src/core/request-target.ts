@@ -76,3 +76,9 @@ export function normalizePath(path: string): string {
   }
   return `/${kept.join('/')}`;
 }
+
+/** The same resource over https, at a port. `target` names a host. */
+export function httpsLocation(target: RequestTarget, port: number): string {
+  const path = target.originForm === '*' ? '/' : target.originForm;
+  return `https://${target.host}${port === 443 ? '' : `:${port}`}${path}`;
+}

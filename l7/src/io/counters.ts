@@ -1,9 +1,19 @@
-import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
+import type { ProxyStatus, ProxyTlsStatus } from '@l4d/kit/proxy-api.ts';
 import type { Listener, PolicyTable } from '../core/policy.ts';
 
 export interface BackendCounters {
   requests: number;
   errors: number;
+  /** Why TLS with it failed last. */
+  tlsProblem: string | undefined;
+}
+
+/** Counts of a listener's handshakes. */
+export interface TlsCounters {
+  /** Done ones, by version. */
+  readonly handshakes: Map<string, number>;
+  resumed: number;
+  readonly failures: Map<string, number>;
 }
 
 /** Counts of one listener since the process started or the listener was first declared. */
@@ -14,6 +24,7 @@ export interface ListenerCounters {
   requests: number;
   /** By class of status: the first is of 1xx. */
   readonly responses: [number, number, number, number, number];
+  readonly tls: TlsCounters;
   /** By Backend.key. */
   readonly backends: Map<string, BackendCounters>;
 }
@@ -31,6 +42,7 @@ export function listenerCounters(counters: Counters, key: string): ListenerCount
       denied: 0,
       requests: 0,
       responses: [0, 0, 0, 0, 0],
+      tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
       backends: new Map(),
     };
     counters.set(key, found);
@@ -42,7 +54,7 @@ export function listenerCounters(counters: Counters, key: string): ListenerCount
 export function backendCounters(counters: ListenerCounters, key: string): BackendCounters {
   let found = counters.backends.get(key);
   if (found === undefined) {
-    found = { requests: 0, errors: 0 };
+    found = { requests: 0, errors: 0, tlsProblem: undefined };
     counters.backends.set(key, found);
   }
   return found;
@@ -52,6 +64,22 @@ export function backendCounters(counters: ListenerCounters, key: string): Backen
 export function countResponse(counters: ListenerCounters, status: number): void {
   const kind = (Math.floor(status / 100) - 1) as 0 | 1 | 2 | 3 | 4;
   counters.responses[kind] += 1;
+}
+
+/** Counts a handshake that was done. */
+export function countHandshake(counters: TlsCounters, version: string, resumed: boolean): void {
+  counters.handshakes.set(version, (counters.handshakes.get(version) ?? 0) + 1);
+  if (resumed) counters.resumed += 1;
+}
+
+/** Reasons that are told one by one; peers choose them. */
+const maxReasons = 32;
+
+/** Counts a handshake that failed. */
+export function countHandshakeFailure(counters: TlsCounters, reason: string): void {
+  const { failures } = counters;
+  const name = failures.has(reason) || failures.size < maxReasons ? reason : 'other';
+  failures.set(name, (failures.get(name) ?? 0) + 1);
 }
 
 /** Forgets listeners and backends that are no longer declared. */
@@ -70,7 +98,11 @@ export function pruneCounters(counters: Counters, table: PolicyTable): void {
 }
 
 /** One listener as the status tells it. */
-export function listenerStatus(listener: Listener, counters: Counters): ProxyStatus['listeners'][number] {
+export function listenerStatus(
+  listener: Listener,
+  counters: Counters,
+  tls?: ProxyTlsStatus,
+): ProxyStatus['listeners'][number] {
   const counted = listenerCounters(counters, listener.key);
   const backends = new Map(
     listener.pools.flatMap((pool) => pool.backends).map((backend) => [backend.key, backend]),
@@ -86,9 +118,19 @@ export function listenerStatus(listener: Listener, counters: Counters): ProxySta
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
     ),
+    ...(tls === undefined
+      ? {}
+      : {
+          tls: {
+            ...tls,
+            handshakes: Object.fromEntries(counted.tls.handshakes),
+            resumed: counted.tls.resumed,
+            failures: Object.fromEntries(counted.tls.failures),
+          },
+        }),
     backends: [...backends.values()].map(({ key, address, port }) => {
-      const { requests, errors } = backendCounters(counted, key);
-      return { address, port, requests, errors };
+      const { requests, errors, tlsProblem } = backendCounters(counted, key);
+      return { address, port, requests, errors, ...(tlsProblem === undefined ? {} : { tlsProblem }) };
     }),
   };
 }

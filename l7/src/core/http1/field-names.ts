@@ -30,6 +30,14 @@ const identifying = new Set([
   'x-forwarded-port',
   'x-forwarded-proto',
   'x-real-ip',
+  // RFC 9440 section 2.4: what a client sends in these MUST NOT reach a backend.
+  'client-cert',
+  'client-cert-chain',
+  'x-tls-version',
+  'x-tls-cipher',
+  'x-tls-server-name',
+  'x-tls-client-verify',
+  'x-tls-client-subject',
 ]);
 
 const letter = (character: string) => character.charCodeAt(0);
@@ -75,7 +83,10 @@ export function isConnectionMeta(text: string, start: number, length: number): b
 /** Whether the name at a place is of a field that says who the client is, in any spelling. */
 export function isIdentifying(text: string, start: number, length: number): boolean {
   const first = text.charCodeAt(start) | 0x20;
-  const possible = first === x ? length >= 9 && length <= 17 : first === f && length === 9;
+  const possible =
+    (first === x && length >= 9 && length <= 20) ||
+    (first === f && length === 9) ||
+    (first === c && (length === 11 || length === 17));
   // CGI-like backends read `X_Forwarded_For` and `X-Forwarded-For` as one and the same.
   return (
     possible &&

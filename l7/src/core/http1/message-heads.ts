@@ -22,6 +22,37 @@ export function forwardedFields(facts: ForwardedFacts): string {
   );
 }
 
+/** What backends can be told of a client's TLS connection. Texts are of printable ASCII. */
+export interface TlsFacts {
+  readonly version?: string;
+  readonly cipher?: string;
+  readonly serverName?: string;
+  /** Where certificates are asked for: its subject (RFC 4514); empty: the client has shown none. */
+  readonly clientSubject?: string;
+  /** The certificate in base64 of its DER. */
+  readonly clientCertificate?: string;
+}
+
+/** The field lines of TLS, the same for all requests of a connection. */
+export function tlsFields(facts: TlsFacts): string {
+  let text = '';
+  if (facts.version !== undefined) text += `X-TLS-Version: ${facts.version}\r\n`;
+  if (facts.cipher !== undefined) text += `X-TLS-Cipher: ${facts.cipher}\r\n`;
+  if (facts.serverName !== undefined) text += `X-TLS-Server-Name: ${printable(facts.serverName)}\r\n`;
+  if (facts.clientSubject !== undefined) {
+    text += `X-TLS-Client-Verify: ${facts.clientSubject === '' ? 'NONE' : 'SUCCESS'}\r\n`;
+    if (facts.clientSubject !== '') text += `X-TLS-Client-Subject: ${printable(facts.clientSubject)}\r\n`;
+  }
+  // RFC 9440 section 2.1: a byte sequence of structured fields.
+  if (facts.clientCertificate !== undefined) text += `Client-Cert: :${facts.clientCertificate}:\r\n`;
+  return text;
+}
+
+/** Peers choose these texts: nothing in them may look like the end of a line. */
+function printable(text: string): string {
+  return text.slice(0, 4096).replace(/[^\x20-\x7e]/g, '?');
+}
+
 /** What a request's connection to its backend is for. */
 export type UpstreamUse =
   /** Kept for further requests. */

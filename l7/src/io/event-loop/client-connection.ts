@@ -6,6 +6,7 @@ import { type ClientFraming, clientResponseHead, interimHead } from '../../core/
 import type { Listener } from '../../core/policy.ts';
 import { type RefusalStatus, refusal } from '../../core/refusal.ts';
 import { countResponse, type ListenerCounters } from '../counters.ts';
+import type { TlsSession } from '../tls/tls-session.ts';
 import type { Engine } from './engine.ts';
 import { Exchange } from './exchange.ts';
 import { layout } from './loop.ts';
@@ -62,14 +63,14 @@ export class ClientConnection extends Stream {
   #transferred = 0;
   #sentAtWindow = 0;
 
-  constructor(engine: Engine, fd: number, origin: ClientOrigin) {
-    super(engine.loop, fd, epollEvent.in | epollEvent.readHangUp);
+  /** `tls`: its handshake is done, and the one who did it has left the descriptor. */
+  constructor(engine: Engine, fd: number, origin: ClientOrigin, tls?: TlsSession) {
+    super(engine.loop, fd, epollEvent.in | epollEvent.readHangUp, tls);
     this.#engine = engine;
     this.origin = origin;
     this.#exchange = new Exchange(engine, this);
-    engine.openClients += 1;
-    origin.counters.connections += 1;
-    origin.counters.activeConnections += 1;
+    // A connection with TLS was counted when it came.
+    if (tls === undefined) countConnection(engine, origin);
     this.setDeadline(this.#engine.limits.headTimeoutMs);
   }
 
@@ -303,8 +304,13 @@ export class ClientConnection extends Stream {
     if (count === received.end || count === received.failed) this.close();
   }
 
-  /** Answers by itself. */
-  refuse(status: RefusalStatus, detail: string): void {
+  /** Sends the client elsewhere. RFC 9110 section 15.4.9: with 308 the method stays. */
+  redirect(location: string): void {
+    this.refuse(308, location, `Location: ${location}\r\n`);
+  }
+
+  /** Answers by itself; `fields` are further field lines. */
+  refuse(status: RefusalStatus, detail: string, fields = ''): void {
     if (this.#headSent) return void this.reset();
     const { text, reason } = refusal(status, detail);
     // 400: what follows on this connection cannot be trusted. 503 of a listener that went: no more to come.
@@ -319,7 +325,7 @@ export class ClientConnection extends Stream {
     countResponse(this.origin.counters, status);
     this.writeText(
       `HTTP/1.1 ${status} ${reason}\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\n` +
-        `${connection}\r\n${this.method === 'HEAD' ? '' : text}`,
+        `${fields}${connection}\r\n${this.method === 'HEAD' ? '' : text}`,
     );
     this.#headSent = true;
     this.onResponseDone();
@@ -339,12 +345,12 @@ export class ClientConnection extends Stream {
     const toClient = Buffer.concat([Buffer.from(interimHead(head), 'latin1'), bytes.subarray(start, end)]);
     const toBackend = this.#leftover === undefined ? [] : [this.#leftover];
     this.#exchange.done();
-    const unsent = [this.detach(), upstream.detach()] as const;
+    const ends = [this.detach(), upstream.detach()] as const;
     beginRelay(this.loop, {
-      a: this.fd,
-      b: upstream.fd,
-      toA: [...unsent[0], toClient],
-      toB: [...unsent[1], ...toBackend],
+      a: ends[0],
+      b: ends[1],
+      toA: [...ends[0].unsent, toClient],
+      toB: [...ends[1].unsent, ...toBackend],
       idleMs: this.#engine.limits.tunnelIdleMs,
       onClosed: () => this.onClosed(),
     });
@@ -380,8 +386,20 @@ export class ClientConnection extends Stream {
   }
 
   protected override onClosed(): void {
-    this.#engine.openClients -= 1;
-    this.origin.counters.activeConnections -= 1;
-    if (this.#engine.openClients === 0) this.#engine.onEmpty?.();
+    countClosed(this.#engine, this.origin);
   }
+}
+
+/** Counts a client that has come. */
+export function countConnection(engine: Engine, { counters }: ClientOrigin): void {
+  engine.openClients += 1;
+  counters.connections += 1;
+  counters.activeConnections += 1;
+}
+
+/** Counts a client that has gone. */
+export function countClosed(engine: Engine, { counters }: ClientOrigin): void {
+  engine.openClients -= 1;
+  counters.activeConnections -= 1;
+  if (engine.openClients === 0) engine.onEmpty?.();
 }

@@ -2,6 +2,8 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyLimits } from '../../core/limits.ts';
 import type { PolicyTable } from '../../core/policy.ts';
 import type { Counters } from '../counters.ts';
+import type { BackendTls } from '../tls/backend-tls.ts';
+import type { TlsListeners } from '../tls/listener-tls.ts';
 import type { EventLoop } from './loop.ts';
 import type { UpstreamPool } from './upstream-pool.ts';
 
@@ -12,6 +14,8 @@ export interface Engine {
   readonly counters: Counters;
   readonly log: Logger;
   readonly limits: ProxyLimits;
+  readonly tls: TlsListeners;
+  readonly backendTls: BackendTls;
   table: PolicyTable;
   /** Connections for an address and port without a listener. */
   unknownConnections: number;

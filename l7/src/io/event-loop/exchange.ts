@@ -1,3 +1,5 @@
+import { closeSocket } from '@l4d/kit/ffi/event-socket.ts';
+import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
 import {
   isIdempotent,
   type UpstreamUse,
@@ -5,10 +7,11 @@ import {
   wantsTunnel,
 } from '../../core/http1/message-heads.ts';
 import type { Backend, Listener, Pool } from '../../core/policy.ts';
-import { readRequestTarget } from '../../core/request-target.ts';
+import { httpsLocation, readRequestTarget } from '../../core/request-target.ts';
 import { selectRoute } from '../../core/route.ts';
 import { chooseWeighted } from '../../core/weighted-choice.ts';
-import { backendCounters } from '../counters.ts';
+import { type BackendCounters, backendCounters } from '../counters.ts';
+import type { TlsSession } from '../tls/tls-session.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
@@ -53,6 +56,10 @@ export class Exchange {
     if (head.method === 'CONNECT') return void client.refuse(405, 'this is no forward proxy');
     const target = readRequestTarget(head.method, head.target, head.host);
     if (!target.ok) return void client.refuse(400, target.error);
+    if (listener.redirectToHttps !== undefined) {
+      if (target.value.host === '') return void client.refuse(400, 'the request names no host');
+      return void client.redirect(httpsLocation(target.value, listener.redirectToHttps));
+    }
     const route = selectRoute(listener.routes, target.value.host, target.value.path);
     if (route === undefined) return void client.refuse(404, 'nothing is served under this host and path');
     this.#listener = listener;
@@ -95,7 +102,12 @@ export class Exchange {
     this.#count(backend);
     const connection = connectTo(target);
     if ('error' in connection) return false;
-    const { fd, connected } = connection;
+    const { fd } = connection;
+    const tls =
+      backend.tls === undefined ? undefined : this.#beginTls(backend.tls, fd, backend, target.resumable);
+    if (tls === 'failed') return false;
+    // With TLS the connection is there when the handshake is done.
+    const connected = connection.connected && tls === undefined;
     const upstream = new UpstreamConnection(
       this.#engine.loop,
       this.#engine.limits,
@@ -104,6 +116,7 @@ export class Exchange {
       this.#client,
       this.#use,
       connected,
+      tls,
     );
     this.#upstream = upstream;
     if (connected) return this.#send(upstream, offset, length) || this.#drop(upstream);
@@ -111,6 +124,18 @@ export class Exchange {
       this.#early = Buffer.from(this.#engine.loop.memory.bytes.subarray(offset, offset + length));
     upstream.setDeadline(this.#listener?.connectMs ?? 0);
     return true;
+  }
+
+  #beginTls(config: ProxyBackendTls, fd: number, backend: Backend, resumable: number): TlsSession | 'failed' {
+    const session = this.#engine.backendTls.session(config, fd, backend.address, resumable);
+    if (typeof session !== 'string') return session;
+    this.#counters(backend).tlsProblem = session;
+    closeSocket(fd);
+    return 'failed';
+  }
+
+  #counters(backend: Backend): BackendCounters {
+    return backendCounters(this.#client.origin.counters, backend.key);
   }
 
   #drop(upstream: UpstreamConnection): false {
@@ -175,6 +200,7 @@ export class Exchange {
     const backend = this.#backend;
     if (backend === undefined || this.#upstream !== upstream) return;
     this.#upstream = undefined;
+    if (upstream.tlsProblem !== undefined) this.#counters(backend).tlsProblem = upstream.tlsProblem;
     if (failure === 'stale' && this.#mayRepeat()) {
       this.#repeated = true;
       this.#use = 'once';
@@ -200,13 +226,13 @@ export class Exchange {
   }
 
   #count(backend: Backend): void {
-    backendCounters(this.#client.origin.counters, backend.key).requests += 1;
+    this.#counters(backend).requests += 1;
   }
 
   #failed(backend: Backend): void {
     this.#tried ??= new Set();
     this.#tried.add(backend);
-    backendCounters(this.#client.origin.counters, backend.key).errors += 1;
+    this.#counters(backend).errors += 1;
   }
 
   /** The client does not want the answer any more. */

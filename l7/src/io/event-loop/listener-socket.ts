@@ -13,8 +13,9 @@ import { formatIpAddress, type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip
 import { mayConnect } from '../../core/access.ts';
 import { forwardedFields } from '../../core/http1/message-heads.ts';
 import { type Listener, listenerKey, type PolicyTable } from '../../core/policy.ts';
-import { type ListenerCounters, listenerCounters } from '../counters.ts';
+import { countHandshakeFailure, type ListenerCounters, listenerCounters } from '../counters.ts';
 import { ClientConnection } from './client-connection.ts';
+import { ClientHandshake } from './client-handshake.ts';
 import type { Engine } from './engine.ts';
 import { Stream } from './stream.ts';
 
@@ -82,9 +83,19 @@ export class ListenerSocket extends Stream {
       local.counters.denied += 1;
       return void reject(fd);
     }
-    const { key, port } = local.listener;
-    const forwarded = forwardedFields({ clientAddress: formatIpAddress(client), scheme: 'http', port });
-    new ClientConnection(engine, fd, { listenerKey: key, counters: local.counters, forwarded }).readFirst();
+    const { key, port, tls } = local.listener;
+    const { counters } = local;
+    const clientAddress = formatIpAddress(client);
+    const scheme = tls === undefined ? 'http' : 'https';
+    const forwarded = forwardedFields({ clientAddress, scheme, port });
+    const origin = { listenerKey: key, counters, forwarded };
+    if (tls === undefined) return void new ClientConnection(engine, fd, origin).readFirst();
+    const contexts = engine.tls.get(key)?.contexts;
+    if (contexts === undefined) {
+      countHandshakeFailure(counters.tls, 'no certificate');
+      return void reject(fd);
+    }
+    new ClientHandshake(engine, fd, origin, contexts.first, tls).begin();
   }
 
   #find(name: string): Found | undefined {

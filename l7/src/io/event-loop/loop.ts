@@ -53,6 +53,8 @@ export class EventLoop {
   readonly #events = fixedMemory(batch * epollEventSize);
   readonly #reader = eventReader(this.#events);
   readonly #streams: (Stream | undefined)[] = [];
+  /** Streams with something to read that epoll does not tell of. */
+  #awaiting: Stream[] = [];
   #generation = 0;
   #quiet = 0;
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
@@ -82,11 +84,16 @@ export class EventLoop {
 
   /** Takes a stream's events in. Throws SyscallError. */
   add(stream: Stream, events: number): void {
+    // After a stream that was detached its descriptor is still there.
+    const before = this.#streams[stream.fd];
+    this.#streams[stream.fd] = stream;
+    if (before !== undefined && before.standing === events) {
+      stream.generation = before.generation;
+      return;
+    }
     this.#generation = (this.#generation + 1) >>> 0;
     stream.generation = this.#generation;
-    // After a stream that was detached its descriptor is still there.
-    const known = this.#streams[stream.fd] !== undefined;
-    this.#streams[stream.fd] = stream;
+    const known = before?.standing !== undefined;
     const operation = known ? epollOperation.modify : epollOperation.add;
     if (epollControl(this.#epoll, operation, stream.fd, events, stream.generation) < 0)
       throw new SyscallError('epoll_ctl', lastErrno());
@@ -103,6 +110,15 @@ export class EventLoop {
     epollControl(this.#epoll, operation, stream.fd, events, stream.generation);
   }
 
+  /** Has `dispatchPending` called in the next turn. */
+  wake(stream: Stream): void {
+    if (stream.awaiting) return;
+    stream.awaiting = true;
+    this.#awaiting.push(stream);
+    // Node's loop may be waiting for the epoll descriptor, which stays silent.
+    if (this.#state === 'waiting') this.#resume();
+  }
+
   /** Forgets a stream whose descriptor is about to be closed, which takes it out of the epoll set. */
   remove(stream: Stream): void {
     if (this.#streams[stream.fd] === stream) this.#streams[stream.fd] = undefined;
@@ -117,12 +133,21 @@ export class EventLoop {
   #wait(): void {
     this.#state = 'waiting';
     this.#stopWatching = watchSocket(this.#epoll, 'readable', () => {
-      this.#stopWatching?.();
-      this.#stopWatching = undefined;
-      this.#quiet = 0;
-      this.#state = 'busy';
+      this.#endWaiting();
       this.#run();
     });
+  }
+
+  #resume(): void {
+    this.#endWaiting();
+    setImmediate(this.#run);
+  }
+
+  #endWaiting(): void {
+    this.#stopWatching?.();
+    this.#stopWatching = undefined;
+    this.#quiet = 0;
+    this.#state = 'busy';
   }
 
   readonly #run = (): void => {
@@ -141,14 +166,21 @@ export class EventLoop {
   };
 
   #turn(timeoutMs: number): number {
-    const count = epollWait(this.#epoll, this.#events.address, batch, timeoutMs);
+    const awaiting = this.#awaiting;
+    if (awaiting.length > 0) this.#awaiting = [];
+    const timeout = awaiting.length > 0 ? 0 : timeoutMs;
+    const count = epollWait(this.#epoll, this.#events.address, batch, timeout);
     this.now = performance.now();
     for (let i = 0; i < count; i++) {
       const stream = this.#streams[this.#reader.fd(i)];
       // The descriptor may be another's by now: closed and opened again in this batch.
       if (stream !== undefined && stream.generation === this.#reader.generation(i))
-        stream.onEvents(this.#reader.events(i));
+        stream.dispatch(this.#reader.events(i));
     }
-    return count;
+    for (const stream of awaiting) {
+      stream.awaiting = false;
+      stream.dispatchPending();
+    }
+    return count + awaiting.length;
   }
 }

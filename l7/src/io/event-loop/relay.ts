@@ -1,12 +1,12 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
 import { type EventLoop, layout } from './loop.ts';
-import { received, Stream } from './stream.ts';
+import { type Detached, received, Stream } from './stream.ts';
 
 /** A relay between two connections that are handed over to it. */
 export interface RelayEnds {
-  /** Descriptors that are in the loop already (Stream.detach). */
-  readonly a: number;
-  readonly b: number;
+  /** They are in the loop already. */
+  readonly a: Detached;
+  readonly b: Detached;
   /** What was read of the one and is still to be sent to the other. */
   readonly toA: readonly Buffer[];
   readonly toB: readonly Buffer[];
@@ -46,8 +46,8 @@ class RelayEnd extends Stream {
   #toEnd = false;
   #writeEnded = false;
 
-  constructor(loop: EventLoop, fd: number, shared: Shared) {
-    super(loop, fd, epollEvent.in);
+  constructor(loop: EventLoop, { fd, tls }: Detached, shared: Shared) {
+    super(loop, fd, epollEvent.in, tls);
     this.#shared = shared;
   }
 

@@ -9,6 +9,7 @@ import {
   setResetOnClose,
   shutdownSocket,
 } from '@l4d/kit/ffi/event-socket.ts';
+import { type TlsSession, tlsOutcome } from '../tls/tls-session.ts';
 import type { Expiring } from './deadlines.ts';
 import { type EventLoop, layout } from './loop.ts';
 
@@ -18,9 +19,18 @@ const SHUT_WR = 1;
 /** What `receive` gives besides a count. */
 export const received = { end: 0, nothing: -1, failed: -2 } as const;
 
+/** What is handed from one stream to the next that has the descriptor. */
+export interface Detached {
+  readonly fd: number;
+  readonly tls: TlsSession | undefined;
+  /** What was written and not sent yet. */
+  readonly unsent: readonly Buffer[];
+}
+
 /**
  * One socket in the loop: reads into the loop's memory, writes from it, and keeps what the kernel
- * does not take yet. A stream that speaks TLS overrides `receive` and `send`.
+ * does not take yet; through TLS where it has a session. Who uses it waits for `in` to read and for
+ * `out` to write; that TLS may have to write in order to read, and the other way round, is dealt with here.
  */
 export abstract class Stream implements Expiring {
   readonly fd: number;
@@ -35,25 +45,58 @@ export abstract class Stream implements Expiring {
   /** Bytes that the kernel has taken. */
   sentBytes = 0;
 
+  /** Something was read from the socket that epoll will not tell of; the loop's own mark. */
+  awaiting = false;
+
   protected readonly loop: EventLoop;
+  protected tls: TlsSession | undefined;
+  /** What is waited for. */
   #events: number;
+  /** What epoll is asked for: the same, and what TLS needs besides. */
+  #asked: number;
   #parked = false;
   #unsent: Buffer[] | undefined = undefined;
 
-  constructor(loop: EventLoop, fd: number, events: number) {
+  constructor(loop: EventLoop, fd: number, events: number, tls?: TlsSession) {
     this.loop = loop;
     this.fd = fd;
+    this.tls = tls;
     this.#events = events;
+    this.#asked = events;
     loop.add(this, events);
+    if (tls !== undefined) this.#lookForPending();
   }
 
-  /** Called with the bits of epoll(7). */
+  /** Called by the loop with the bits of epoll(7). */
+  dispatch(events: number): void {
+    const { tls } = this;
+    if (tls === undefined) return void this.onEvents(events);
+    let meant = events;
+    if (tls.readWantsWrite && (events & epollEvent.out) !== 0) meant |= this.#events & epollEvent.in;
+    if (tls.writeWantsRead && (events & epollEvent.in) !== 0) meant |= this.#events & epollEvent.out;
+    // Failures are always told; of the rest only what is waited for.
+    meant &= this.#events | epollEvent.error | epollEvent.hangUp;
+    if (meant !== 0) this.onEvents(meant);
+    if (!this.closed) this.#ask();
+  }
+
+  /** Called when what was read before, and nobody has had yet, can be had. */
+  dispatchPending(): void {
+    if (!this.closed && this.reading) this.dispatch(epollEvent.in);
+  }
+
+  /** Called with the bits of epoll(7) that are waited for. */
   abstract onEvents(events: number): void;
   abstract onDeadline(): void;
 
   /** Whether something waits for the kernel to take it. */
   get hasUnsent(): boolean {
     return this.#unsent !== undefined;
+  }
+
+  /** What epoll has been asked for; undefined: it is not in the set. */
+  get standing(): number | undefined {
+    return this.#parked ? undefined : this.#asked;
   }
 
   /** Whether it waits for bytes. */
@@ -63,6 +106,13 @@ export abstract class Stream implements Expiring {
 
   /** Reads into the loop's memory at `layout.receive`; the count of bytes, or one of `received`. */
   receive(maxBytes: number = layout.receiveBytes): number {
+    const { tls } = this;
+    if (tls !== undefined) {
+      const count = tls.read(this.loop.memory.address + layout.receive, maxBytes);
+      if (count > 0) this.#lookForPending();
+      if (count >= 0) return count;
+      return count === tlsOutcome.failed ? received.failed : received.nothing;
+    }
     const count = receiveAt(this.fd, this.loop.memory.address + layout.receive, maxBytes, receiveFlags);
     if (count >= 0) return count;
     return lastErrno() === EAGAIN ? received.nothing : received.failed;
@@ -111,6 +161,13 @@ export abstract class Stream implements Expiring {
 
   /** One send; how many bytes were taken. Sets `broken`. */
   protected send(offset: number, length: number): number {
+    const { tls } = this;
+    if (tls !== undefined) {
+      const sent = tls.write(this.loop.memory.address + offset, length);
+      if (sent > 0) this.sentBytes += sent;
+      if (sent === tlsOutcome.failed || sent === tlsOutcome.end) this.broken = true;
+      return Math.max(0, sent);
+    }
     const sent = sendAt(this.fd, this.loop.memory.address + offset, length, sendFlags);
     if (sent >= 0) {
       this.sentBytes += sent;
@@ -122,7 +179,13 @@ export abstract class Stream implements Expiring {
 
   /** Begins or stops to wait for bytes. */
   wantRead(wanted: boolean): void {
-    if (wanted !== this.reading) this.#wait(this.#events ^ epollEvent.in);
+    if (wanted === this.reading) return;
+    this.#wait(this.#events ^ epollEvent.in);
+    if (wanted) this.#lookForPending();
+  }
+
+  #lookForPending(): void {
+    if (this.tls?.hasPending === true && this.reading) this.loop.wake(this);
   }
 
   /** Waits for these events and no others. */
@@ -143,10 +206,25 @@ export abstract class Stream implements Expiring {
   #wait(events: number): void {
     if (events === this.#events || this.closed) return;
     this.#events = events;
-    if (!this.#parked) return void this.loop.change(this, events, 'none');
-    if ((events & epollEvent.in) === 0) return;
+    this.#ask();
+  }
+
+  /** Tells epoll, when it has to know. */
+  #ask(): void {
+    const { tls } = this;
+    let asked = this.#events;
+    if (tls !== undefined) {
+      if (tls.readWantsWrite && (asked & epollEvent.in) !== 0) asked |= epollEvent.out;
+      // It waits for the peer alone: epoll would tell for ever that the socket takes something.
+      if (tls.writeWantsRead && (asked & epollEvent.out) !== 0)
+        asked = (asked | epollEvent.in) & ~(tls.readWantsWrite ? 0 : epollEvent.out);
+    }
+    if (asked === this.#asked) return;
+    this.#asked = asked;
+    if (!this.#parked) return void this.loop.change(this, asked, 'none');
+    if ((asked & epollEvent.in) === 0) return;
     this.#parked = false;
-    this.loop.change(this, events, 'unpark');
+    this.loop.change(this, asked, 'unpark');
   }
 
   /** Sets the time at which `onDeadline` is called, counted from now; Infinity: not at all. */
@@ -156,14 +234,22 @@ export abstract class Stream implements Expiring {
 
   /** No more will be sent: the peer reads to its end. */
   endWriting(): void {
+    this.tls?.sayEnd();
     shutdownSocket(this.fd, SHUT_WR);
   }
 
   /** Closes it; nothing is called any more. */
   close(): void {
     if (this.closed) return;
+    // In the middle of a record nothing else can be said.
+    if (this.#unsent === undefined) this.tls?.sayEnd();
+    this.#close();
+  }
+
+  #close(): void {
     this.closed = true;
     this.#unsent = undefined;
+    this.tls?.free();
     this.loop.remove(this);
     closeSocket(this.fd);
     this.onClosed();
@@ -173,16 +259,16 @@ export abstract class Stream implements Expiring {
   reset(): void {
     if (this.closed) return;
     setResetOnClose(this.fd);
-    this.close();
+    this.#close();
   }
 
-  /** Leaves the descriptor to another stream, which is made for it at once. What was unsent comes back. */
-  detach(): readonly Buffer[] {
+  /** Leaves the descriptor to another stream, which is made for it at once. */
+  detach(): Detached {
     this.closed = true;
     this.loop.deadlines.remove(this);
     const unsent = this.#unsent ?? [];
     this.#unsent = undefined;
-    return unsent;
+    return { fd: this.fd, tls: this.tls, unsent };
   }
 
   /** For those who count. */

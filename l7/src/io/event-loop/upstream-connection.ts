@@ -4,6 +4,8 @@ import { HeadParser } from '../../core/http1/head-parser.ts';
 import { responseLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, responseFraming, type UpstreamUse } from '../../core/http1/message-heads.ts';
 import type { ProxyLimits } from '../../core/limits.ts';
+import { freeResumable, takeResumable } from '../tls/backend-tls.ts';
+import type { TlsSession } from '../tls/tls-session.ts';
 import type { ClientConnection } from './client-connection.ts';
 import { type EventLoop, layout } from './loop.ts';
 import { received, Stream } from './stream.ts';
@@ -22,7 +24,7 @@ export type UpstreamFailure =
   /** The client was waited for all that time. */
   | 'client-timeout';
 
-type State = 'connecting' | 'head' | 'body' | 'idle';
+type State = 'connecting' | 'handshake' | 'head' | 'body' | 'idle';
 
 /** A connection to a backend: one exchange after another, each for one client. */
 export class UpstreamConnection extends Stream {
@@ -30,6 +32,8 @@ export class UpstreamConnection extends Stream {
   /** It has had an answer before. */
   reused = false;
   client: ClientConnection | undefined;
+  /** Why TLS has failed. */
+  tlsProblem: string | undefined = undefined;
 
   readonly #target: UpstreamTarget;
   readonly #limits: ProxyLimits;
@@ -54,8 +58,9 @@ export class UpstreamConnection extends Stream {
     client: ClientConnection,
     use: UpstreamUse,
     connected: boolean,
+    tls?: TlsSession,
   ) {
-    super(loop, fd, connected ? epollEvent.in : epollEvent.out);
+    super(loop, fd, connected ? epollEvent.in : epollEvent.out, tls);
     this.#target = target;
     this.#limits = limits;
     this.client = client;
@@ -64,7 +69,7 @@ export class UpstreamConnection extends Stream {
   }
 
   get connecting(): boolean {
-    return this.#state === 'connecting';
+    return this.#state === 'connecting' || this.#state === 'handshake';
   }
 
   /** Whether part of an answer's head has come. */
@@ -96,9 +101,13 @@ export class UpstreamConnection extends Stream {
 
   override onEvents(events: number): void {
     if (this.#state === 'connecting') return void this.#onConnected();
+    if (this.#state === 'handshake') return void this.#shakeHands();
     const { client } = this;
-    // What an idle connection says is its end, or something that nobody asked for.
-    if (client === undefined) return void this.close();
+    if (client === undefined) {
+      // What an idle connection says is its end, or something that nobody asked for; through TLS also a ticket.
+      if (this.tls === undefined || this.receive() !== received.nothing) this.close();
+      return;
+    }
     if ((events & epollEvent.out) !== 0 && this.flush()) client.onUpstreamWritable();
     if (this.closed) return;
     if (this.reading) this.#onReadable(client);
@@ -109,9 +118,31 @@ export class UpstreamConnection extends Stream {
     const { client } = this;
     if (client === undefined) return void this.close();
     if (takeSocketError(this.fd) !== 0) return void this.#fail('unreachable');
+    if (this.tls !== undefined) {
+      this.#state = 'handshake';
+      return void this.#shakeHands();
+    }
     this.#state = 'head';
     this.waitFor(epollEvent.in);
     client.onUpstreamConnected();
+  }
+
+  #shakeHands(): void {
+    const { tls, client } = this;
+    if (tls === undefined || client === undefined) return void this.close();
+    switch (tls.handshake()) {
+      case 'wantRead':
+        return void this.waitFor(epollEvent.in);
+      case 'wantWrite':
+        return void this.waitFor(epollEvent.out);
+      case 'failed':
+        this.tlsProblem = tls.verifyProblem ?? tls.failure;
+        return void this.#fail('unreachable');
+      case 'done':
+        this.#state = 'head';
+        this.waitFor(epollEvent.in);
+        return void client.onUpstreamConnected();
+    }
   }
 
   #onReadable(client: ClientConnection): void {
@@ -225,6 +256,7 @@ export class UpstreamConnection extends Stream {
 
   #finish(client: ClientConnection): void {
     this.client = undefined;
+    if (this.tls !== undefined && !this.reused) this.#keepSession(this.tls);
     const reusable =
       !this.#spent && this.#framing !== 'close' && client.requestSent && !this.hasUnsent && !this.broken;
     if (reusable && keepIdle(this.#target, this, this.#limits.maxIdleUpstream)) {
@@ -240,6 +272,14 @@ export class UpstreamConnection extends Stream {
     client.onResponseDone();
   }
 
+  /** By the end of the first answer the tickets have come (TLS 1.3 sends them after the handshake). */
+  #keepSession(tls: TlsSession): void {
+    const resumable = takeResumable(tls);
+    if (resumable === 0) return;
+    freeResumable(this.#target.resumable);
+    this.#target.resumable = resumable;
+  }
+
   #fail(failure: UpstreamFailure): void {
     const { client } = this;
     this.client = undefined;
@@ -250,7 +290,8 @@ export class UpstreamConnection extends Stream {
   override onDeadline(): void {
     const { client } = this;
     if (client === undefined) return void this.close();
-    if (this.#state === 'connecting') return void this.#fail('unreachable');
+    if (this.#state === 'handshake') this.tlsProblem = 'the handshake was not done in time';
+    if (this.connecting) return void this.#fail('unreachable');
     this.#fail(client.isWaitedFor ? 'client-timeout' : 'timeout');
   }
 

@@ -9,6 +9,7 @@ import {
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend, PolicyTable } from '../../core/policy.ts';
+import { freeResumable } from '../tls/backend-tls.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 const EINPROGRESS = 115;
@@ -19,18 +20,25 @@ export interface UpstreamTarget {
   readonly sockaddr: Uint8Array;
   /** The last one that became idle is used first: the others may end of age. */
   readonly idle: UpstreamConnection[];
+  /** TLS session (SSL_SESSION) with which a new connection can go on; 0: none. */
+  resumable: number;
 }
 
-/** Idle connections to backends, by Backend.key; listeners share them. */
+/** Idle connections to backends, by Backend.connectionKey; listeners share them. */
 export type UpstreamPool = Map<string, UpstreamTarget>;
 
 /** What the pool holds of a backend, made at first use. */
 export function upstreamTarget(pool: UpstreamPool, backend: Backend): UpstreamTarget {
-  let target = pool.get(backend.key);
+  let target = pool.get(backend.connectionKey);
   if (target === undefined) {
     const address = ipAddress(backend.address);
-    target = { family: address.family, sockaddr: encodeSockaddr(address, backend.port), idle: [] };
-    pool.set(backend.key, target);
+    target = {
+      family: address.family,
+      sockaddr: encodeSockaddr(address, backend.port),
+      idle: [],
+      resumable: 0,
+    };
+    pool.set(backend.connectionKey, target);
   }
   return target;
 }
@@ -52,12 +60,15 @@ export function forgetIdle(target: UpstreamTarget, connection: UpstreamConnectio
 export function prunePool(pool: UpstreamPool, table: PolicyTable): void {
   const declared = new Set<string>();
   for (const listener of table.values()) {
-    for (const one of listener.pools) for (const { key } of one.backends) declared.add(key);
+    for (const one of listener.pools)
+      for (const { connectionKey } of one.backends) declared.add(connectionKey);
   }
   for (const [key, target] of pool) {
     if (declared.has(key)) continue;
     pool.delete(key);
     for (const connection of [...target.idle]) connection.close();
+    freeResumable(target.resumable);
+    target.resumable = 0;
   }
 }
 

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
-import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
+import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { defaultLimits, type ProxyLimits } from '../../core/limits.ts';
 import { compilePolicy } from '../../core/policy.ts';
 import { listenerStatus } from '../counters.ts';
@@ -43,10 +43,21 @@ export interface TestClient {
   over(): Promise<'end' | 'reset'>;
 }
 
+/** Of a listener, besides what every test has. */
+export interface ListenerParts {
+  readonly tls?: NonNullable<ProxyDesiredInput['listeners'][number]['tls']>;
+  readonly redirectToHttps?: number;
+  readonly backendTls?: NonNullable<
+    NonNullable<ProxyDesiredInput['listeners'][number]['pools']>[number]['tls']
+  >;
+  /** In place of the scripted one's. */
+  readonly backendPort?: number;
+}
+
 /** Starts proxy and backend. */
 export async function startProxyUnderTest(
   limits: Partial<ProxyLimits> = {},
-  options: { readonly responseMs?: number } = {},
+  options: { readonly responseMs?: number } & ListenerParts = {},
 ): Promise<ProxyUnderTest> {
   const open = new Set<Socket>();
   const backend = { script: (() => undefined) as BackendScript, opened: 0, open };
@@ -76,10 +87,15 @@ export async function startProxyUnderTest(
         name: 'test',
         address: '127.0.0.1',
         port,
+        tls: options.tls,
+        redirectToHttps: options.redirectToHttps,
         pools: [
           {
             name: 'default',
-            backends: [{ address: '127.0.0.1', port: (server.address() as AddressInfo).port }],
+            tls: options.backendTls,
+            backends: [
+              { address: '127.0.0.1', port: options.backendPort ?? (server.address() as AddressInfo).port },
+            ],
           },
         ],
         timeouts: { connectMs: 1000, responseMs: options.responseMs ?? 60_000 },
@@ -96,7 +112,7 @@ export async function startProxyUnderTest(
     status() {
       const [listener] = [...front.table.values()];
       if (listener === undefined) throw new Error('no listener');
-      return listenerStatus(listener, front.counters);
+      return listenerStatus(listener, front.counters, front.tls.get(listener.key)?.status);
     },
     async stop() {
       await front.drain();
