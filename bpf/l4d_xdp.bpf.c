@@ -9,7 +9,7 @@
 #include "parse.h"
 #include "serve.h"
 #include "stages.h"
-#include "vip_lookup.h"
+#include "vip_memory.h"
 
 static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_offset)
 {
@@ -19,10 +19,10 @@ static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_off
 	struct tuple tuple = {};
 	void *transport = NULL;
 	enum parse_result parsed = parse_ipv4(ip, end, &tuple, &transport);
-	struct vip *vip;
+	const struct vip *vip;
 
 	if (parsed == PARSE_OK) {
-		vip = find_vip4(tuple.vip[0], tuple.vip_port, tuple.protocol);
+		vip = recall_vip4(tuple.vip[0], tuple.vip_port, tuple.protocol);
 		if (!vip)
 			return finish(PASS_NOT_VIP, XDP_PASS);
 		return serve(context, network_offset, &tuple, vip, 0);
@@ -43,10 +43,10 @@ static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_off
 	struct tuple tuple = {};
 	void *transport = NULL;
 	enum parse_result parsed = parse_ipv6(ip, end, &tuple, &transport);
-	struct vip *vip;
+	const struct vip *vip;
 
 	if (parsed == PARSE_OK) {
-		vip = find_vip6(tuple.vip, tuple.vip_port, tuple.protocol);
+		vip = recall_vip6(tuple.vip, tuple.vip_port, tuple.protocol);
 		if (!vip)
 			return finish(PASS_NOT_VIP, XDP_PASS);
 		return serve(context, network_offset, &tuple, vip, 0);

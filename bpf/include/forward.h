@@ -50,9 +50,6 @@ static __always_inline int take_hop(void *network, void *end, int is_ipv6)
 {
 	struct ipv6hdr *ip6 = network;
 	struct iphdr *ip4 = network;
-	__u16 *ttl_and_protocol;
-	__u16 old_word;
-
 	if (is_ipv6) {
 		if ((void *)(ip6 + 1) > end || ip6->hop_limit <= 1)
 			return 0;
@@ -61,10 +58,12 @@ static __always_inline int take_hop(void *network, void *end, int is_ipv6)
 	}
 	if ((void *)(ip4 + 1) > end || ip4->ttl <= 1)
 		return 0;
-	ttl_and_protocol = (__u16 *)&ip4->ttl;
-	old_word = *ttl_and_protocol;
 	ip4->ttl -= 1;
-	ip4->check = replace_in_checksum(ip4->check, old_word, *ttl_and_protocol);
+	/*
+	 * RFC 1624 equation 3 with what is known of the two words: their difference. Reading the word back
+	 * after its one byte was written would make the processor wait for the write.
+	 */
+	ip4->check = fold_checksum((__u16)~ip4->check + bpf_htons(0xfeff));
 	return 1;
 }
 

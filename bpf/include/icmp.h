@@ -9,11 +9,6 @@
 #include "serve.h"
 #include "vip_lookup.h"
 
-static __always_inline int is_same_address6(const __u32 *one, const __u32 *other)
-{
-	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3];
-}
-
 /* The packet that an ICMP error quotes went from the VIP to the client: turn its tuple round. */
 static __always_inline void turn_round(struct tuple *quoted)
 {

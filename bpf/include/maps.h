@@ -38,6 +38,18 @@ struct {
 	__uint(max_entries, MAX_VIPS);
 } vips6 SEC(".maps");
 
+/*
+ * Rises with every change of vips4 and vips6, and never falls: what a CPU remembers of a VIP holds for one value of
+ * it. The daemon writes it through mmap.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} vip_epoch SEC(".maps");
+
 /* All Maglev tables, side by side; the daemon writes it through mmap. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

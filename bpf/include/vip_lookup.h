@@ -6,6 +6,11 @@
 #include "maps.h"
 #include "parse.h"
 
+static __always_inline int is_same_address6(const __u32 *one, const __u32 *other)
+{
+	return one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3];
+}
+
 static __always_inline struct vip *find_vip4(__be32 address, __be16 port, __u8 protocol)
 {
 	struct vip4_key key = { .address = address, .port = port, .protocol = protocol };

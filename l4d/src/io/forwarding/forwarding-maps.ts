@@ -9,6 +9,7 @@ import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-
 export const pinnedMaps = [
   'vips4',
   'vips6',
+  'vip_epoch',
   'maglev_slots',
   'backends',
   'flows4',
@@ -49,6 +50,8 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const mappedSize = Math.ceil((capacity.slots * slotSize) / pageSize) * pageSize;
   const slotBytes = mapShared(fds.maglev_slots, mappedSize);
   const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
+  const epochBytes = mapShared(fds.vip_epoch, pageSize);
+  const vipEpoch = new Uint32Array(epochBytes.buffer, epochBytes.byteOffset, 1);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
 
   return {
@@ -62,10 +65,13 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
     writeVip(key: VipKey, record: VipRecord): void {
       libbpf.updateElement(vipMap(key.address.family), codec.encodeVipKey(key), codec.encodeVip(record));
+      tellVipsChanged();
     },
 
     deleteVip(key: VipKey): boolean {
-      return libbpf.deleteElement(vipMap(key.address.family), codec.encodeVipKey(key));
+      const existed = libbpf.deleteElement(vipMap(key.address.family), codec.encodeVipKey(key));
+      tellVipsChanged();
+      return existed;
     },
 
     readAllVips(): Array<{ key: VipKey; record: VipRecord }> {
@@ -121,7 +127,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       const before = readFeatures();
       const bit = codec.featureBit(feature);
       const after = isUsed ? before | bit : before & ~bit;
-      if (after !== before) libbpf.updateElement(fds.features, indexKey(0), indexKey(after));
+      if (after === before) return;
+      libbpf.updateElement(fds.features, indexKey(0), indexKey(after));
+      // Some decide how a VIP is found.
+      tellVipsChanged();
     },
 
     hasFeature: (feature: Feature): boolean => (readFeatures() & codec.featureBit(feature)) !== 0,
@@ -147,6 +156,11 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     const value = new Uint8Array(4);
     if (!libbpf.lookupElement(fds.features, indexKey(0), value)) throw new SyscallError('read features', 2);
     return new Uint32Array(value.buffer)[0] ?? 0;
+  }
+
+  /** After each change: what the processors remember of VIPs no longer holds. Others may write it too. */
+  function tellVipsChanged(): void {
+    Atomics.add(vipEpoch, 0, 1);
   }
 
   function readCounter(fd: number, index: number): TrafficCounter {

@@ -114,6 +114,7 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
   const expected: Record<keyof MapFds, readonly [number | undefined, number | undefined]> = {
     vips4: [size('vip4_key'), size('vip')],
     vips6: [size('vip6_key'), size('vip')],
+    vip_epoch: [4, 4],
     maglev_slots: [4, size('slot_pair')],
     backends: [4, size('backend')],
     flows4: [size('flow4_key'), size('flow')],
