@@ -3,14 +3,19 @@
  * Steers connections to policy VIPs to the proxy of this host (sk_lookup).
  *
  * Runs when the stack looks for a listening TCP socket (or an unconnected UDP one); established
- * connections never come here. The proxy listens once per family on loopback and so takes any
- * number of VIPs and ports without binding one of them; it reads the VIP from the accepted
+ * connections never come here. Each worker of the proxy listens once per family on loopback and so
+ * takes any number of VIPs and ports without binding one of them; it reads the VIP from the accepted
  * socket's own address and the true client from its peer address.
+ *
+ * Which worker: by a hash of the client's address and ports, one of STEERING_BUCKETS; what is in the
+ * bucket is the worker's. A bucket can be empty: a worker died while nobody was there to give its buckets
+ * to others. Then further ones are looked at.
  *
  * Maps are pinned by name under the fabric's bpffs folder:
  *   l7_listeners     written by l4d: which {address, port, protocol} belong to the proxy; the entry with
  *                    port and protocol 0 stands for an address that has any such listener
- *   l7_sockets       written by the proxy: its listening sockets, 0 = IPv4, 1 = IPv6
+ *   l7_sockets       written by the proxy's supervisor: listening sockets of its workers, two for each
+ *                    bucket, first that of IPv4, then that of IPv6; see l7/src/core/steering.ts
  *   l7_lookup_stats  read by whoever counts, one slot a reason
  */
 #include <linux/bpf.h>
@@ -28,16 +33,20 @@
 /* Above the 10,000 VIPs a host is built for; without preallocation unused room costs no memory. */
 #define MAX_LISTENERS 65536
 
-enum socket_slot {
-	SOCKET_IPV4 = 0,
-	SOCKET_IPV6 = 1,
-	SOCKET_SLOTS,
-};
+/*
+ * A power of two. With 64 workers, the most there can be, each has eight; with 48 the shares differ by a
+ * tenth.
+ */
+#define STEERING_BUCKETS 512
+#define SOCKETS_PER_BUCKET 2
+
+/* Buckets looked at: enough to find a living worker unless nearly all died at once. */
+#define STEERING_TRIES 32
 
 enum lookup_reason {
 	LOOKUP_NOT_OURS = 0,    /* no such listener: the kernel's own lookup goes on */
 	LOOKUP_ASSIGNED,        /* given to the proxy */
-	LOOKUP_NO_PROXY,        /* ours, but the proxy's socket is gone: refused */
+	LOOKUP_NO_PROXY,        /* ours, but no worker of the proxy lives: refused */
 	LOOKUP_ASSIGN_REFUSED,  /* ours, but the kernel would not take the socket: refused */
 	LOOKUP_OTHER_PORT,      /* a VIP's address, but no listener of ours: refused */
 	LOOKUP_REASONS,
@@ -53,7 +62,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, SOCKET_SLOTS);
+	__uint(max_entries, STEERING_BUCKETS * SOCKETS_PER_BUCKET);
 	__type(key, __u32);
 	__type(value, __u64);
 } l7_sockets SEC(".maps");
@@ -111,12 +120,57 @@ static __always_inline int is_vip_address(const struct vip_key *key)
 	return bpf_map_lookup_elem(&l7_listeners, &address) != NULL;
 }
 
+static __always_inline __u32 mix(__u32 hash, __u32 word)
+{
+	hash ^= word;
+	hash *= 0x85ebca6b;
+	return hash ^ (hash >> 15);
+}
+
+/* The same for every packet of a connection, so that the answer to a SYN cookie finds its listener too. */
+static __always_inline __u32 steering_bucket(const struct bpf_sk_lookup *ctx)
+{
+	/* Read once each, as in local_vip. Of IPv4 the words of IPv6 read as 0, and the other way round. */
+	const volatile struct bpf_sk_lookup *fields = ctx;
+	__u32 hash = mix(0x9e3779b9, fields->remote_ip4);
+
+	hash = mix(hash, fields->remote_ip6[0]);
+	hash = mix(hash, fields->remote_ip6[1]);
+	hash = mix(hash, fields->remote_ip6[2]);
+	hash = mix(hash, fields->remote_ip6[3]);
+	hash = mix(hash, (__u32)fields->remote_port);
+	hash = mix(hash, fields->local_port);
+	hash *= 0xc2b2ae35;
+	return (hash ^ (hash >> 16)) % STEERING_BUCKETS;
+}
+
+/* A worker's socket for the connection, which the caller must release; NULL: no worker lives. */
+static __always_inline struct bpf_sock *worker_socket(struct bpf_sk_lookup *ctx)
+{
+	__u32 family_slot = ctx->family == AF_INET ? 0 : 1;
+	__u32 bucket = steering_bucket(ctx);
+	struct bpf_sock *sk;
+	__u32 key;
+	int i;
+
+	for (i = 0; i < STEERING_TRIES; i++) {
+		/* Ever longer steps: whatever pattern a worker's buckets have, they leave it. */
+		bucket = (bucket + i) % STEERING_BUCKETS;
+		key = bucket * SOCKETS_PER_BUCKET + family_slot;
+		sk = bpf_map_lookup_elem(&l7_sockets, &key);
+		if (sk)
+			return sk;
+	}
+	/* A proxy of one process, as those before this program were, fills the first bucket alone. */
+	key = family_slot;
+	return bpf_map_lookup_elem(&l7_sockets, &key);
+}
+
 SEC("sk_lookup")
 int l7_lookup(struct bpf_sk_lookup *ctx)
 {
 	struct vip_key key = {};
 	struct bpf_sock *sk;
-	__u32 slot;
 	long refused;
 
 	if (!local_vip(ctx, &key)) {
@@ -137,11 +191,10 @@ int l7_lookup(struct bpf_sk_lookup *ctx)
 		return SK_DROP;
 	}
 
-	slot = ctx->family == AF_INET ? SOCKET_IPV4 : SOCKET_IPV6;
-	sk = bpf_map_lookup_elem(&l7_sockets, &slot);
+	sk = worker_socket(ctx);
 	if (!sk) {
 		/*
-		 * The proxy is not there. SK_PASS would let the lookup go on and hand the client to
+		 * No worker is there. SK_PASS would let the lookup go on and hand the client to
 		 * whatever else listens on this port (a wildcard sshd, a metrics server): it would
 		 * pass the access list by and speak to the wrong service. SK_DROP ends the lookup
 		 * with "no socket", for which TCP answers RST: the client sees a refusal at once.
@@ -150,7 +203,7 @@ int l7_lookup(struct bpf_sk_lookup *ctx)
 		return SK_DROP;
 	}
 
-	refused = bpf_sk_assign(ctx, sk, 0);
+	refused = bpf_sk_assign(ctx, sk, BPF_SK_LOOKUP_F_NO_REUSEPORT);
 	bpf_sk_release(sk);
 	if (refused) {
 		count_lookup(LOOKUP_ASSIGN_REFUSED);

@@ -83,6 +83,10 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.capacity.tableSlots':
     'Slots of all Maglev tables together, with room for one more copy of the largest.',
   'host.capacity.flows': 'Flows remembered, for each address family. The least recently used one makes room.',
+  'host.proxy': 'The proxy of this host, which serves its VIPs with `policy: l7`: see [l7](l7.md#workers).',
+  'host.proxy.workers': 'Processes that serve connections; by default one for each core.',
+  'host.proxy.drainAtMost':
+    'A worker that is replaced or ended may take so long to finish its connections; then they are broken off.',
   'host.draining': 'A draining host withdraws all its VIPs and goes on forwarding what still arrives.',
   'host.withdraw': 'How VIPs leave that are removed, disabled, drained or stopped: see [drain](drain.md).',
   'host.withdraw.gracefulShutdown':

@@ -150,7 +150,8 @@ export function createProduct(lab: Lab): Product {
     async stopAll(...hosts) {
       const where = hosts.length > 0 ? hosts : l4dHosts;
       // The daemon first: it would start its companions again.
-      for (const names of [['l4d'], ['announcer', 'l7']]) {
+      const workers = ['worker-process.ts', 'worker-process.js'];
+      for (const names of [['l4d'], ['announcer', 'l7', ...workers]]) {
         const living = (await lab.processes(...where)).filter(({ name }) => names.includes(name));
         await endAll(lab, where, living);
       }

@@ -29,7 +29,7 @@ const deniedClient = '198.51.100.66';
 export const proxied: Scenario = {
   name: 'proxied',
   title: 'a VIP of layer 7: routes, refusals and true client addresses; others never touch the proxy',
-  factCount: 8,
+  factCount: 9,
   run,
 };
 
@@ -107,11 +107,37 @@ async function run(fabric: LabFabric, report: Report) {
 
   const { proxy } = await product.companions(struck);
   if (proxy === undefined) throw new Error(`${struck} has no proxy`);
-  report.step(`the proxy of ${struck} is killed with -9`);
+  report.step(`the supervisor of the proxy of ${struck} is killed with -9`);
+  const workersBefore = await workersOf(fabric, struck);
+  const appLoad = await traffic.requests({ url: urlOf(app.address), pauseMs: 20, durationMs: 60_000 });
+  let appMissing = 0;
+  signal(proxy, 'SIGKILL');
+  const successor = await waitFor(
+    `${struck} has another supervisor, which knows its VIP`,
+    async () => {
+      for (const { name } of routers(fabric))
+        if ((await nextHops(fabric, name, app.address)).length !== hosts.length) appMissing += 1;
+      const { listeners } = await proxyStatus(fabric, struck).catch(() => ({ listeners: [] }));
+      return listeners.length > 0 ? (await product.companions(struck)).proxy : undefined;
+    },
+    (pid) => pid !== undefined && pid !== proxy,
+    { timeoutMs: 10_000 },
+  );
+  if (successor === undefined) throw new Error(`${struck} has no proxy`);
+  const workersAfter = await workersOf(fabric, struck);
+  const appRequests = await appLoad.stop();
+  prove(
+    'its workers serve on: the VIP stays announced, no request fails',
+    appRequests.failures.length === 0 && appMissing === 0 && workersAfter.join() === workersBefore.join(),
+    `${appRequests.succeeded} requests, ${appRequests.failures.length} failed; ${appMissing} times without ` +
+      `both next hops; workers ${workersBefore.join()}, then ${workersAfter.join()}`,
+  );
+
+  report.step(`the proxy of ${struck} is killed with -9, supervisor and workers`);
   const load = await traffic.requests({ url: urlOf(web.address), pauseMs: 20, durationMs: 60_000 });
   let webMissing = 0;
   const killedAt = performance.now();
-  signal(proxy, 'SIGKILL');
+  for (const pid of [successor, ...workersAfter]) signal(pid, 'SIGKILL');
   await waitForNextHops(fabric, app.address, others, 5000);
   const goneMs = Math.round(performance.now() - killedAt);
   const now = await waitFor(
@@ -122,7 +148,7 @@ async function run(fabric: LabFabric, report: Report) {
       }
       return product.companions(struck);
     },
-    (pids) => pids.proxy !== undefined && pids.proxy !== proxy,
+    (pids) => pids.proxy !== undefined && pids.proxy !== successor,
     { timeoutMs: 10_000 },
   );
   await waitForNextHops(fabric, app.address, hosts, 10_000);
@@ -131,7 +157,7 @@ async function run(fabric: LabFabric, report: Report) {
   prove(
     'its VIP is withdrawn, the daemon restarts it, and the VIP is back',
     goneMs < 3000 && backMs < 10_000,
-    `withdrawn after ${goneMs} ms, back after ${backMs} ms; pid ${proxy}, then ${now.proxy}`,
+    `withdrawn after ${goneMs} ms, back after ${backMs} ms; pid ${successor}, then ${now.proxy}`,
   );
   const whole = await traffic.ask({ url: urlOf(app.address, 80, '/forwarded'), count: 60 });
   prove(
@@ -148,11 +174,20 @@ async function run(fabric: LabFabric, report: Report) {
   return facts;
 }
 
+const proxyStatus = ({ lab }: LabFabric, host: string) =>
+  createProxyClient(lab.env(host).L4D_RUN_DIR).status();
+
+/** Process ids of the workers that serve. */
+async function workersOf(fabric: LabFabric, host: string): Promise<readonly number[]> {
+  const { workers } = await proxyStatus(fabric, host);
+  return workers.filter(({ state }) => state === 'serving').map(({ pid }) => pid);
+}
+
 /** What each host's proxy has counted, over all its listeners. */
-async function proxyCounters({ lab }: LabFabric, hosts: readonly string[]) {
+async function proxyCounters(fabric: LabFabric, hosts: readonly string[]) {
   return Promise.all(
     hosts.map(async (host) => {
-      const { listeners } = await createProxyClient(lab.env(host).L4D_RUN_DIR).status();
+      const { listeners } = await proxyStatus(fabric, host);
       const sum = (of: 'connections' | 'denied' | 'requests') =>
         listeners.reduce((total, listener) => total + listener[of], 0);
       return { host, connections: sum('connections'), denied: sum('denied'), requests: sum('requests') };

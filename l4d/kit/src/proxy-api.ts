@@ -11,7 +11,11 @@ import { tlsPolicies, tlsVersions } from './tls/cipher-policy.ts';
  *
  *   PUT /v1/desired   the whole desired state; idempotent; 200 { revision }, 400 problem+json
  *   GET /v1/status    what the proxy does and has done
+ *   POST /v1/renew    replaces every worker, one after another; 200 { renewed }, 503 problem+json
  */
+
+/** Most workers of a proxy: each has a fair share of the kernel's buckets then. */
+export const maxProxyWorkers = 64;
 
 const address = z.string().transform((text, context) => {
   const parsed = parseIpAddress(text);
@@ -149,7 +153,13 @@ const listenerSchema = z.strictObject({
 
 /** The desired state of the proxy as `PUT /v1/desired` takes it. */
 export const proxyDesiredSchema = z
-  .strictObject({ listeners: z.array(listenerSchema).max(65_536) })
+  .strictObject({
+    listeners: z.array(listenerSchema).max(65_536),
+    /** Processes that serve connections; left out: one for each core. */
+    workers: z.int().min(1).max(maxProxyWorkers).exactOptional(),
+    /** How long a process that is replaced or ended may take to finish its connections. */
+    drainMs: z.int().min(0).max(86_400_000).default(30_000),
+  })
   .superRefine((desired, context) => {
     const refuse = (path: (string | number)[], message: string) =>
       context.addIssue({ code: 'custom', path, message });
@@ -235,8 +245,28 @@ const tlsStatusSchema = z.object({
 /** TLS of a listener, without its counts. */
 export type ProxyTlsStatus = z.output<typeof tlsStatusSchema>;
 
-/** Body of `GET /v1/status`. Counters start at 0 with the process and survive changes of desired state. */
+const workerSchema = z.object({
+  /** 0 up; a successor has the place of the one before it. */
+  place: count,
+  pid: z.int(),
+  /** RFC 3339 time. */
+  startedAt: z.string(),
+  state: z.enum(['serving', 'draining']),
+  activeConnections: count,
+  /** Since it was started, as those that follow. */
+  connections: count,
+  requests: count,
+});
+
+/** One process that serves connections. */
+export type ProxyWorker = z.output<typeof workerSchema>;
+
+/**
+ * Body of `GET /v1/status`. Counters are those of all workers, those that are gone too; they survive changes of
+ * desired state and, while a worker lives, the supervisor.
+ */
 export const proxyStatusSchema = z.object({
+  /** Of the supervisor. */
   pid: z.int(),
   /** RFC 3339 time. */
   startedAt: z.string(),
@@ -244,6 +274,12 @@ export const proxyStatusSchema = z.object({
   revision: count,
   /** Whether the listening sockets are in the pinned map that the kernel steers by. */
   registered: z.boolean(),
+  /** Empty: a proxy of one process, of a version before there were workers. */
+  workers: z.array(workerSchema).default([]),
+  /** How many are wanted. */
+  wantedWorkers: count.default(1),
+  /** Workers that died unasked. */
+  deaths: count.default(0),
   /** Connections that arrived for an address and port without a listener; they were reset. */
   unknownConnections: count,
   listeners: z.array(

@@ -9,11 +9,16 @@ import {
 } from './proxy-api.ts';
 import { type JsonAnswer, requestJson } from './unix-http.ts';
 
+/** How long a renewal of all workers may take. */
+const renewMs = 300_000;
+
 /** A proxy as its API offers it. Every call rejects with the socket's error when nobody listens. */
 export interface ProxyClient {
   /** Gives the whole desired state; returns its revision. Rejects with ConfigError when it is refused. */
   putDesired(desired: ProxyDesiredInput): Promise<number>;
   status(): Promise<ProxyStatus>;
+  /** Replaces every worker; returns how many. Rejects with OperatorError when a new one does not come up. */
+  renew(): Promise<number>;
 }
 
 /** The proxy whose socket is in `runDir`. Makes no connection before the first call. */
@@ -27,6 +32,11 @@ export function createProxyClient(runDir: string, timeoutMs = 10_000): ProxyClie
     async status() {
       const answer = await requestJson(socketPath, 'GET', '/v1/status', undefined, timeoutMs);
       return proxyStatusSchema.parse(accept(answer));
+    },
+    async renew() {
+      // Each takes a moment to come up; there may be many.
+      const answer = await requestJson(socketPath, 'POST', '/v1/renew', undefined, renewMs);
+      return z.object({ renewed: z.int() }).parse(accept(answer)).renewed;
     },
   };
 }

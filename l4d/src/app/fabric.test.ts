@@ -98,7 +98,10 @@ function standIns(): FabricParts {
     logger: pino({ level: 'silent' }),
     forwarding,
     handoff: {
-      async sync(proxied: { vip: { port: number } }[], ending: { port: number }[]) {
+      async sync(
+        { vips: proxied }: { vips: readonly { vip: { port: number } }[] },
+        ending: { port: number }[],
+      ) {
         log.push(`listeners ${[...proxied.map(({ vip }) => vip.port), ...ending.map(({ port }) => port)]}`);
         return 0;
       },

@@ -249,7 +249,7 @@ export function createFabric(parts: FabricParts): Fabric {
         ? (forwarding.listenerOf(key) ?? [])
         : [],
     );
-    const changes = await handoff.sync(proxied, ending, asserting);
+    const changes = await handoff.sync({ vips: proxied, proxy: desired?.host.proxy }, ending, asserting);
     if (changes > 0) tell(`proxied listeners: ${changes} changes`);
   }
 
@@ -470,7 +470,7 @@ export function createFabric(parts: FabricParts): Fabric {
       stopped = true;
       await running;
       for (const [key, record] of records) if (forwarding.held(key) !== undefined) end(key, record);
-      await handoff.sync([], [], true);
+      await handoff.sync({ vips: [], proxy: undefined }, [], true);
       await parts.setAggregateRoutes([]);
       for (const key of records.keys()) {
         endings.forget(key);

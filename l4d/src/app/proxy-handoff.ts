@@ -1,8 +1,18 @@
+import type { Clock } from '@l4d/kit/clock.ts';
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import type { HostProxy } from '../core/desired/host-proxy.ts';
 import { type ProxiedVip, proxyDesired } from '../core/proxy-desired.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import type { ListenerTable, ProxyListener } from '../io/forwarding/listener-table.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
+
+/** The l7 VIPs of this host, and what its proxy is to be. */
+export interface ProxiedVips {
+  readonly vips: readonly ProxiedVip[];
+  /** Undefined: without desired state; there are no VIPs then. */
+  readonly proxy: HostProxy | undefined;
+}
 
 /** Hands l7 VIPs to the proxy: its configuration, the kernel's routes, the listeners of sk_lookup. */
 export interface ProxyHandoff {
@@ -10,33 +20,75 @@ export interface ProxyHandoff {
    * Makes it so; `ending` are listeners that are withdrawn but still served. Resolves with how many
    * listeners changed. `force`: also when nothing seems to have changed. Rejects with SyscallError.
    */
-  sync(proxied: readonly ProxiedVip[], ending: readonly ProxyListener[], force: boolean): Promise<number>;
+  sync(wanted: ProxiedVips, ending: readonly ProxyListener[], force: boolean): Promise<number>;
   /** Why the proxy cannot serve; undefined when it can. */
   problem(): string | undefined;
 }
 
+/** How long VIPs stay announced while the proxy's supervisor does not answer and its workers serve on. */
+const unsupervised = Seconds(30);
+/** How often it is looked whether they still do. */
+const lookAgain = Milliseconds(500);
+
+/** What the handoff works with. */
+export interface ProxyHandoffOptions {
+  readonly proxy: ProxyFollower;
+  readonly listeners: ListenerTable;
+  /** Whether a worker of the proxy lives whose sockets the kernel steers to. */
+  readonly workersLive: () => boolean;
+  readonly clock: Clock;
+  /** Called when `problem` may have another answer and nothing else would tell. */
+  readonly onChange: () => void;
+}
+
 /** Works with the proxy and the kernel's table of listeners. */
-export function createProxyHandoff(proxy: ProxyFollower, listeners: ListenerTable): ProxyHandoff {
+export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
+  const { proxy, listeners, clock } = options;
   let last: string | undefined;
+  /** Listeners that the proxy served when it last said that all was well. */
+  let served: { readonly text: string | undefined; readonly at: number } | undefined;
+  let looking = false;
+
+  function toldProblem(): string | undefined {
+    if (!proxy.inSync()) return 'it does not answer';
+    return proxy.status()?.registered === true ? undefined : 'no worker serves';
+  }
+
   return {
-    async sync(proxied, ending, force) {
-      const served: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
+    async sync({ vips: proxied, proxy: settings }, ending, force) {
+      const toServe: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
       if (force) proxy.tellAgain();
       // A VIP that ends keeps its listener in the proxy until the end, without new desired state for it.
-      if (served.length === 0) await proxy.follow(undefined);
-      else if (ending.length === 0) await proxy.follow(proxyDesired(proxied));
-      const text = served.map((vip) => `${formatIpAddress(vip.address)} ${vip.port}`).join();
+      if (toServe.length === 0) await proxy.follow(undefined);
+      else if (ending.length === 0 && settings !== undefined)
+        await proxy.follow(proxyDesired(proxied, settings));
+      const text = toServe.map((vip) => `${formatIpAddress(vip.address)} ${vip.port}`).join();
       if (text === last && !force) return 0;
-      await replaceLocalRoutes(served.map(({ address }) => address));
-      const changes = listeners.replace(served.map(({ address, port }) => ({ address, port })));
+      await replaceLocalRoutes(toServe.map(({ address }) => address));
+      const changes = listeners.replace(toServe.map(({ address, port }) => ({ address, port })));
       last = text;
       return changes;
     },
     problem() {
       const refusal = proxy.refusal();
       if (refusal !== undefined) return `it refuses its configuration: ${refusal}`;
-      if (!proxy.inSync()) return 'it does not answer';
-      return proxy.status()?.registered === true ? undefined : 'its sockets are not registered';
+      const problem = toldProblem();
+      const now = clock.now();
+      if (problem === undefined) {
+        served = { text: last, at: now };
+        return undefined;
+      }
+      // A supervisor that was killed or is upgraded takes its workers over: they serve what they were told.
+      const servesOn = served !== undefined && served.text === last && now - served.at < unsupervised;
+      if (!servesOn || !options.workersLive()) return problem;
+      if (!looking) {
+        looking = true;
+        clock.after(lookAgain, () => {
+          looking = false;
+          options.onChange();
+        });
+      }
+      return undefined;
     },
   };
 }

@@ -24,9 +24,10 @@ const parsed = parseDesiredState({
 });
 if (!parsed.ok || parsed.value.vips[0] === undefined) throw new Error('bad test state');
 const vip = parsed.value.vips[0];
+const { proxy } = parsed.value.host;
 
 test('the proxy gets the healthy backends of each pool, and accepts them', () => {
-  const told = proxyDesired([{ vip, healthy: [true, false, true] }]);
+  const told = proxyDesired([{ vip, healthy: [true, false, true] }], proxy);
   expect(parseProxyDesired(told)).toMatchObject({ ok: true });
   expect(told.listeners[0]).toMatchObject({
     name: 'app',
@@ -38,8 +39,14 @@ test('the proxy gets the healthy backends of each pool, and accepts them', () =>
   });
 });
 
+test('the proxy is told its workers when they are declared, and how long they may drain', () => {
+  expect(proxyDesired([], proxy)).toEqual({ drainMs: 30_000, listeners: [] });
+  const told = proxyDesired([], { ...proxy, workers: 3 });
+  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { workers: 3 } });
+});
+
 test('a pool without a healthy backend stays, empty: its routes still exist', () => {
-  const told = proxyDesired([{ vip, healthy: [false, true, true] }]);
+  const told = proxyDesired([{ vip, healthy: [false, true, true] }], proxy);
   expect(told.listeners[0]?.pools?.[0]).toEqual({ name: 'api', backends: [] });
 });
 

@@ -1,6 +1,7 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
+import type { HostProxy } from './desired/host-proxy.ts';
 import { backendPool, backendPort, type Vip } from './desired/vip.ts';
 
 /** An l7 VIP and which of its backends may be used, in the order of its backends. */
@@ -10,8 +11,10 @@ export interface ProxiedVip {
 }
 
 /** The body of the proxy's `PUT /v1/desired`: each pool with its healthy backends. */
-export function proxyDesired(vips: readonly ProxiedVip[]): ProxyDesiredInput {
+export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): ProxyDesiredInput {
   return {
+    ...(proxy.workers === undefined ? {} : { workers: proxy.workers }),
+    drainMs: proxy.drainAtMost,
     listeners: vips.map(({ vip, healthy }) => {
       const pools = new Map<string, { address: string; port: number; weight: number }[]>();
       for (const [index, backend] of vip.backends.entries()) {

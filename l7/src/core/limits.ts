@@ -28,10 +28,12 @@ export interface ProxyLimits {
   readonly maxInterimAnswers: number;
   /** How long an upload is read on, and thrown away, after it was answered early. */
   readonly lingerMs: number;
-  /** How long existing connections may go on after SIGTERM. */
+  /** How long existing connections may go on when their process is to end, unless desired state says otherwise. */
   readonly drainMs: number;
   /** How often files of certificates and keys are looked at; a change is taken when it has rested for one look. */
   readonly tlsFilePollMs: number;
+  /** Then, a kept connection that has been without a request for so long is closed. */
+  readonly drainIdleMs: number;
   /** Connections of a listening socket that wait to be accepted. */
   readonly acceptBacklog: number;
 }
@@ -49,7 +51,8 @@ export const defaultLimits: ProxyLimits = {
   maxIdleUpstream: 128,
   maxInterimAnswers: 16,
   lingerMs: 2000,
-  drainMs: 10_000,
+  drainMs: 30_000,
+  drainIdleMs: 1000,
   tlsFilePollMs: 1000,
   acceptBacklog: 4096,
 };

@@ -8,8 +8,10 @@ const maxBodyBytes = 64 * 1024 * 1024;
 /** What the API needs of the proxy. */
 export interface ApiTarget {
   /** Takes a new desired state; returns its revision. */
-  apply(desired: ProxyDesired): number;
-  status(): ProxyStatus;
+  apply(desired: ProxyDesired): Promise<number>;
+  status(): Promise<ProxyStatus>;
+  /** Replaces all workers; returns how many. Rejects with the reason when one does not come up. */
+  renew(): Promise<number>;
 }
 
 /** The API of kit/proxy-api.ts as a fetch handler. */
@@ -25,9 +27,16 @@ export function createApi(target: ApiTarget): Hono {
     }
     const parsed = parseProxyDesired(document);
     if (!parsed.ok) return problem(400, 'the desired state is refused; nothing was changed', parsed.error);
-    return context.json({ revision: target.apply(parsed.value) });
+    return context.json({ revision: await target.apply(parsed.value) });
   });
-  api.get('/v1/status', (context) => context.json(target.status()));
+  api.get('/v1/status', async (context) => context.json(await target.status()));
+  api.post('/v1/renew', async (context) => {
+    try {
+      return context.json({ renewed: await target.renew() });
+    } catch (error) {
+      return problem(503, (error as Error).message);
+    }
+  });
   api.notFound(() => problem(404, 'there is no such resource'));
   return api;
 }
@@ -37,7 +46,12 @@ function problem(
   detail: string,
   problems: readonly { path: string; message: string }[] = [],
 ): Response {
-  const titles: Record<number, string> = { 400: 'Bad Request', 404: 'Not Found', 413: 'Content Too Large' };
+  const titles: Record<number, string> = {
+    400: 'Bad Request',
+    404: 'Not Found',
+    413: 'Content Too Large',
+    503: 'Service Unavailable',
+  };
   const body = { title: titles[status] ?? 'Error', detail, problems };
   return new Response(JSON.stringify(body), {
     status,

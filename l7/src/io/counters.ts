@@ -1,4 +1,5 @@
 import type { ProxyStatus, ProxyTlsStatus } from '@l4d/kit/proxy-api.ts';
+import { addCounts, type Counts } from '../core/counts.ts';
 import type { Listener, PolicyTable } from '../core/policy.ts';
 
 export interface BackendCounters {
@@ -36,18 +37,22 @@ export type Counters = Map<string, ListenerCounters>;
 export function listenerCounters(counters: Counters, key: string): ListenerCounters {
   let found = counters.get(key);
   if (found === undefined) {
-    found = {
-      activeConnections: 0,
-      connections: 0,
-      denied: 0,
-      requests: 0,
-      responses: [0, 0, 0, 0, 0],
-      tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
-      backends: new Map(),
-    };
+    found = noCounts();
     counters.set(key, found);
   }
   return found;
+}
+
+function noCounts(): ListenerCounters {
+  return {
+    activeConnections: 0,
+    connections: 0,
+    denied: 0,
+    requests: 0,
+    responses: [0, 0, 0, 0, 0],
+    tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
+    backends: new Map(),
+  };
 }
 
 /** The counters of a backend, made at first use. */
@@ -80,6 +85,54 @@ export function countHandshakeFailure(counters: TlsCounters, reason: string): vo
   const { failures } = counters;
   const name = failures.has(reason) || failures.size < maxReasons ? reason : 'other';
   failures.set(name, (failures.get(name) ?? 0) + 1);
+}
+
+/** The numbers of a listener's counters as JSON. */
+export function listenerCounts(counters: ListenerCounters): Counts {
+  const { tls, backends, ...numbers } = counters;
+  return {
+    ...numbers,
+    tls: {
+      handshakes: Object.fromEntries(tls.handshakes),
+      resumed: tls.resumed,
+      failures: Object.fromEntries(tls.failures),
+    },
+    backends: Object.fromEntries(
+      [...backends].map(([key, { requests, errors }]) => [key, { requests, errors }]),
+    ),
+  };
+}
+
+/** What `listenerCounts` makes. */
+type ListenerNumbers = Omit<ListenerCounters, 'tls' | 'backends'> & {
+  readonly tls: {
+    readonly handshakes: Readonly<Record<string, number>>;
+    readonly resumed: number;
+    readonly failures: Readonly<Record<string, number>>;
+  };
+  readonly backends: Readonly<Record<string, { readonly requests: number; readonly errors: number }>>;
+};
+
+/** The counters of a listener from what `listenerCounts` made, here or in another version: what is not there is 0. */
+export function listenerCountersOf(
+  counts: Counts,
+  tlsProblems: Readonly<Record<string, string>> = {},
+): ListenerCounters {
+  const whole = addCounts<Counts>(listenerCounts(noCounts()), counts) as unknown as ListenerNumbers;
+  return {
+    ...whole,
+    tls: {
+      handshakes: new Map(Object.entries(whole.tls.handshakes)),
+      resumed: whole.tls.resumed,
+      failures: new Map(Object.entries(whole.tls.failures)),
+    },
+    backends: new Map(
+      Object.entries(whole.backends).map(([key, numbers]) => [
+        key,
+        { ...numbers, tlsProblem: tlsProblems[key] },
+      ]),
+    ),
+  };
 }
 
 /** Forgets listeners and backends that are no longer declared. */

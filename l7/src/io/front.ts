@@ -1,9 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { defaultLimits, type ProxyLimits } from '../core/limits.ts';
 import { backendTlsOf, type PolicyTable } from '../core/policy.ts';
 import { type Counters, pruneCounters } from './counters.ts';
 import { ClientConnection } from './event-loop/client-connection.ts';
-import { ClientHandshake } from './event-loop/client-handshake.ts';
 import type { Engine } from './event-loop/engine.ts';
 import { ListenerSocket } from './event-loop/listener-socket.ts';
 import { EventLoop } from './event-loop/loop.ts';
@@ -20,16 +20,20 @@ export interface Front {
   readonly unknownConnections: number;
   /** Another policy, for every connection and request from now on. */
   usePolicy(table: PolicyTable): void;
-  /** Stops taking connections in; resolves when the last has ended, or breaks them off in the end. */
-  drain(): Promise<void>;
+  /**
+   * Takes connections in on bound sockets, which belong to it from now on, until the returned function is
+   * called, which takes in what waits there and closes them. Throws SyscallError.
+   */
+  serve(sockets: readonly number[]): () => void;
+  /**
+   * Stops taking connections in after `acceptMs`, ends kept connections with their next answer or when they
+   * have been idle for a moment; resolves when the last has ended, or breaks them off after `atMostMs`.
+   */
+  drain(bounds?: { readonly acceptMs: number; readonly atMostMs: number }): Promise<void>;
 }
 
-/** Takes connections in on bound sockets, in a loop of its own in this thread. Throws SyscallError. */
-export function startFront(
-  sockets: readonly number[],
-  log: Logger,
-  limits: ProxyLimits = defaultLimits,
-): Front {
+/** Begins without connections, in a loop of its own in this thread. Throws SyscallError. */
+export function startFront(log: Logger, limits: ProxyLimits = defaultLimits): Front {
   const loop = new EventLoop();
   const engine: Engine = {
     loop,
@@ -45,7 +49,7 @@ export function startFront(
     openClients: 0,
     onEmpty: undefined,
   };
-  const listeners = sockets.map((fd) => new ListenerSocket(engine, fd));
+  const listeners = new Set<ListenerSocket>();
   loop.start();
   const filePoll = setInterval(() => {
     engine.tls.poll();
@@ -68,24 +72,40 @@ export function startFront(
       pruneCounters(engine.counters, table);
       prunePool(engine.pool, table);
     },
-    async drain() {
+    serve(sockets) {
+      const own = sockets.map((fd) => new ListenerSocket(engine, fd));
+      for (const listener of own) listeners.add(listener);
+      return () => {
+        for (const listener of own) {
+          listener.acceptAll();
+          listener.close();
+          listeners.delete(listener);
+        }
+      };
+    },
+    async drain({ acceptMs, atMostMs } = { acceptMs: 0, atMostMs: limits.drainMs }) {
+      engine.draining = true;
+      if (acceptMs > 0) await sleep(acceptMs);
       for (const listener of listeners) {
         listener.acceptAll();
         listener.close();
       }
-      engine.draining = true;
-      for (const stream of loop.streams()) {
-        if (stream instanceof ClientConnection && stream.idle) stream.close();
-        if (stream instanceof ClientHandshake) stream.close();
-      }
+      listeners.clear();
+      // Closed at once, a connection that is about to carry a request would lose it.
+      const idle = setTimeout(() => {
+        for (const stream of loop.streams()) {
+          if (stream instanceof ClientConnection && stream.idle) stream.close();
+        }
+      }, limits.drainIdleMs);
       await new Promise<void>((resolve) => {
-        const breakOff = setTimeout(resolve, limits.drainMs);
+        const breakOff = setTimeout(resolve, atMostMs);
         engine.onEmpty = () => {
           clearTimeout(breakOff);
           resolve();
         };
         if (engine.openClients === 0) engine.onEmpty();
       });
+      clearTimeout(idle);
       engine.onEmpty = undefined;
       clearInterval(filePoll);
       loop.stop();

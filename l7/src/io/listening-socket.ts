@@ -3,7 +3,7 @@ import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 
 /**
- * A TCP socket bound to a free port of the family's loopback address, for `listen({ fd })`.
+ * A TCP socket bound to a free port of the family's loopback address.
  * Nobody is meant to connect to that port: the kernel is told to hand connections to VIPs over
  * (bpf/l7_lookup.bpf.c), for which the bound address plays no part. Throws SyscallError.
  */

@@ -13,6 +13,7 @@ import {
 } from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import type { ProxyWorker } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient, type ProxyClient } from '@l4d/kit/proxy-client.ts';
 import { createListenerTable, type ProxyListener } from '@l4d/l4d/io/forwarding/listener-table.ts';
 
@@ -52,8 +53,14 @@ export interface Fabric {
   /** nginx, which answers everything with 200 and writes a line for every request that it has read. */
   startNginx(port: number): Promise<Running>;
   startProxy(): Promise<Running>;
+  /** The workers that serve, by the status. */
+  workers(): Promise<ProxyWorker[]>;
+  /** Processes of workers, also without a supervisor. */
+  workerPids(): number[];
   /** Counts of the lookup program, by reason, over all CPUs. */
   lookupStats(): number[];
+  /** A program in the client's namespace that goes on; resolves when it has written `mark`. */
+  startOnClient(command: readonly string[], mark: string): Promise<Running>;
   /** In the balancer's namespace, as another service of the host. */
   startOnBalancer(port: number): Promise<Running>;
   /** A fresh program and maps, without listeners. */
@@ -189,6 +196,7 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
       const running = await startAndWait(names.backend, command, 'using the "epoll"');
       return { ...running, output: () => readFileSync(join(own, 'read'), 'utf8') };
     },
+    startOnClient: (command, mark) => startAndWait(names.client, command, mark),
     startOnBalancer: (port) =>
       startAndWait(
         names.balancer,
@@ -200,6 +208,11 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
         names.balancer,
         ['l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', bpfDir],
         'proxy started',
+      ),
+    workers: async () => (await fabric.proxy.status()).workers.filter(({ state }) => state === 'serving'),
+    workerPids: () =>
+      processesOf(names.balancer).filter((pid) =>
+        readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('worker-process'),
       ),
     lookupStats() {
       const dump = execFileSync('bpftool', ['-j', 'map', 'dump', 'pinned', join(bpfDir, 'l7_lookup_stats')]);
@@ -213,6 +226,8 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
     },
     async stop() {
       for (const child of children) child.kill('SIGKILL');
+      // Workers are children of the proxy, and outlive it.
+      for (const pid of processesOf(names.balancer)) process.kill(pid, 'SIGKILL');
       if (link !== undefined) closeFd(link);
       if (object !== undefined) closeObject(object);
       for (const name of Object.values(names)) {
@@ -247,6 +262,15 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
     throw error;
   }
   return fabric;
+}
+
+function processesOf(namespace: string): number[] {
+  try {
+    const pids = execFileSync('ip', ['netns', 'pids', namespace], { stdio: 'pipe' }).toString();
+    return pids.split('\n').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 /** Waits until something holds; rejects with what was waited for after `timeoutMs`. */

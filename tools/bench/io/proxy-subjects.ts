@@ -54,8 +54,11 @@ async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
   if (own === undefined) throw new OperatorError('the proxy does not listen', 1);
   const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backendPort }] }];
   const listener = { name: 'bench', address: '127.0.0.1', port: own, pools };
-  await createProxyClient(runDir).putDesired({ listeners: [listener] });
-  return { pid, port: own };
+  const proxy = createProxyClient(runDir);
+  await proxy.putDesired({ workers: 1, listeners: [listener] });
+  const { workers } = await proxy.status();
+  // It is the worker that works.
+  return { pid: workers[0]?.pid ?? pid, port: own };
 }
 
 async function startNginx(lab: ProxyLab): Promise<RunningProxy> {

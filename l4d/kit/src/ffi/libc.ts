@@ -52,6 +52,7 @@ export const constant = {
   SO_MARK: 36,
   SO_BINDTODEVICE: 25,
   SO_ATTACH_FILTER: 26,
+  SO_COOKIE: 57,
   IPPROTO_TCP: 6,
   IPPROTO_UDP: 17,
   IPPROTO_IPV6: 41,
@@ -122,6 +123,13 @@ export function getSocketOptionInt(fd: number, level: number, name: number): num
   const value = new Int32Array(1);
   check('getsockopt', raw.getsockopt(fd, level, name, value, Uint32Array.of(4)));
   return value[0] ?? 0;
+}
+
+/** What names a socket in the kernel, the same for every descriptor of it (SO_COOKIE). Throws SyscallError. */
+export function socketCookie(fd: number): bigint {
+  const value = new BigUint64Array(1);
+  check('getsockopt', raw.getsockopt(fd, constant.SOL_SOCKET, constant.SO_COOKIE, value, Uint32Array.of(8)));
+  return value[0] ?? 0n;
 }
 
 /** Ends one direction of a connection (SHUT_*). Throws SyscallError. */

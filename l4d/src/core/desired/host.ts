@@ -15,6 +15,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { aggregateSchema } from './aggregate.ts';
+import { hostProxySchema } from './host-proxy.ts';
 import { hostTunnelSchema } from './tunnel.ts';
 import { hostVrrpSchema } from './vrrp.ts';
 
@@ -83,6 +84,8 @@ export const hostSchema = z.strictObject({
   metrics: endpointText.exactOptional(),
   /** How packets are wrapped for backends behind routers. */
   tunnel: hostTunnelSchema.prefault({}),
+  /** The proxy, which serves l7 VIPs. */
+  proxy: hostProxySchema.prefault({}),
   /** Sizes of the kernel's tables. */
   capacity: capacitySchema.prefault({}),
   /** A draining host withdraws all its VIPs and goes on forwarding. */

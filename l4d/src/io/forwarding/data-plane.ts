@@ -12,7 +12,7 @@ import { createForwardingTable, type ForwardingTable } from './forwarding-table.
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
 import { type DataPlaneCapacity, openOrMakeMaps, requirePinnedMaps } from './pinned-maps.ts';
-import { attachLookup, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
+import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
 import {
   attachXdpPrograms,
   type DataPlaneInterface,
@@ -55,6 +55,7 @@ export function openDataPlane(options: DataPlaneOptions) {
       ),
     ),
     listeners: createListenerTable(lookupFds.listeners),
+    workersLive: () => holdsSockets(lookupFds.sockets),
 
     /** How the program is attached; undefined before attach. */
     attachment: () => attached,

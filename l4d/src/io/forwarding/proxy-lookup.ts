@@ -14,19 +14,24 @@ export interface LookupFds {
 
 const lookupMaps = ['l7_listeners', 'l7_sockets', 'l7_lookup_stats'] as const;
 
-/** Opens the pinned maps of sk_lookup, or makes and pins them. Throws SyscallError. */
+/** Opens the pinned maps of sk_lookup, or makes and pins them; one of another size is made anew. Throws SyscallError. */
 export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
   const object = libbpf.openObject(objectPath('l7_lookup'));
   try {
     const fds = new Map<string, number>();
-    let loaded = false;
+    libbpf.loadObject(object, 'l7_lookup');
     for (const name of lookupMaps) {
       const path = pinPath(bpfFolder, name);
+      const own = libbpf.mapFd(object, name);
       let fd = libbpf.openPinned(path);
+      if (fd !== undefined && libbpf.mapInfo(fd).maxEntries !== libbpf.mapInfo(own).maxEntries) {
+        logger.warn({ map: name }, 'the pinned map is of another version: it is made anew');
+        closeFd(fd);
+        unpin(bpfFolder, name);
+        fd = undefined;
+      }
       if (fd === undefined) {
-        if (!loaded) libbpf.loadObject(object, 'l7_lookup');
-        loaded = true;
-        libbpf.pin(libbpf.mapFd(object, name), path);
+        libbpf.pin(own, path);
         logger.debug({ map: name }, 'map made');
         fd = libbpf.openPinned(path);
       }
@@ -87,6 +92,16 @@ export function lookupIsAttached(bpfFolder: string): boolean {
   } finally {
     closeFd(link);
   }
+}
+
+/** Whether any socket of the proxy is in the map: the kernel takes them out when nobody has them open. Throws SyscallError. */
+export function holdsSockets(sockets: number): boolean {
+  const { maxEntries } = libbpf.mapInfo(sockets);
+  const cookie = new Uint8Array(8);
+  for (let key = 0; key < maxEntries; key++) {
+    if (libbpf.lookupElement(sockets, new Uint8Array(Uint32Array.of(key).buffer), cookie)) return true;
+  }
+  return false;
 }
 
 /** The pinned table of the proxy's listeners; undefined when there is none. Throws SyscallError. */

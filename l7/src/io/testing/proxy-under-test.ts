@@ -76,10 +76,8 @@ export async function startProxyUnderTest(
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const fd = bindLoopback(4);
-  const front = startFront([fd], createLogger('l7-test'), {
-    ...defaultLimits,
-    ...limits,
-  });
+  const front = startFront(createLogger('l7-test'), { ...defaultLimits, drainIdleMs: 0, ...limits });
+  front.serve([fd]);
   const port = portOf(fd);
   const desired = parseProxyDesired({
     listeners: [

@@ -1,11 +1,16 @@
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyListenerTls, ProxyTlsStatus } from '@l4d/kit/proxy-api.ts';
 import type { PolicyTable } from '../../core/policy.ts';
-import { type TicketKey, ticketKey, ticketKeyBytes } from '../../core/tls/ticket-keys.ts';
+import {
+  type TicketKey,
+  ticketKey,
+  ticketKeyBytes,
+  ticketLifetimeSeconds,
+} from '../../core/tls/ticket-keys.ts';
 import { ServerContexts } from './server-context.ts';
 import { type TicketKeyRing, ticketKeyRing } from './ticket-crypto.ts';
 import { fileSignature, newTicketKeyBytes } from './tls-files.ts';
-import { filesOf, type LoadedTls, loadTls, ticketLifetimeSeconds } from './tls-material.ts';
+import { filesOf, type LoadedTls, loadTls } from './tls-material.ts';
 
 /** TLS of a listener: what is in force, and why what the files hold now is not. */
 export interface ListenerTls {
@@ -75,6 +80,7 @@ export class TlsListeners {
   #entries = new Map<string, Entry>();
   #tickets: TicketKeyRing;
   #ticketsMadeMs: number;
+  #ticketsAreGiven = false;
 
   /** `now`: epoch milliseconds. */
   constructor(log: Logger, now: () => number = Date.now) {
@@ -155,11 +161,21 @@ export class TlsListeners {
     }
   }
 
-  /** A listener without a key file has keys of this process: the one before still reads its tickets. */
+  /** Listeners without a key file have these keys from now on, in base64, the newest first: every worker of the host. */
+  useTicketKeys(keys: readonly string[]): void {
+    this.#ticketsAreGiven = true;
+    this.#exchangeTickets(ticketKeyRing(keys.map((key) => ticketKey(Buffer.from(key, 'base64')))));
+  }
+
+  /** A listener without a key file has keys of this process, when it is given none: the one before still reads its tickets. */
   #rotateTickets(): void {
-    if (this.#now() - this.#ticketsMadeMs < ticketLifetimeSeconds * 1000) return;
+    if (this.#ticketsAreGiven || this.#now() - this.#ticketsMadeMs < ticketLifetimeSeconds * 1000) return;
+    this.#exchangeTickets(ticketKeyRing([newKey(), ...this.#tickets.keys.slice(0, 1)]));
+  }
+
+  #exchangeTickets(next: TicketKeyRing): void {
     const before = this.#tickets;
-    this.#tickets = ticketKeyRing([newKey(), ...before.keys.slice(0, 1)]);
+    this.#tickets = next;
     this.#ticketsMadeMs = this.#now();
     for (const { contexts } of this.#entries.values()) {
       if (contexts?.material.tickets === before)

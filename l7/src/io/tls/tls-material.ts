@@ -3,13 +3,10 @@ import type { ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
 import { readAuthorities, readServerCertificate } from '@l4d/kit/tls/certificate.ts';
 import { tlsPolicy } from '@l4d/kit/tls/cipher-policy.ts';
 import { type OcspResponse, readOcspResponse } from '@l4d/kit/tls/ocsp.ts';
-import { readTicketKeys } from '../../core/tls/ticket-keys.ts';
+import { readTicketKeys, ticketLifetimeSeconds } from '../../core/tls/ticket-keys.ts';
 import type { PresentedCertificate, ServerTlsMaterial } from './server-context.ts';
 import { type TicketKeyRing, ticketKeyRing } from './ticket-crypto.ts';
 import { readNamedFile } from './tls-files.ts';
-
-/** RFC 8446 section 4.6.1 allows seven days; a stolen key reads less of the past with a short one. */
-export const ticketLifetimeSeconds = 300;
 
 /** What was read for a listener. */
 export interface LoadedTls {

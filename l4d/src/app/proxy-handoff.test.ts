@@ -1,0 +1,64 @@
+import { createManualClock } from '@l4d/kit/manual-clock.ts';
+import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
+import { expect, test } from 'vitest';
+import type { ProxyFollower } from '../io/companions.ts';
+import { createProxyHandoff } from './proxy-handoff.ts';
+
+function handoffUnderTest() {
+  const clock = createManualClock();
+  const state = { inSync: true, registered: true, refusal: undefined as string | undefined, live: true };
+  let looks = 0;
+  const proxy: ProxyFollower = {
+    follow: async () => true,
+    tellAgain: () => undefined,
+    status: () => ({ registered: state.registered }) as ProxyStatus,
+    refusal: () => state.refusal,
+    problem: () => undefined,
+    inSync: () => state.inSync,
+    stop: () => undefined,
+  };
+  const handoff = createProxyHandoff({
+    proxy,
+    clock,
+    listeners: { replace: () => 0 },
+    workersLive: () => state.live,
+    onChange: () => {
+      looks += 1;
+    },
+  });
+  return { clock, state, handoff, looks: () => looks };
+}
+
+test('while the supervisor is away its workers serve on, for a while, and it is looked again and again', async () => {
+  const { clock, state, handoff, looks } = handoffUnderTest();
+  expect(handoff.problem()).toBeUndefined();
+  state.inSync = false;
+  expect(handoff.problem()).toBeUndefined();
+  await clock.advance(500);
+  expect(looks()).toBe(1);
+  await clock.advance(28_000);
+  expect(handoff.problem()).toBeUndefined();
+  await clock.advance(2000);
+  expect(handoff.problem()).toBe('it does not answer');
+});
+
+test('without a worker nobody serves, from this moment on', () => {
+  const { state, handoff } = handoffUnderTest();
+  expect(handoff.problem()).toBeUndefined();
+  state.inSync = false;
+  state.live = false;
+  expect(handoff.problem()).toBe('it does not answer');
+  state.inSync = true;
+  state.registered = false;
+  expect(handoff.problem()).toBe('no worker serves');
+});
+
+test('a proxy that never served is not waited for, and a refusal is one at once', () => {
+  const { state, handoff } = handoffUnderTest();
+  state.inSync = false;
+  expect(handoff.problem()).toBe('it does not answer');
+  state.inSync = true;
+  expect(handoff.problem()).toBeUndefined();
+  state.refusal = 'no';
+  expect(handoff.problem()).toMatch('refuses its configuration');
+});

@@ -1,0 +1,174 @@
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { backend4, buildFabric, type Fabric, type Running, until, vip4, vip6 } from './proxy/fabric.ts';
+import type { LoadResult } from './proxy/load.ts';
+
+/* The proxy's workers die, are replaced, come and go while clients ask: none of them is refused. */
+
+const lanes = 8;
+let fabric: Fabric;
+let proxy: Running;
+
+const desired = (workers: number): ProxyDesiredInput => ({
+  workers,
+  drainMs: 5000,
+  listeners: [
+    ...[vip4, vip6].map((address, index) => ({
+      name: `web${index}`,
+      address,
+      port: 80,
+      pools: [{ name: 'default', backends: [{ address: backend4, port: 9001 }] }],
+    })),
+  ],
+});
+
+/** Clients that ask, `requests` times on each connection; the returned function ends them. */
+async function load(requests: number, address = vip4): Promise<() => Promise<LoadResult>> {
+  const command = [
+    process.execPath,
+    'test/integration/proxy/load.ts',
+    address,
+    '80',
+    String(lanes),
+    String(requests),
+  ];
+  const clients = await fabric.startOnClient(command, 'loading');
+  return async () => {
+    const ended = once(clients.process, 'exit');
+    clients.process.kill('SIGTERM');
+    await ended;
+    return JSON.parse(clients.output().trim().split('\n').at(-1) ?? '') as LoadResult;
+  };
+}
+
+const pids = async () => (await fabric.workers()).map(({ pid }) => pid).sort();
+const allServe = (count: number) =>
+  until(async () => (await fabric.workers()).length === count, `${count} workers`, proxy.output);
+const requestsOf = async () =>
+  (await fabric.proxy.status()).listeners.reduce((sum, listener) => sum + listener.requests, 0);
+
+beforeAll(async () => {
+  fabric = buildFabric();
+  fabric.loadLookup();
+  [, proxy] = await Promise.all([fabric.startBackend(9001, 'a'), fabric.startProxy()]);
+  for (const address of [vip4, vip6]) fabric.listen(address, 80);
+  await fabric.proxy.putDesired(desired(3));
+  await allServe(3);
+});
+
+afterAll(() => fabric?.stop());
+
+test('workers share the connections, of both families', async () => {
+  for (const address of [vip4, vip6]) {
+    const before = new Map((await fabric.workers()).map(({ pid, connections }) => [pid, connections]));
+    const end = await load(1, address);
+    await sleep(700);
+    const { connections, failures } = await end();
+    expect(failures).toEqual({});
+    for (const { pid, connections: after } of await fabric.workers()) {
+      const share = (after - (before.get(pid) ?? 0)) / connections;
+      expect(share).toBeGreaterThan(0.2);
+      expect(share).toBeLessThan(0.47);
+    }
+  }
+});
+
+test('a killed worker breaks its own connections and no others; nobody is refused; its counts stay', async () => {
+  const end = await load(20);
+  await sleep(300);
+  const [struck = 0, ...others] = await pids();
+  process.kill(struck, 'SIGKILL');
+  await until(async () => (await pids()).length === 3 && !(await pids()).includes(struck), 'a successor');
+  expect(await pids()).toEqual(expect.arrayContaining(others));
+  await sleep(200);
+  const { answered, failures } = await end();
+  const { ECONNRESET = 0, ended = 0, ...unexpected } = failures;
+  expect(unexpected).toEqual({});
+  expect(ECONNRESET + ended).toBeLessThan(lanes);
+  expect(answered).toBeGreaterThan(100);
+  expect((await fabric.proxy.status()).deaths).toBe(1);
+
+  // What was counted a moment before the death is still there after it.
+  const counted = await requestsOf();
+  await sleep(300);
+  process.kill((await pids())[0] ?? 0, 'SIGKILL');
+  await allServe(2);
+  expect(await requestsOf()).toBe(counted);
+  await allServe(3);
+});
+
+test.each([
+  ['renewed one after another', () => fabric.proxy.renew().then(() => undefined)],
+  [
+    'asked to end (SIGTERM)',
+    async () => {
+      for (const pid of await pids()) process.kill(pid, 'SIGTERM');
+    },
+  ],
+])('workers are %s: no request is lost, on new and on kept connections', async (_, replace) => {
+  const before = await pids();
+  const ends = [await load(1), await load(1000)];
+  await replace();
+  await until(
+    async () => (await pids()).length === 3 && (await pids()).every((pid) => !before.includes(pid)),
+    'other workers',
+    proxy.output,
+  );
+  await sleep(200);
+  for (const end of ends) expect((await end()).failures).toEqual({});
+});
+
+test('a killed supervisor: its workers serve on, and the next one takes them over with all they know', async () => {
+  await until(async () => (await fabric.proxy.status()).workers.length === 3, 'nobody drains');
+  const before = await fabric.proxy.status();
+  const serving = await pids();
+  const end = await load(5);
+  proxy.process.kill('SIGKILL');
+  await once(proxy.process, 'exit');
+  await sleep(300);
+  proxy = await fabric.startProxy();
+  await until(async () => (await fabric.proxy.status()).registered, 'registered', proxy.output);
+  expect(await pids()).toEqual(serving);
+  const after = await fabric.proxy.status();
+  expect(after).toMatchObject({ revision: before.revision, deaths: before.deaths });
+  await fabric.proxy.putDesired(desired(3));
+  const { failures, answered } = await end();
+  expect(failures).toEqual({});
+  expect(await pids()).toEqual(serving);
+  const requests = (status: typeof before) => status.listeners.reduce((sum, one) => sum + one.requests, 0);
+  expect(requests(await fabric.proxy.status())).toBe(requests(before) + answered);
+});
+
+test('fewer and more workers: no request is lost', async () => {
+  const ends = [await load(1), await load(1000)];
+  await fabric.proxy.putDesired(desired(1));
+  await allServe(1);
+  await sleep(200);
+  await fabric.proxy.putDesired(desired(4));
+  await allServe(4);
+  await fabric.proxy.putDesired(desired(3));
+  await allServe(3);
+  for (const end of ends) expect((await end()).failures).toEqual({});
+});
+
+test('a worker that dies without a supervisor leaves its new connections to the others', async () => {
+  proxy.process.kill('SIGKILL');
+  await once(proxy.process, 'exit');
+  const [struck = 0] = await fabric.workerPids();
+  process.kill(struck, 'SIGKILL');
+  await until(async () => !(await fabric.workerPids()).includes(struck), 'it is gone');
+  const end = await load(1);
+  await sleep(300);
+  expect((await end()).failures).toEqual({});
+  proxy = await fabric.startProxy();
+  await fabric.proxy.putDesired(desired(3));
+  await allServe(3);
+});
+
+test('all workers killed at once: connections wait for the next ones', async () => {
+  for (const pid of await pids()) process.kill(pid, 'SIGKILL');
+  expect(await fabric.curl(`http://${vip4}/`)).toMatchObject({ code: 0 });
+  await allServe(3);
+});
