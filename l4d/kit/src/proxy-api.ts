@@ -127,10 +127,17 @@ const routeSchema = z.strictObject({
   pool: name,
 });
 
+/**
+ * What is looked at: `http`, requests; `tcp`, nothing (with `tls`: the name that the client asks for);
+ * `tls-passthrough`, the name in a TLS client's first message, which backends get as it came.
+ */
+export const proxyListenerModes = ['http', 'tcp', 'tls-passthrough'] as const;
+
 const listenerSchema = z.strictObject({
   name,
   address,
   port,
+  mode: z.enum(proxyListenerModes).default('http'),
   /** What comes is TLS. */
   tls: listenerTlsSchema.optional(),
   /** Every request is answered with 308 to https and this port. */
@@ -147,6 +154,8 @@ const listenerSchema = z.strictObject({
       connectMs: z.int().min(1).max(600_000).default(5000),
       /** Without a byte from the backend that was given the request. */
       responseMs: z.int().min(1).max(3_600_000).default(60_000),
+      /** Without a byte either way, of a tunnel where the mode is not `http`. */
+      idleMs: z.int().min(1).max(86_400_000).default(900_000),
     })
     .prefault({}),
 });
@@ -171,6 +180,25 @@ export const proxyDesiredSchema = z
       if (places.has(place)) refuse(['listeners', i, 'address'], `${place} has a listener already`);
       names.add(listener.name);
       places.add(place);
+      if (listener.mode !== 'http') {
+        if (listener.redirectToHttps !== undefined)
+          refuse(['listeners', i, 'redirectToHttps'], `there are no requests in mode ${listener.mode}`);
+        for (const [j, route] of listener.routes.entries()) {
+          if (route.pathPrefix !== undefined)
+            refuse(
+              ['listeners', i, 'routes', j, 'pathPrefix'],
+              `there are no paths in mode ${listener.mode}`,
+            );
+        }
+      }
+      if (listener.mode === 'tls-passthrough' && listener.tls !== undefined)
+        refuse(['listeners', i, 'tls'], 'mode tls-passthrough leaves TLS to the backends');
+      if (listener.mode === 'tcp' && listener.tls === undefined) {
+        for (const [j, route] of listener.routes.entries()) {
+          if (route.host !== undefined)
+            refuse(['listeners', i, 'routes', j, 'host'], 'mode tcp without tls knows no names');
+        }
+      }
       const pools = new Set<string>();
       for (const [j, pool] of listener.pools.entries()) {
         if (pools.has(pool.name))
@@ -190,6 +218,8 @@ export type ProxyDesiredInput = z.input<typeof proxyDesiredSchema>;
 /** Desired state after validation: defaults filled in, addresses and prefixes in canonical text. */
 export type ProxyDesired = z.output<typeof proxyDesiredSchema>;
 export type ProxyListener = ProxyDesired['listeners'][number];
+/** What is looked at of a listener's connections. */
+export type ProxyListenerMode = ProxyListener['mode'];
 /** TLS towards clients. */
 export type ProxyListenerTls = NonNullable<ProxyListener['tls']>;
 /** TLS towards backends. */
@@ -293,6 +323,8 @@ export const proxyStatusSchema = z.object({
       /** Refused by the access list before a byte was read. */
       denied: count,
       requests: count,
+      /** Connections (where the mode is not `http`) for which there was no route, or no backend that could be reached. */
+      unserved: count.default(0),
       /** By class of status, `1xx` (switching protocols) to `5xx`. */
       responses: z.record(z.string(), count),
       tls: tlsStatusSchema

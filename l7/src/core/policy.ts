@@ -1,6 +1,12 @@
 import { type IpAddress, ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
-import type { ProxyBackendTls, ProxyDesired, ProxyListener, ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
+import type {
+  ProxyBackendTls,
+  ProxyDesired,
+  ProxyListener,
+  ProxyListenerMode,
+  ProxyListenerTls,
+} from '@l4d/kit/proxy-api.ts';
 import type { AccessList } from './access.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
 import type { Weighted } from './weighted-choice.ts';
@@ -29,6 +35,7 @@ export interface Listener {
   readonly address: string;
   readonly port: number;
   readonly key: string;
+  readonly mode: ProxyListenerMode;
   readonly access: AccessList;
   /** In the order in which they are asked. */
   readonly routes: readonly Route<Pool>[];
@@ -39,6 +46,8 @@ export interface Listener {
   readonly redirectToHttps: number | undefined;
   readonly connectMs: number;
   readonly responseMs: number;
+  /** A tunnel of a listener that is not `http` is closed after so long without a byte. */
+  readonly idleMs: number;
 }
 
 /** All listeners by listenerKey. */
@@ -94,6 +103,7 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     address: listener.address,
     port: listener.port,
     key,
+    mode: listener.mode,
     access: { allow: listener.access.allow.map(ipPrefix), deny: listener.access.deny.map(ipPrefix) },
     routes: orderRoutes(routes),
     pools,
@@ -101,6 +111,7 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     redirectToHttps: listener.redirectToHttps,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
+    idleMs: listener.timeouts.idleMs,
   };
 }
 

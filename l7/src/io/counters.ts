@@ -23,6 +23,8 @@ export interface ListenerCounters {
   connections: number;
   denied: number;
   requests: number;
+  /** Connections that no backend was found for. */
+  unserved: number;
   /** By class of status: the first is of 1xx. */
   readonly responses: [number, number, number, number, number];
   readonly tls: TlsCounters;
@@ -49,6 +51,7 @@ function noCounts(): ListenerCounters {
     connections: 0,
     denied: 0,
     requests: 0,
+    unserved: 0,
     responses: [0, 0, 0, 0, 0],
     tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
     backends: new Map(),
@@ -168,6 +171,7 @@ export function listenerStatus(
     connections: counted.connections,
     denied: counted.denied,
     requests: counted.requests,
+    unserved: counted.unserved,
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
     ),

@@ -18,6 +18,7 @@ import { ClientConnection } from './client-connection.ts';
 import { ClientHandshake } from './client-handshake.ts';
 import type { Engine } from './engine.ts';
 import { Stream } from './stream.ts';
+import { TunnelClient } from './tunnel-client.ts';
 
 const ECONNABORTED = 103;
 const EAGAIN = 11;
@@ -89,7 +90,10 @@ export class ListenerSocket extends Stream {
     const scheme = tls === undefined ? 'http' : 'https';
     const forwarded = forwardedFields({ clientAddress, scheme, port });
     const origin = { listenerKey: key, counters, forwarded };
-    if (tls === undefined) return void new ClientConnection(engine, fd, origin).readFirst();
+    if (tls === undefined) {
+      if (local.listener.mode === 'http') return void new ClientConnection(engine, fd, origin).readFirst();
+      return void new TunnelClient(engine, fd, origin, local.listener).begin();
+    }
     const contexts = engine.tls.get(key)?.contexts;
     if (contexts === undefined) {
       countHandshakeFailure(counters.tls, 'no certificate');

@@ -18,7 +18,8 @@ export interface RelayEnds {
 
 /**
  * Passes bytes both ways, each way to its own end, with back-pressure: one read's worth is held at most.
- * Ends when both ways have ended, one has failed, or both were silent for too long.
+ * Ends when both ways have ended or were silent for too long. When one end has failed both are reset: neither is to
+ * take what it has for the whole.
  */
 export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
   const shared: Shared = { idleMs: ends.idleMs, onClosed: ends.onClosed, ended: false };
@@ -67,10 +68,10 @@ class RelayEnd extends Stream {
     }
     if (this.closed || this.#shared.ended) return;
     const failed = (events & (epollEvent.error | epollEvent.hangUp)) !== 0;
-    if (this.broken) return void this.#end();
+    if (this.broken) return void this.#break();
     if (this.reading) this.#pass();
     else if (failed) {
-      if (this.#readEnded) this.#end();
+      if (this.#readEnded) this.#break();
       else this.park();
     }
   }
@@ -80,7 +81,7 @@ class RelayEnd extends Stream {
     if (other === undefined) return;
     const count = this.receive();
     if (count === received.nothing) return;
-    if (count === received.failed) return void this.#end();
+    if (count === received.failed) return void this.#break();
     if (count === received.end) {
       this.#readEnded = true;
       this.wantRead(false);
@@ -90,7 +91,7 @@ class RelayEnd extends Stream {
     }
     this.setDeadline(this.#shared.idleMs);
     if (!other.write(layout.receive, count)) this.wantRead(false);
-    if (other.broken) this.#end();
+    if (other.broken) this.#break();
   }
 
   #finishWriting(): void {
@@ -113,6 +114,14 @@ class RelayEnd extends Stream {
     this.#shared.ended = true;
     this.close();
     this.other?.close();
+    this.#shared.onClosed();
+  }
+
+  #break(): void {
+    if (this.#shared.ended) return;
+    this.#shared.ended = true;
+    this.reset();
+    this.other?.reset();
     this.#shared.onClosed();
   }
 

@@ -75,7 +75,9 @@ export function prunePool(pool: UpstreamPool, table: PolicyTable): void {
 const memory = fixedMemory(64);
 
 /** Begins to connect; the descriptor, and whether it is connected already. `error`: errno of what failed at once. */
-export function connectTo(target: UpstreamTarget): { fd: number; connected: boolean } | { error: number } {
+export function connectTo(
+  target: Pick<UpstreamTarget, 'family' | 'sockaddr'>,
+): { fd: number; connected: boolean } | { error: number } {
   const fd = newTcpSocket(target.family);
   if (fd < 0) return { error: lastErrno() };
   setNoDelay(fd);

@@ -45,6 +45,11 @@ export interface TestClient {
 
 /** Of a listener, besides what every test has. */
 export interface ListenerParts {
+  readonly mode?: NonNullable<ProxyDesiredInput['listeners'][number]['mode']>;
+  readonly idleMs?: number;
+  readonly routes?: NonNullable<ProxyDesiredInput['listeners'][number]['routes']>;
+  /** In place of the scripted backend's pool. */
+  readonly pools?: NonNullable<ProxyDesiredInput['listeners'][number]['pools']>;
   readonly tls?: NonNullable<ProxyDesiredInput['listeners'][number]['tls']>;
   readonly redirectToHttps?: number;
   readonly backendTls?: NonNullable<
@@ -85,9 +90,11 @@ export async function startProxyUnderTest(
         name: 'test',
         address: '127.0.0.1',
         port,
+        mode: options.mode,
+        routes: options.routes,
         tls: options.tls,
         redirectToHttps: options.redirectToHttps,
-        pools: [
+        pools: options.pools ?? [
           {
             name: 'default',
             tls: options.backendTls,
@@ -96,7 +103,7 @@ export async function startProxyUnderTest(
             ],
           },
         ],
-        timeouts: { connectMs: 1000, responseMs: options.responseMs ?? 60_000 },
+        timeouts: { connectMs: 1000, responseMs: options.responseMs ?? 60_000, idleMs: options.idleMs },
       },
     ],
   });

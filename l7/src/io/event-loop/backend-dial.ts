@@ -1,0 +1,94 @@
+import { closeSocket, epollEvent, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
+import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
+import type { BackendTls } from '../tls/backend-tls.ts';
+import type { TlsSession } from '../tls/tls-session.ts';
+import type { EventLoop } from './loop.ts';
+import { Stream } from './stream.ts';
+import { connectTo } from './upstream-pool.ts';
+
+/** Whom a dial tells how it has ended, once. */
+export interface DialOwner {
+  /** The connection is there, its TLS handshake done: it is the owner's to detach. */
+  onDialed(dial: BackendDial): void;
+  /** It did not come about and is closed. `problem`: what TLS said. */
+  onDialFailed(dial: BackendDial, problem: string | undefined): void;
+}
+
+/** Where to, and how it is spoken to. */
+export interface DialTarget {
+  readonly family: 4 | 6;
+  readonly sockaddr: Uint8Array;
+  /** Address as text; the name that the certificate is to have, when `tls` says no other. */
+  readonly address: string;
+  readonly tls: ProxyBackendTls | undefined;
+}
+
+/** A connection for a tunnel, until it is there. */
+export class BackendDial extends Stream {
+  readonly #owner: DialOwner;
+  #handshake = false;
+  #problem: string | undefined = undefined;
+
+  constructor(loop: EventLoop, fd: number, owner: DialOwner, tls: TlsSession | undefined) {
+    super(loop, fd, epollEvent.out, tls);
+    this.#owner = owner;
+  }
+
+  override onEvents(): void {
+    if (this.#handshake) return void this.#shakeHands();
+    if (takeSocketError(this.fd) !== 0) return void this.#fail();
+    if (this.tls === undefined) return void this.#owner.onDialed(this);
+    this.#handshake = true;
+    this.#shakeHands();
+  }
+
+  #shakeHands(): void {
+    const { tls } = this;
+    if (tls === undefined) return;
+    switch (tls.handshake()) {
+      case 'wantRead':
+        return void this.waitFor(epollEvent.in);
+      case 'wantWrite':
+        return void this.waitFor(epollEvent.out);
+      case 'failed':
+        this.#problem = tls.verifyProblem ?? tls.failure;
+        return void this.#fail();
+      case 'done':
+        return void this.#owner.onDialed(this);
+    }
+  }
+
+  override onDeadline(): void {
+    if (this.#handshake) this.#problem = 'the handshake was not done in time';
+    this.#fail();
+  }
+
+  #fail(): void {
+    this.close();
+    this.#owner.onDialFailed(this, this.#problem);
+  }
+}
+
+/**
+ * Begins to connect, for at most `connectMs`. A text: it failed at once (nothing is told to the owner then),
+ * and why, where TLS has a reason; else it is empty.
+ */
+export function dial(
+  loop: EventLoop,
+  backendTls: BackendTls,
+  target: DialTarget,
+  owner: DialOwner,
+  connectMs: number,
+): BackendDial | string {
+  const connection = connectTo(target);
+  if ('error' in connection) return '';
+  const { fd } = connection;
+  const tls = target.tls === undefined ? undefined : backendTls.session(target.tls, fd, target.address, 0);
+  if (typeof tls === 'string') {
+    closeSocket(fd);
+    return tls;
+  }
+  const begun = new BackendDial(loop, fd, owner, tls);
+  begun.setDeadline(connectMs);
+  return begun;
+}

@@ -1,0 +1,149 @@
+import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
+import type { Backend, Listener, Pool } from '../../core/policy.ts';
+import { selectRoute } from '../../core/route.ts';
+import { maxClientHelloBytes, readClientHello } from '../../core/tls/client-hello.ts';
+import { chooseWeighted } from '../../core/weighted-choice.ts';
+import { type BackendCounters, backendCounters } from '../counters.ts';
+import type { TlsSession } from '../tls/tls-session.ts';
+import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
+import { type ClientOrigin, countClosed, countConnection } from './client-connection.ts';
+import type { Engine } from './engine.ts';
+import { layout } from './loop.ts';
+import { beginRelay } from './relay.ts';
+import { received, Stream } from './stream.ts';
+import { upstreamTarget } from './upstream-pool.ts';
+
+/** RFC 8446 section 6.2, fatal alert unrecognized_name, in a record of its own. */
+const unrecognizedName = '\x15\x03\x03\x00\x02\x02\x70';
+
+/**
+ * A client of a listener that looks at no more than where a connection goes: until a backend's connection is
+ * there, then both become a relay. What the client sends meanwhile waits in its socket.
+ */
+export class TunnelClient extends Stream implements DialOwner {
+  readonly #engine: Engine;
+  readonly #origin: ClientOrigin;
+  readonly #listener: Listener;
+  /** What was read to find the route. */
+  #hello: Buffer = Buffer.alloc(0);
+  #pool: Pool | undefined = undefined;
+  #backend: Backend | undefined = undefined;
+  #tried: Set<Backend> | undefined = undefined;
+  #dial: BackendDial | undefined = undefined;
+
+  /** `tls`: its handshake is done, and the one who did it has left the descriptor, and has counted the client. */
+  constructor(engine: Engine, fd: number, origin: ClientOrigin, listener: Listener, tls?: TlsSession) {
+    super(engine.loop, fd, listener.mode === 'tls-passthrough' ? epollEvent.in : 0, tls);
+    this.#engine = engine;
+    this.#origin = origin;
+    this.#listener = listener;
+    if (tls === undefined) countConnection(engine, origin);
+  }
+
+  /** Begins at once: with most connections the first message is there already. */
+  begin(): void {
+    if (this.#listener.mode !== 'tls-passthrough') return void this.#route(this.tls?.serverName ?? '');
+    this.setDeadline(this.#engine.limits.handshakeTimeoutMs);
+    this.#readHello();
+  }
+
+  override onEvents(events: number): void {
+    if ((events & (epollEvent.error | epollEvent.hangUp)) !== 0) return void this.#gone();
+    if (this.#pool === undefined) this.#readHello();
+  }
+
+  #readHello(): void {
+    const count = this.receive(maxClientHelloBytes);
+    if (count === received.nothing) return;
+    if (count <= 0) return void this.close();
+    const { bytes } = this.loop.memory;
+    this.#hello = Buffer.concat([this.#hello, bytes.subarray(layout.receive, layout.receive + count)]);
+    const hello = readClientHello(this.#hello);
+    if (hello === 'partial' && this.#hello.length < 2 * maxClientHelloBytes) return;
+    if (typeof hello === 'string') return void this.#refuse();
+    this.#route(hello.serverName);
+  }
+
+  #route(serverName: string): void {
+    this.waitFor(0);
+    const route = selectRoute(this.#listener.routes, serverName, '/');
+    if (route === undefined) {
+      if (this.#listener.mode === 'tls-passthrough') this.writeText(unrecognizedName);
+      return void this.#refuse();
+    }
+    this.#pool = route.pool;
+    this.#tryNext();
+  }
+
+  #tryNext(): void {
+    for (;;) {
+      const backend = chooseWeighted(this.#pool?.backends ?? [], this.#tried);
+      if (backend === undefined) return void this.#refuse();
+      this.#backend = backend;
+      const counters = this.#counters(backend);
+      counters.requests += 1;
+      const { family, sockaddr } = upstreamTarget(this.#engine.pool, backend);
+      const target = { family, sockaddr, address: backend.address, tls: backend.tls };
+      const begun = dial(this.loop, this.#engine.backendTls, target, this, this.#listener.connectMs);
+      if (typeof begun !== 'string') {
+        this.#dial = begun;
+        this.setDeadline(Number.POSITIVE_INFINITY);
+        return;
+      }
+      this.#failed(backend, begun === '' ? undefined : begun);
+    }
+  }
+
+  onDialed(dialed: BackendDial): void {
+    this.#dial = undefined;
+    const ends = [this.detach(), dialed.detach()] as const;
+    const hello = this.#hello;
+    beginRelay(this.loop, {
+      a: ends[0],
+      b: ends[1],
+      toA: [],
+      toB: hello.length === 0 ? [] : [hello],
+      idleMs: this.#listener.idleMs,
+      onClosed: () => countClosed(this.#engine, this.#origin),
+    });
+  }
+
+  onDialFailed(_dial: BackendDial, problem: string | undefined): void {
+    this.#dial = undefined;
+    if (this.#backend !== undefined) this.#failed(this.#backend, problem);
+    this.#tryNext();
+  }
+
+  #counters(backend: Backend): BackendCounters {
+    return backendCounters(this.#origin.counters, backend.key);
+  }
+
+  #failed(backend: Backend, problem: string | undefined): void {
+    const counters = this.#counters(backend);
+    counters.errors += 1;
+    if (problem !== undefined) counters.tlsProblem = problem;
+    this.#tried ??= new Set();
+    this.#tried.add(backend);
+  }
+
+  /** Nothing can be said in a protocol that is not known: a reset says that this is no end of the service's own. */
+  #refuse(): void {
+    this.#origin.counters.unserved += 1;
+    if (this.sentBytes > 0) this.close();
+    else this.reset();
+  }
+
+  #gone(): void {
+    this.#dial?.close();
+    this.#dial = undefined;
+    this.close();
+  }
+
+  override onDeadline(): void {
+    this.#gone();
+  }
+
+  protected override onClosed(): void {
+    countClosed(this.#engine, this.#origin);
+  }
+}
