@@ -7,6 +7,7 @@ import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bp
 import { pinnedMaps } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
 import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ownMac, testEgress, testTunnel } from './testing/data-plane.ts';
 import { counting, join, mac } from './testing/packet.ts';
 import { encapsulated, networkOf, readOuter } from './testing/tunnel-packets.ts';
 import { backendMacs, families, four, tcpFrame, udpFrame } from './testing/world.ts';
@@ -14,9 +15,14 @@ import { backendMacs, families, four, tcpFrame, udpFrame } from './testing/world
 /** TC_ACT_UNSPEC (-1) and TC_ACT_SHOT of linux/pkt_cls.h, as the test run tells them. */
 const goesOn = 0xffffffff;
 const dropped = 2;
+/** TC_ACT_REDIRECT. */
+const redirected = 7;
 /** Size of struct __sk_buff and the offset of its mark (linux/bpf.h). */
 const skbSize = 192;
 const markOffset = 8;
+
+/** Of the backend in its tenant's network. */
+const tenantMac = '02:42:0a:00:00:15';
 
 let object: libbpf.BpfObject;
 let backends: number;
@@ -26,11 +32,12 @@ const codec = createMapCodec(objectTypes('l4d_xdp'));
 beforeAll(() => {
   object = libbpf.openObject(objectPath('check_steering'));
   for (const name of libbpf.mapNames(object)) {
-    if (name !== 'tunnel_settings' && pinnedMaps.includes(name as 'backends'))
+    if (!['egress', 'egress_devices'].includes(name) && pinnedMaps.includes(name as 'backends'))
       libbpf.setMaxEntries(object, name, 8);
   }
   libbpf.loadObject(object, 'check_steering');
   backends = libbpf.mapFd(object, 'backends');
+  settle({});
 });
 
 afterAll(() => libbpf.closeObject(object));
@@ -40,15 +47,23 @@ function write(index: number, mac: Uint8Array, vipId: number): void {
   libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(index).buffer), value);
 }
 
-function writeTunnelled(index: number, address: string, forward: 'ipip' | 'gue'): void {
-  const record = { state: 'up', forward, generation: 0, vipId: 1 } as const;
+function writeTunnelled(index: number, address: string, forward: 'ipip' | 'gue' | 'vxlan'): void {
+  if (forward === 'vxlan') {
+    const end = codec.encodeVxlanEnd({ remote: ipAddress(address), vni: 42, mac: mac(tenantMac) });
+    libbpf.updateElement(
+      libbpf.mapFd(object, 'vxlan_ends'),
+      new Uint8Array(Uint32Array.of(index).buffer),
+      end,
+    );
+  }
+  const record = { state: 'up', forward, generation: 0, vipId: 1, egress: 0 } as const;
   const value = codec.encodeBackend({ ...record, mac: mac(backendMacs[0]), address: ipAddress(address) });
   libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(index).buffer), value);
 }
 
-function settle(changes: Pick<TunnelSettings, 'sources'>): void {
-  const value = codec.encodeTunnelSettings({ guePort: 6080, gueVariant: 1, mtu: 1500, ...changes });
-  libbpf.updateElement(libbpf.mapFd(object, 'tunnel_settings'), new Uint8Array(4), value);
+function settle(changes: Partial<TunnelSettings>): void {
+  const value = codec.encodeEgress(testEgress({ ...testTunnel, ...changes }));
+  libbpf.updateElement(libbpf.mapFd(object, 'egress'), new Uint8Array(4), value);
 }
 
 function send(mark: number, packet: Uint8Array = tcpFrame(four)) {
@@ -94,7 +109,7 @@ describe('check_steering of a tunnelled backend', () => {
   const source = { 4: '10.99.0.0/16', 6: 'fd99::/96' } as const;
   const kinds = families.flatMap((inner) =>
     ([4, 6] as const).flatMap((outer) =>
-      (['ipip', 'gue'] as const).map((forward) => ({ inner, outer, forward })),
+      (['ipip', 'gue', 'vxlan'] as const).map((forward) => ({ inner, outer, forward })),
     ),
   );
 
@@ -110,6 +125,13 @@ describe('check_steering of a tunnelled backend', () => {
       const seen = readOuter(run.packet);
       expect(prefixContains(ipPrefix(source[outer]), ipAddress(seen.source)), seen.source).toBe(true);
       const gue = { sourcePort: seen.sourcePort, variant: 1 as const, hasChecksum: outer === 6 };
+      const vxlan = {
+        sourcePort: seen.sourcePort,
+        vni: 42,
+        destinationMac: tenantMac,
+        sourceMac: ownMac,
+        hasChecksum: outer === 6,
+      };
       const wrapped = encapsulated(
         {
           family: outer,
@@ -117,7 +139,7 @@ describe('check_steering of a tunnelled backend', () => {
           destination: remote[outer],
           trafficClass: 0,
           flowLabel: seen.flowLabel,
-          ...(forward === 'gue' ? { gue } : {}),
+          ...(forward === 'gue' ? { gue } : forward === 'vxlan' ? { vxlan } : {}),
         },
         networkOf(packet),
       );
@@ -126,6 +148,22 @@ describe('check_steering of a tunnelled backend', () => {
         join(mac(backendMacs[0]), packet.slice(6, 12), Uint8Array.from(type), wrapped),
       );
     }
+  });
+
+  it('leaves by the interface of the backend, from its address', () => {
+    settle({});
+    const elsewhere = codec.encodeEgress({
+      ...testEgress(),
+      interfaceIndex: 77,
+      mac: mac('02:00:00:00:05:05'),
+    });
+    libbpf.updateElement(libbpf.mapFd(object, 'egress'), new Uint8Array(Uint32Array.of(9).buffer), elsewhere);
+    const record = { state: 'up', forward: 'l2', generation: 0, vipId: 1, egress: 9 } as const;
+    const value = codec.encodeBackend({ ...record, mac: mac(backendMacs[0]), address: ipAddress(remote[4]) });
+    libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(7).buffer), value);
+    const run = send(0x4c000007, tcpFrame(four));
+    expect(run.action).toBe(redirected);
+    expect(run.packet.slice(0, 12)).toEqual(join(mac(backendMacs[0]), mac('02:00:00:00:05:05')));
   });
 
   it('drops a check that has no source to come from', () => {

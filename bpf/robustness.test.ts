@@ -196,6 +196,7 @@ describe('flowSlot', () => {
         weight: 1 + (n % 3),
         state: 'up',
         forward: 'l2',
+        egress: 0,
         mac: Uint8Array.of(2, 0, 0, 1, 0, n),
       }));
       fc.assert(

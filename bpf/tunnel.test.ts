@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { lookupElement, possibleCpus, updateElement } from '@l4d/kit/ffi/libbpf.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { prefixContains } from '@l4d/kit/ip-prefix.ts';
+import { vipKeyText } from '@l4d/l4d/core/desired/vip.ts';
 import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { checksumHolds, internetChecksum } from './testing/checksum.ts';
-import { loadDataPlane, ownMac, type TestDataPlane, testTunnel } from './testing/data-plane.ts';
+import { loadDataPlane, ownMac, type TestDataPlane, testEgress, testTunnel } from './testing/data-plane.ts';
 import {
   counting,
   etherType,
@@ -56,12 +57,19 @@ interface Way {
   readonly name: string;
   readonly inner: Family;
   readonly outer: 4 | 6;
-  readonly forward: 'ipip' | 'gue';
+  readonly forward: 'ipip' | 'gue' | 'vxlan';
   readonly variant: 0 | 1;
 }
 
 const ways: readonly Way[] = families.flatMap((inner) =>
   ([4, 6] as const).flatMap((outer) => [
+    {
+      name: `${inner.name} in VXLAN over IPv${outer}`,
+      inner,
+      outer,
+      forward: 'vxlan' as const,
+      variant: 1 as const,
+    },
     { name: `${inner.name} in IPv${outer}`, inner, outer, forward: 'ipip' as const, variant: 1 as const },
     ...([1, 0] as const).map((variant) => ({
       name: `${inner.name} in GUE variant ${variant} over IPv${outer}`,
@@ -73,27 +81,50 @@ const ways: readonly Way[] = families.flatMap((inner) =>
   ]),
 );
 
-const overheadOf = (way: Way) =>
-  (way.outer === 4 ? 20 : 40) + (way.forward === 'gue' ? (way.variant === 0 ? 12 : 8) : 0);
+/** A backend of a tenant's network: its number has bits in each byte. */
+const tenant = { vni: 0xa1b2c3, mac: '02:42:0a:00:00:15' } as const;
 
-function use(way: Way, changes: Partial<TunnelSettings> = {}): void {
-  plane.maps.writeTunnelSettings({ ...testTunnel, gueVariant: way.variant, ...changes });
+const overheadOf = (way: Way) =>
+  (way.outer === 4 ? 20 : 40) +
+  (way.forward === 'gue' ? (way.variant === 0 ? 12 : 8) : way.forward === 'vxlan' ? 30 : 0);
+
+/** Another interface than the one that packets come in by; the kernel's own is the loopback. */
+const other = { number: 5, mac: '02:00:00:00:05:05' } as const;
+const otherMtu = 1450;
+
+function use(way: Way, changes: Partial<TunnelSettings> = {}, egress = 0): void {
+  plane.maps.writeEgress(other.number, {
+    ...testEgress({ ...testTunnel, gueVariant: way.variant, mtu: otherMtu }),
+    name: 'other',
+    mac: mac(other.mac),
+    mtu: otherMtu,
+  });
+  plane.maps.writeEgress(0, testEgress({ ...testTunnel, gueVariant: way.variant, ...changes }));
   // Answers of another test are not held against this one.
   updateElement(plane.tooBigDue, new Uint8Array(4), new Uint8Array(8 * possibleCpus()));
   for (const protocol of ['tcp', 'udp'] as const) {
+    const end = { remote: ipAddress(remote[way.outer]), vni: tenant.vni, mac: mac(tenant.mac) };
     const tunnelled = {
-      address: ipAddress(remote[way.outer]),
+      ...(way.forward === 'vxlan' ? { vxlan: end } : {}),
+      address: ipAddress(way.forward === 'vxlan' ? way.inner.backends[0] : remote[way.outer]),
       weight: 1,
       state: 'up' as const,
       forward: way.forward,
       mac: mac(backendMacs[0]),
+      egress,
     };
     plane.forwarding.apply(vipOf(way.inner, { protocol, backends: [tunnelled] }));
   }
 }
 
 /** What must come out, given what the sender chose by the flow. */
-function wrapped(way: Way, packet: Uint8Array, out: Uint8Array, hasChecksum = true): Uint8Array {
+function wrapped(
+  way: Way,
+  packet: Uint8Array,
+  out: Uint8Array,
+  hasChecksum = true,
+  leaveBy?: { readonly mac: string },
+): Uint8Array {
   const seen = readOuter(out);
   const sent = sentTo(backendMacs[0], packet);
   const at = networkOffset(sent);
@@ -104,11 +135,22 @@ function wrapped(way: Way, packet: Uint8Array, out: Uint8Array, hasChecksum = tr
       : 40 + new DataView(within.buffer, within.byteOffset).getUint16(4);
   const trafficClass =
     way.inner === four ? (within[1] ?? 0) : (((within[0] ?? 0) & 15) << 4) | ((within[1] ?? 0) >> 4);
-  const header = sent.slice(0, at);
-  header.set(word(way.outer === 4 ? etherType.ipv4 : etherType.ipv6), at - 2);
+  const type = word(way.outer === 4 ? etherType.ipv4 : etherType.ipv6);
+  // By another interface without the tags of this one.
+  const header =
+    leaveBy === undefined
+      ? joinBytes(sent.slice(0, at - 2), type)
+      : joinBytes(sent.slice(0, 6), mac(leaveBy.mac), type);
   const gue = {
     sourcePort: seen.sourcePort,
     variant: way.variant,
+    hasChecksum: way.outer === 6 && hasChecksum,
+  };
+  const vxlan = {
+    sourcePort: seen.sourcePort,
+    vni: tenant.vni,
+    destinationMac: tenant.mac,
+    sourceMac: leaveBy?.mac ?? ownMac,
     hasChecksum: way.outer === 6 && hasChecksum,
   };
   const packetOut = encapsulated(
@@ -118,7 +160,7 @@ function wrapped(way: Way, packet: Uint8Array, out: Uint8Array, hasChecksum = tr
       destination: remote[way.outer],
       trafficClass,
       flowLabel: seen.flowLabel,
-      ...(way.forward === 'gue' ? { gue } : {}),
+      ...(way.forward === 'gue' ? { gue } : way.forward === 'vxlan' ? { vxlan } : {}),
     },
     within.slice(0, length),
   );
@@ -135,7 +177,7 @@ function expectWrapped(way: Way, packet: Uint8Array, hasChecksum = true): Uint8A
   const { source, sourcePort } = readOuter(outcome.packet);
   const range = way.outer === 4 ? testTunnel.sources.ipv4 : testTunnel.sources.ipv6;
   expect(range !== undefined && prefixContains(range, ipAddress(source)), source).toBe(true);
-  if (way.forward === 'gue') expect(sourcePort).toBeGreaterThanOrEqual(0xc000);
+  if (way.forward !== 'ipip') expect(sourcePort).toBeGreaterThanOrEqual(0xc000);
   return outcome.packet;
 }
 
@@ -209,6 +251,28 @@ describe.each(ways)('$name', (way) => {
     expectWrapped(way, jumbo);
   });
 
+  it('leaves by the interface of the backend, without the tags of its own', () => {
+    use(way, {}, other.number);
+    const tag = [etherType.vlan, 77] as const;
+    for (const tags of [[], [tag], [[etherType.qinq, 5], tag]] as const) {
+      const packet = tcpFrame(inner, {}, counting(9), { tags });
+      const outcome = plane.send(packet);
+      expect({ action: outcome.action, reasons: outcome.reasons, notes: outcome.notes }).toMatchObject({
+        action: 'redirect',
+        reasons: ['tx_tunnel'],
+        notes: expect.arrayContaining(['note_other_interface']),
+      });
+      expect(hex(outcome.packet)).toBe(hex(wrapped(way, packet, outcome.packet, true, other)));
+    }
+    const large = tcpFrame(inner, {}, counting(1500 - overheadOf(way)), { ttl: 9, hopLimit: 9, tags: [tag] });
+    const answer = plane.send(large);
+    // The answer goes back to where the packet came from.
+    expect(answer).toMatchObject({ action: 'tx', reasons: ['tx_too_big'] });
+    expect(hex(answer.packet)).toBe(hex(tooBig(inner, large, otherMtu - overheadOf(way))));
+    plane.maps.writeEgress(other.number, undefined);
+    expect(plane.send(tcpFrame(inner)).reasons[0]).toBe('drop_no_egress');
+  });
+
   it('sends ICMP errors about its flows the same way', () => {
     const answer = networkPacket(
       inner,
@@ -247,6 +311,46 @@ describe('the outer header', () => {
     use(overSix);
     const extensions = [[protocolNumber.destinationOptions, new Uint8Array(6)]] as const;
     expectWrapped(overSix, tcpFrame(six, {}, counting(5), { extensions }), false);
+  });
+
+  it.each(['gue', 'vxlan'] as const)('of %s has a port by the flow', (forward) => {
+    const way = ways.find((one) => one.forward === forward);
+    if (way === undefined) throw new Error('no such way');
+    use(way);
+    const portOf = (flow: number) =>
+      readOuter(plane.send(tcpFrame(way.inner, { sourcePort: 2000 + flow })).packet).sourcePort;
+    const ports = Array.from({ length: 100 }, (_, flow) => portOf(flow));
+    expect(new Set(ports).size).toBeGreaterThan(95);
+    expect(ports.map((_, flow) => portOf(flow))).toEqual(ports);
+  });
+
+  it('of VXLAN needs the end of the tunnel', () => {
+    const way = ways.find((one) => one.forward === 'vxlan');
+    if (way === undefined) throw new Error('no such way');
+    use(way);
+    const [index] = [...plane.maps.readAllBackends().keys()];
+    for (const key of plane.maps.readAllBackends().keys()) plane.maps.deleteVxlanEnd(key);
+    expect(index).toBeDefined();
+    expect(plane.send(tcpFrame(way.inner)).reasons).toEqual(['drop_unresolved']);
+    // What is not there is found by the reading back, and mended.
+    const wanted = vipOf(way.inner, {
+      backends: [
+        {
+          address: ipAddress(way.inner.backends[0]),
+          weight: 1,
+          state: 'up',
+          forward: 'vxlan',
+          mac: mac(backendMacs[0]),
+          egress: 0,
+          vxlan: { remote: ipAddress(remote[way.outer]), vni: tenant.vni, mac: mac(tenant.mac) },
+        },
+      ],
+    });
+    expect(plane.forwarding.verify(wanted)).toMatch(/in another way/);
+    plane.forwarding.refresh(vipKeyText(wanted));
+    plane.forwarding.apply(wanted);
+    expect(plane.forwarding.verify(wanted)).toBeUndefined();
+    expectWrapped(way, tcpFrame(way.inner));
   });
 
   it('spreads over the whole range', () => {
@@ -345,8 +449,8 @@ it.skipIf(!hasTshark)('tshark finds every checksum right (skipped without tshark
       const isAnswer = out?.reasons[0] === 'tx_too_big';
       const summed = isAnswer ? ['ip', 'icmp', 'icmpv6'] : ['ip', 'udp', 'tcp'];
       for (const name of summed) expect(seen[name], `${name} of ${what}`).not.toMatch(/[02]/);
-      if (way?.forward === 'gue' && out?.reasons[0] === 'tx_tunnel')
-        expect(seen['udp']?.[0], what).toBe(way.outer === 6 ? '1' : '3');
+      if (way?.forward !== 'ipip' && out?.reasons[0] === 'tx_tunnel')
+        expect(seen['udp']?.[0], what).toBe(way?.outer === 6 ? '1' : '3');
     }
   } finally {
     rmSync(folder, { recursive: true });

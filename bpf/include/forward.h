@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Layer 2 direct return (a tunnelled backend: tunnel.h): the Ethernet addresses change, and the TTL as by any router; the backend owns the VIP. */
+/* Layer 2 direct return by the packet's own interface (other ways: way.h): the Ethernet addresses change, and the TTL as by any router; the backend owns the VIP. */
 #ifndef L4D_FORWARD_H
 #define L4D_FORWARD_H
 

@@ -84,11 +84,17 @@ enum backend_flag {
 	BACKEND_DRAINING = 1 << 1,
 	/* Reached through a tunnel, IP in IP; its address is the outer destination, mac the next hop's. */
 	BACKEND_IPIP = 1 << 2,
-	/* Alike, IP in UDP. Neither of the two: by its MAC address. */
+	/* Alike, IP in UDP. */
 	BACKEND_GUE = 1 << 3,
+	/* Alike, Ethernet in UDP, to the end that vxlan_ends has for it. None of the three: by its MAC address. */
+	BACKEND_VXLAN = 1 << 4,
+	/* These bits are the number of the interface by which it is reached: its index in `egress`. */
+	BACKEND_EGRESS = 0x3f << 10,
 };
 
-#define BACKEND_TUNNELLED (BACKEND_IPIP | BACKEND_GUE)
+#define BACKEND_EGRESS_SHIFT 10
+#define BACKEND_UDP (BACKEND_GUE | BACKEND_VXLAN)
+#define BACKEND_TUNNELLED (BACKEND_IPIP | BACKEND_UDP)
 
 /* One backend of one VIP. A zero mac means that the neighbour is not resolved. */
 struct backend {
@@ -99,16 +105,33 @@ struct backend {
 	__u8 address[16]; /* as in vip_key; for adoption after a restart */
 };
 
-/* How packets for tunnelled backends are wrapped; the one element of tunnel_settings. */
-struct tunnel_settings {
+/* Where a backend with BACKEND_VXLAN is; by its index in vxlan_ends. Replaced in one step. */
+struct vxlan_end {
+	__u32 remote[4]; /* the outer destination; as address of a vip_key */
+	__be32 vni; /* of its network, as the header has it: 8 bits further up */
+	__u8 mac[6]; /* its own in that network */
+	__u8 pad[2];
+};
+
+/* An interface by which packets leave, and how they are wrapped there; mac and below: read where they are. */
+struct egress {
+	__u8 name[16]; /* empty: the number is free. For adoption after a restart */
+	__u32 index; /* of the interface, as the kernel counts them */
+	__u8 mac[6];
+	__u8 pad[2];
+	__u32 mtu; /* bytes of IP in a frame */
 	__be32 source4; /* outer source; 0: there is none, and backends of that family cannot be reached */
 	__u32 spread4; /* bits of it that follow from the flow, network order */
 	__u32 source6[4]; /* alike; all zero: none */
 	__u32 spread6; /* bits of its last word */
 	__be16 gue_port;
 	__u16 gue_header; /* 4: variant 0, with a header; 0: variant 1, the packet follows UDP at once */
-	__u32 mtu; /* of the ways to the backends */
+	__be16 vxlan_port;
+	__u16 tunnel_mtu; /* of the ways to the backends; not larger than mtu */
 };
+
+/* As many as the number in the flags of a backend can tell. */
+#define MAX_EGRESS 64
 
 /* Flow age is kept in ticks of 2^30 ns (1.07 s): a shift instead of a division per packet. */
 #define FLOW_TICK_SHIFT 30
@@ -165,17 +188,19 @@ enum reason {
 	DROP_NO_BACKEND, /* no backend is up */
 	DROP_UNRESOLVED, /* the backend's MAC address is not known */
 	DROP_NO_TUNNEL_SOURCE, /* this host has no outer source address of the backend's family */
-	DROP_TOO_BIG, /* too big for the tunnel, and the sender cannot or need not be told once more */
+	DROP_TOO_BIG, /* too big for the way, and the sender cannot or need not be told once more */
+	DROP_NO_EGRESS, /* the interface by which the backend is reached is gone */
 	DROP_TTL_EXPIRED, /* its TTL or hop limit does not allow one more hop */
 	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
 	TX_FORWARD, /* to a backend */
 	TX_ECHO, /* echo reply to the client */
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
 	TX_TUNNEL, /* to a backend, through its tunnel */
-	TX_TOO_BIG, /* ICMP error to the client: its packet is too big for the tunnel */
+	TX_TOO_BIG, /* ICMP error to the client: its packet is too big for the way */
 	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
 	TX_ICMP_ERROR_TUNNEL, /* alike, through its tunnel */
-	NOTE_FLOW_NEW, /* a flow was stored (beside the packet's own reason, as all NOTE_) */
+	NOTE_OTHER_INTERFACE, /* it left by another interface than it came in by (beside its own reason, as all NOTE_) */
+	NOTE_FLOW_NEW, /* a flow was stored */
 	NOTE_FLOW_REPICKED, /* a stored flow's backend was gone or down and another one was chosen */
 	NOTE_FLOW_EXPIRED, /* a stored flow was idle for too long and chosen afresh */
 	NOTE_FLOW_NOT_STORED, /* the flow table refused the flow; Maglev alone answers */

@@ -113,12 +113,29 @@ struct {
 	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
 } virtual_macs SEC(".maps");
 
-/* Read for tunnelled backends alone. */
+/* Read for backends that are tunnelled, or reached by another interface than the packet's, alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
-	__type(value, struct tunnel_settings);
-	__uint(max_entries, 1);
-} tunnel_settings SEC(".maps");
+	__type(value, struct egress);
+	__uint(max_entries, MAX_EGRESS);
+} egress SEC(".maps");
+
+/* The interfaces of `egress`, for redirection. The kernel takes out those that go. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, MAX_EGRESS);
+} egress_devices SEC(".maps");
+
+/* Ends of VXLAN by the index of their backend. Without elements it takes no room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct vxlan_end);
+	__uint(max_entries, MAX_BACKENDS);
+} vxlan_ends SEC(".maps");
 
 #endif

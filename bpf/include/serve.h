@@ -8,7 +8,7 @@
 #include "parse.h"
 #include "reset.h"
 #include "select.h"
-#include "tunnel.h"
+#include "way.h"
 
 /*
  * The frame's bytes. Only a packet that says that it goes on behind data_end may lie in several
@@ -39,8 +39,8 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 		return finish(PASS_L7, XDP_PASS);
 	chosen = select_backend(tuple, vip, !is_quote);
 	if (chosen.kind == SELECT_FORWARD && chosen.backend) {
-		if (chosen.backend->flags & BACKEND_TUNNELLED)
-			return enter_tunnel(context, network_offset, tuple, vip, &chosen, is_quote);
+		if (needs_way(chosen.backend))
+			return go_way(context, network_offset, tuple, vip, &chosen, is_quote);
 		return forward(context, network_offset, tuple->is_ipv6, vip, &chosen,
 			       frame_bytes(context, network_offset, tuple->is_ipv6),
 			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);

@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
+import type { Egress } from '@l4d/l4d/core/forwarding/egress.ts';
 import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
@@ -49,8 +50,14 @@ export const testTunnel: TunnelSettings = {
   sources: { ipv4: ipPrefix('172.16.0.0/16'), ipv6: ipPrefix('100:0:0:1::/96') },
   guePort: 6080,
   gueVariant: 1,
+  vxlanPort: 4789,
   mtu: 1500,
 };
+
+/** The interface that packets of tests come in by, with the wrapping of these settings; its index is the loopback's. */
+export function testEgress(tunnel: TunnelSettings = testTunnel): Egress {
+  return { name: 'in', interfaceIndex: 1, mac: mac(ownMac), mtu: 1500, tunnel };
+}
 
 /** What differs from small maps and the product's own loading. */
 export interface LoadOptions {
@@ -77,13 +84,19 @@ export function loadDataPlane(options: LoadOptions = {}) {
     ['vip_counters', 33],
     ['backends', 64],
     ['backend_counters', 64],
+    ['vxlan_ends', 64],
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
     ['flows6', options.flows6 ?? 1024],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }
-  setReadOnlyData(object, types, mac(ownMac), options.tick);
+  const { tick } = options;
+  setReadOnlyData(object, types, {
+    mac: mac(ownMac),
+    egressFlags: 0,
+    ...(tick === undefined ? {} : { tick }),
+  });
   libbpf.loadObject(object, 'l4d_xdp');
   const fds = Object.fromEntries(
     pinnedMaps.map((name) => [name, libbpf.mapFd(object, objectMapName(name))]),
@@ -91,7 +104,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const program = libbpf.programFd(object, 'l4d_xdp');
   const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');
-  maps.writeTunnelSettings(testTunnel);
+  maps.writeEgress(0, testEgress());
 
   const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
   if (wrapper !== undefined) {

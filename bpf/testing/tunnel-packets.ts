@@ -1,6 +1,6 @@
 import { formatIpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
 import { internetChecksum } from './checksum.ts';
-import { etherType, join, long, protocolNumber, transportChecksum, word } from './packet.ts';
+import { ethernet, etherType, join, long, protocolNumber, transportChecksum, word } from './packet.ts';
 
 /** Outer headers, built apart from the program: fixtures hold its packets against these. */
 
@@ -17,13 +17,29 @@ export interface OuterParts {
   readonly flowLabel?: number;
   readonly ttl?: number;
   readonly gue?: { readonly sourcePort: number; readonly variant: 0 | 1; readonly hasChecksum?: boolean };
+  readonly vxlan?: VxlanParts;
+}
+
+/** What VXLAN puts around a packet (RFC 7348). */
+export interface VxlanParts {
+  readonly sourcePort: number;
+  readonly vni: number;
+  readonly destinationMac: string;
+  readonly sourceMac: string;
+  readonly hasChecksum?: boolean;
 }
 
 /** A packet of IP around `inner`, also one of IP. */
 export function encapsulated(parts: OuterParts, inner: Uint8Array): Uint8Array {
   const within = (inner[0] ?? 0) >> 4 === 4 ? withinNumber[4] : withinNumber[6];
-  const body = parts.gue === undefined ? inner : gue(parts, parts.gue, within, inner);
-  const protocol = parts.gue === undefined ? within : protocolNumber.udp;
+  const { gue: gueParts, vxlan: vxlanParts } = parts;
+  const body =
+    vxlanParts !== undefined
+      ? vxlan(parts, vxlanParts, inner)
+      : gueParts !== undefined
+        ? gue(parts, gueParts, within, inner)
+        : inner;
+  const protocol = body === inner ? within : protocolNumber.udp;
   const ttl = parts.ttl ?? 64;
   const source = addressBytes(parts.source);
   const destination = addressBytes(parts.destination);
@@ -52,7 +68,24 @@ function gue(
   inner: Uint8Array,
 ): Uint8Array {
   const payload = variant === 1 ? inner : join(Uint8Array.of(0, within, 0, 0), inner);
-  const datagram = join(word(sourcePort), word(6080), word(8 + payload.length), word(0), payload);
+  return datagramOf(parts, sourcePort, 6080, payload, hasChecksum);
+}
+
+function vxlan(parts: OuterParts, given: VxlanParts, inner: Uint8Array): Uint8Array {
+  const type = (inner[0] ?? 0) >> 4 === 4 ? etherType.ipv4 : etherType.ipv6;
+  const frame = ethernet({ destination: given.destinationMac, source: given.sourceMac, type }, inner);
+  const header = join(long(0x08000000), long(given.vni * 256));
+  return datagramOf(parts, given.sourcePort, 4789, join(header, frame), given.hasChecksum);
+}
+
+function datagramOf(
+  parts: OuterParts,
+  sourcePort: number,
+  destinationPort: number,
+  payload: Uint8Array,
+  hasChecksum: boolean | undefined,
+): Uint8Array {
+  const datagram = join(word(sourcePort), word(destinationPort), word(8 + payload.length), word(0), payload);
   if (hasChecksum === true) {
     const checksum = transportChecksum(parts, protocolNumber.udp, datagram);
     datagram.set(word(checksum === 0 ? 0xffff : checksum), 6);

@@ -68,6 +68,7 @@ export function backend(family: Family, n: 0 | 1, changes: Partial<WantedBackend
     state: 'up',
     forward: 'l2',
     mac: mac(backendMacs[n]),
+    egress: 0,
     ...changes,
   };
 }

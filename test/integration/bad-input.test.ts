@@ -53,7 +53,7 @@ const wrongDocuments = [
     text: goodConfig().replace('10.88.0.21', 'fd00::21'),
     says: [
       `8:27: vips[0].backends[0].address: fd00::21 is IPv6, its VIP ${vipAddress} is IPv4 ` +
-        "(allowed: the VIP's family) (forward: ipip, forward: gue and policy l7 may have backends of another family)",
+        "(allowed: the VIP's family) (forward: ipip, gue and vxlan, and policy l7, may have backends of another family)",
     ],
   },
   {

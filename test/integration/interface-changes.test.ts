@@ -28,7 +28,8 @@ it('looks once after a burst of changes of its interface, and never at those of 
   const on = await findHostInterface('own0');
   let looks = 0;
   const stop = followInterface({
-    current: () => on,
+    current: () => [on],
+    names: () => [],
     async onChange() {
       looks += 1;
     },

@@ -7,6 +7,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   host: 'This host.',
   'host.interface':
     'Where VIP traffic arrives. `auto` is the interface of the default route. Cannot be changed while the daemon runs.',
+  'host.interfaces':
+    'Further interfaces where VIP traffic arrives; they may be added and taken away while the daemon runs. One that is not there is told in the status and served when it comes. See [several interfaces](forwarding.md#several-interfaces).',
   'host.xdpMode':
     '`auto` takes native XDP, else generic XDP with a warning. Takes effect at the next start of the daemon.',
   'host.bgp': 'The local side of BGP. Without it nothing is announced.',
@@ -67,13 +69,14 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.metrics':
     'Address and port where `/metrics` is served beside the unix socket. Takes effect at the next start of the daemon.',
   'host.tunnel':
-    'How packets are wrapped for backends with `forward: ipip` or `gue`: see [forwarding modes](forwarding.md).',
+    'How packets are wrapped for backends with `forward: ipip`, `gue` or `vxlan`: see [forwarding modes](forwarding.md).',
   'host.tunnel.sourceIpv4':
     "Range of outer source addresses to IPv4 backends; each flow keeps one of it. By default the interface's own address.",
   'host.tunnel.sourceIpv6': 'Alike to IPv6 backends; the last 32 bits vary at most.',
   'host.tunnel.mtu':
     "MTU of the ways to the backends: what is larger with its outer header is answered with the size that fits. By default the interface's, which is also the most.",
   'host.tunnel.guePort': 'UDP port of GUE at the backends.',
+  'host.tunnel.vxlanPort': "UDP port of VXLAN at the backends' ends.",
   'host.tunnel.gueVariant':
     '`1`: the packet follows the UDP header at once; `0`: behind a header of 4 bytes.',
   'host.capacity':
@@ -196,7 +199,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].policy':
     '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',
   'vips[].forward':
-    'How packets get to the backends: `l2` by MAC address, `ipip` and `gue` through tunnels, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
+    'How packets get to the backends: `l2` by MAC address, `ipip`, `gue` and `vxlan` through tunnels, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
   'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',
   'vips[].tableSize':
     'Slots of the Maglev table, a prime. Chosen once (about 100 slots a backend) and kept: a resize moves most flows.',
@@ -210,12 +213,18 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].check': 'How backends are checked. By default a `tcp` or `udp` check, after the protocol.',
   'vips[].backends': 'The servers, at least one.',
   'vips[].backends[].address':
-    "A server's own address; forward: of the VIP's family and in the subnet of `host.interface`.",
+    "A server's own address; `l2`: of the VIP's family and in a subnet of one of the host's interfaces; `vxlan`: the one in its tenant's network.",
   'vips[].backends[].weight': 'Share of new flows against the others; `0` drains.',
   'vips[].backends[].drain': 'Keep its flows, give it no new ones.',
   'vips[].backends[].drainTimeout':
     'The drain ends after so long: flows that are left are re-picked. By default never.',
   'vips[].backends[].forward': 'In place of what the VIP says.',
+  'vips[].backends[].vxlan':
+    "Where the backend is inside a tenant's network: needed with `forward: vxlan`, and allowed with it alone.",
+  'vips[].backends[].vxlan.vni': 'Number of the network.',
+  'vips[].backends[].vxlan.remote': 'Address of the machine that ends the tunnel (VTEP).',
+  'vips[].backends[].vxlan.mac':
+    'MAC address of the backend in that network. By default derived from its address: see [VXLAN](forwarding.md#vxlan).',
   'vips[].backends[].port': "l7 only. By default the VIP's port.",
   'vips[].backends[].pool': 'l7 only. By default `default`.',
   'vips[].access': 'l7 only: which clients are let in. `deny` wins; an empty `allow` lets everyone in.',

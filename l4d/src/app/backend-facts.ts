@@ -6,9 +6,18 @@ import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
 import { type Backend, isDrained } from '../core/desired/backend.ts';
-import { backendPort, forwardModeOf, type Vip, vipKeyText } from '../core/desired/vip.ts';
+import {
+  backendPort,
+  forwardModeOf,
+  routedAddress,
+  type Vip,
+  vipKeyText,
+  vxlanEndOf,
+} from '../core/desired/vip.ts';
+import { sameVxlanEnd } from '../core/forwarding/vxlan-end.ts';
 import { outsideSubnet } from '../core/outside-subnet.ts';
 import { backendKey } from '../core/runtime-state.ts';
+import type { BackendWay } from '../core/wanted-vip.ts';
 import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { NextHop } from '../io/next-hops.ts';
@@ -22,8 +31,12 @@ export interface BackendFactsParts {
   readonly runtime: RuntimeStore;
   /** Wall clock milliseconds. */
   readonly wallClock: () => number;
-  /** Of the host's interface. */
+  /** Of the host's interfaces. */
   readonly subnets: () => readonly IpPrefix[];
+  /** Index of the interface in whose segment an address is. */
+  readonly segmentOf: (address: IpAddress) => number;
+  /** Number of an interface in the kernel's tables, or why packets cannot leave by it. */
+  readonly egressOf: (interfaceIndex: number) => number | string;
 }
 
 /**
@@ -32,11 +45,16 @@ export interface BackendFactsParts {
  */
 export type BackendFactsSource = ReturnType<typeof createBackendFacts>;
 
+/** Two interfaces may have neighbours of one address: link-local ones above all. */
+function macKey(interfaceIndex: number, address: IpAddress): string {
+  return `${interfaceIndex} ${formatIpAddress(address)}`;
+}
+
 /** Gathers facts from its parts; holds only the MAC addresses and next hops that it is told. */
 export function createBackendFacts(parts: BackendFactsParts) {
   const { forwarding, checker, runtime, wallClock } = parts;
   const macs = new Map<string, MacAddress | undefined>();
-  /** By the address of a tunnelled backend. */
+  /** By the address of a tunnel's end. */
   const hops = new Map<string, NextHop>();
 
   const keyOf = (vip: Vip, backend: Backend) =>
@@ -54,51 +72,72 @@ export function createBackendFacts(parts: BackendFactsParts) {
     return heldBackend(vip, backend.address)?.state === 'up' ? 'up' : undefined;
   }
 
+  /** The neighbour that packets to a backend go to; undefined before a route was looked up. */
+  function hopOf(vip: Vip, backend: Backend): NextHop | undefined {
+    const { address } = backend;
+    if (forwardModeOf(vip, backend) === 'l2')
+      return { neighbour: address, interfaceIndex: parts.segmentOf(address) };
+    return hops.get(formatIpAddress(routedAddress(vip, backend)));
+  }
+
   return {
     keyOf,
 
     /** Takes note of a neighbour's address; undefined: it was given up. */
-    learnMac(address: IpAddress, mac: MacAddress | undefined): void {
-      macs.set(formatIpAddress(address), mac);
+    learnMac(interfaceIndex: number, address: IpAddress, mac: MacAddress | undefined): void {
+      macs.set(macKey(interfaceIndex, address), mac);
     },
 
-    /** Takes note of the way to a tunnelled backend. */
-    learnHop(backend: IpAddress, hop: NextHop): void {
-      hops.set(formatIpAddress(backend), hop);
+    /** Takes note of the way to a tunnel's end. */
+    learnHop(end: IpAddress, hop: NextHop): void {
+      hops.set(formatIpAddress(end), hop);
     },
 
     /** Forgets what was learnt of other addresses: a neighbour that comes back may have another card. */
     keepMacs({ bridged, routed }: BackendAddresses): void {
-      const behind = new Set(routed.map(formatIpAddress));
-      for (const backend of hops.keys()) if (!behind.has(backend)) hops.delete(backend);
-      const routers = [...hops.values()].flatMap((hop) => ('neighbour' in hop ? [hop.neighbour] : []));
-      const kept = new Set([...bridged, ...routers].map(formatIpAddress));
-      for (const address of macs.keys()) if (!kept.has(address)) macs.delete(address);
+      const ends = new Set(routed.map(formatIpAddress));
+      for (const end of hops.keys()) if (!ends.has(end)) hops.delete(end);
+      const kept = new Set([
+        ...bridged.map((address) => macKey(parts.segmentOf(address), address)),
+        ...[...hops.values()].flatMap((hop) =>
+          'neighbour' in hop ? [macKey(hop.interfaceIndex, hop.neighbour)] : [],
+        ),
+      ]);
+      for (const key of macs.keys()) if (!kept.has(key)) macs.delete(key);
+    },
+
+    /** The first step of packets to a backend: the MAC address is its own, or that of the next hop. */
+    wayOf(vip: Vip, backend: Backend): BackendWay {
+      const held = heldBackend(vip, backend.address);
+      const hop = hopOf(vip, backend);
+      // Another way of forwarding goes to another neighbour.
+      const isSame =
+        held?.forward === forwardModeOf(vip, backend) && sameVxlanEnd(held.vxlan, vxlanEndOf(vip, backend));
+      if (hop === undefined) return { mac: isSame ? held.mac : undefined, egress: held?.egress ?? 0 };
+      if ('problem' in hop) return { mac: undefined, egress: held?.egress ?? 0 };
+      const egress = parts.egressOf(hop.interfaceIndex);
+      if (typeof egress === 'string') return { mac: undefined, egress: held?.egress ?? 0 };
+      const key = macKey(hop.interfaceIndex, hop.neighbour);
+      if (macs.has(key)) return { mac: macs.get(key), egress };
+      return { mac: isSame && held.egress === egress ? held.mac : undefined, egress };
     },
 
     /** The MAC that packets should go to: the backend's, or that of the next hop to it. */
     macOf(vip: Vip, backend: Backend): MacAddress | undefined {
-      let neighbour = formatIpAddress(backend.address);
-      if (forwardModeOf(vip, backend) !== 'l2') {
-        const hop = hops.get(neighbour);
-        if (hop !== undefined && 'problem' in hop) return undefined;
-        neighbour = hop === undefined ? '' : formatIpAddress(hop.neighbour);
-      }
-      if (macs.has(neighbour)) return macs.get(neighbour);
-      const held = heldBackend(vip, backend.address);
-      // Another way of forwarding goes to another neighbour.
-      return held?.forward === forwardModeOf(vip, backend) ? held.mac : undefined;
+      return this.wayOf(vip, backend).mac;
     },
 
     /** Why packets cannot get to a backend whose MAC address is not known. */
     unreachedReason(vip: Vip, backend: Backend): string {
+      const hop = hopOf(vip, backend);
+      if (hop === undefined) return 'the route to it was not looked up yet';
+      if ('problem' in hop) return hop.problem;
+      const egress = parts.egressOf(hop.interfaceIndex);
+      if (typeof egress === 'string') return egress;
       if (forwardModeOf(vip, backend) === 'l2') {
         const why = outsideSubnet(parts.subnets(), backend.address);
         return `its MAC address is not resolved: it ${why === undefined ? 'does not answer ARP or neighbour discovery' : `is ${why}`}`;
       }
-      const hop = hops.get(formatIpAddress(backend.address));
-      if (hop === undefined) return 'the route to it was not looked up yet';
-      if ('problem' in hop) return hop.problem;
       return `the MAC address of its next hop ${formatIpAddress(hop.neighbour)} is not resolved`;
     },
 

@@ -6,7 +6,7 @@ import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
@@ -15,10 +15,10 @@ import { requestJson } from '@l4d/kit/unix-http.ts';
 import { routePrefix } from '../core/announced-routes.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
-import { vipKeyText } from '../core/desired/vip.ts';
+import { routedAddress, vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
-import { tunnelSettings } from '../core/forwarding/tunnel-settings.ts';
+import { interfaceOf } from '../core/interface-of.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
@@ -28,15 +28,17 @@ import { followAnnouncer, followProxy } from '../io/companions.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
 import { ensureBpfFolder, pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
-import { findHostInterface } from '../io/host-interface.ts';
+import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
+import { watchInterfaces } from '../io/interface-watch.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
-import { type BackendAddresses, watchBackendNeighbours } from './backend-neighbours.ts';
+import { watchBackendNeighbours } from './backend-neighbours.ts';
+import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
-import { followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
+import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -104,8 +106,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   let detached: Detached = readDetached(paths.detached);
   const desired = () => store.current().state;
 
-  let on = await findHostInterface(desired().host.interface);
   const clock = systemClock;
+  let on = await findHostInterface(desired().host.interface);
+  /** Those of host.interfaces that are there. */
+  let further = await findFurther(desired().host.interfaces, logger);
   const wallClock = () => Date.now();
   ensureBpfFolder(folders.bpfDir);
   requireAlone(folders.bpfDir, folders.bpfDir, '--bpf-dir');
@@ -116,6 +120,23 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     logger,
   });
   const runtime = openRuntimeStore(paths.runtime, clock, logger);
+  const interfaces = await watchInterfaces({
+    clock,
+    logger,
+    onChange() {
+      egress.rewrite();
+      neighbours.interfacesChanged();
+    },
+  });
+  const egress = createEgressInterfaces({
+    table: dataPlane.egress,
+    interfaces: interfaces.all,
+    tunnel: () => desired().host.tunnel,
+    logger,
+  });
+  const served = () => [on, ...further].map(egress.egressOf);
+  const segmentOf = (address: IpAddress) => interfaceOf(interfaces.all(), on.index, address);
+  const subnets = () => interfaces.all().flatMap((one) => one.subnets);
 
   /** When a health check last changed its verdict, by VIP: for the metrics. */
   const verdictTimes = new Map<string, number>();
@@ -137,21 +158,20 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   });
   const facts = createBackendFacts({
     ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
-    subnets: () => on.subnets,
+    ...{ subnets, segmentOf, egressOf: egress.numberOf },
   });
-  const watch = (index: number) =>
-    watchBackendNeighbours({
-      interfaceIndex: index,
-      logger,
-      onMac: facts.learnMac,
-      onHop: facts.learnHop,
-      onChange(backends) {
-        const concerned = desired().vips.filter((vip) =>
-          vip.backends.some((backend) => backends.has(formatIpAddress(backend.address))),
-        );
-        fabric.touchReach(concerned.map(vipKeyText));
-      },
-    });
+  const neighbours = watchBackendNeighbours({
+    logger,
+    segmentOf,
+    onMac: facts.learnMac,
+    onHop: facts.learnHop,
+    onChange(addresses) {
+      const concerned = desired().vips.filter((vip) =>
+        vip.backends.some((backend) => addresses.has(formatIpAddress(routedAddress(vip, backend)))),
+      );
+      fabric.touchReach(concerned.map(vipKeyText));
+    },
+  });
   const companionOptions = {
     ...folders,
     clock,
@@ -162,8 +182,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   const announcer = followAnnouncer(companionOptions);
   const proxy = followProxy(companionOptions);
-  let neighbourTargets: BackendAddresses = { bridged: [], routed: [] };
-  let neighbours = watch(on.index);
   const announcerApi = announcerClient(paths.announcerSocket, 2000);
   const otherPaths = () =>
     announcerApi.otherPaths().catch((error: unknown) => {
@@ -174,10 +192,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     logger,
     forwarding: dataPlane.forwarding,
-    resolve(addresses) {
-      neighbourTargets = addresses;
-      neighbours.setTargets(addresses);
-    },
+    resolve: (addresses) => neighbours.setTargets(addresses),
     checker,
     facts,
     announcer,
@@ -194,7 +209,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     wallClock,
     nextHops: () => nextHopsOf(desired(), on),
     vrrpPlace: () => ({ interface: on.name, ownedMacsPin: pinPath(folders.bpfDir, pinName.virtualMacs) }),
-    attachmentProblem: () => dataPlane.attachmentProblem(on.index),
+    attachmentProblem: () => dataPlane.attachmentProblem(served()),
     onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
     // Not to be caught by whoever waits for the pass: the process ends, the kernel forwards on.
     onInvariant: (error) =>
@@ -205,7 +220,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const refusedAt = store.current().revision;
   const monotonicOffset = wallClock() - clock.now();
-  const tunnel = () => tunnelSettings(desired().host.tunnel, on);
   const statusParts: StatusParts = {
     version,
     startedAtMs: wallClock(),
@@ -215,7 +229,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     detached: () => detached,
     fabric,
     dataPlane,
-    tunnel,
+    missingInterfaces: () =>
+      desired().host.interfaces.filter((name) => !further.some((one) => one.name === name)),
     facts,
     checker,
     announcer,
@@ -223,17 +238,31 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     wallTimeOf: (monotonic) => monotonic + monotonicOffset,
   };
 
+  /** Checks leave by the first that is up, and go on from there. */
+  const routeChecks = () =>
+    ensureCheckRouting({ interfaceName: ([on, ...further].find(({ up }) => up) ?? on).name });
+  let attaching: Promise<void> = Promise.resolve();
   /** Attaches unless the operator detached everything. */
-  const attach = async () => {
-    if (detached.all) return;
-    await dataPlane.attach(on, desired().host.xdpMode);
-    await ensureCheckRouting({ interfaceName: on.name });
+  const attach = () => {
+    attaching = attaching
+      .catch(() => undefined)
+      .then(async () => {
+        if (detached.all) return;
+        await dataPlane.attach(served(), desired().host.xdpMode);
+        await routeChecks();
+      });
+    return attaching;
   };
 
-  const writeTunnelSettings = () => dataPlane.maps.writeTunnelSettings(tunnel());
-  const takeDesired = () => {
-    writeTunnelSettings();
-    return fabric.setDesired(desired(), detached);
+  const takeDesired = async () => {
+    egress.rewrite();
+    const before = namesOf(further);
+    const wanted = desired().host.interfaces;
+    if (wanted.join() !== before.join()) {
+      further = await findFurther(wanted, logger);
+      if (namesOf(further).join() !== before.join() && dataPlane.attachment() !== undefined) await attach();
+    }
+    return await fabric.setDesired(desired(), detached);
   };
   /** Reads again what the operator has detached, and looks at everything. */
   const obeyDetached = async () => {
@@ -321,7 +350,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         operations: fabric.preview(next),
         warnings: [
           ...diffWarnings(desired(), next),
-          ...subnetWarnings(next.vips, on.subnets),
+          ...subnetWarnings(next.vips, subnets()),
           ...(next.host.draining ? drainWarnings(desired(), next, await otherPaths()) : []),
         ],
         guard: guardChange(desired(), next),
@@ -380,34 +409,44 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   if (metrics !== undefined) listeners.push(await startMetricsServer(metrics, () => port.metrics()));
   const lookAtInterface = async () => {
     const now = await findHostInterface(desired().host.interface);
-    const same = now.index === on.index && formatMacAddress(now.mac) === formatMacAddress(on.mac);
+    const nowFurther = await findFurther(desired().host.interfaces, logger);
+    const placesOf = (all: readonly HostInterface[]) =>
+      all.map(({ name, index, mac }) => `${name} ${index} ${formatMacAddress(mac)}`).join();
+    const same = placesOf([now, ...nowFurther]) === placesOf([on, ...further]);
     const moved = now.index !== on.index;
     const before = nextHopsOf(desired(), on);
     on = now;
+    further = nowFurther;
     const after = nextHopsOf(desired(), on);
     if (before.ipv4 !== after.ipv4 || before.ipv6 !== after.ipv6) {
       logger.warn({ before, after }, 'the addresses changed: other next hops are announced');
       fabric.touch();
     }
-    writeTunnelSettings();
     // An interface that was down has lost the routes and neighbours that checks need.
-    await ensureCheckRouting({ interfaceName: on.name });
+    await routeChecks();
     if (same) return;
     if (moved) {
-      neighbours.stop();
       facts.keepMacs({ bridged: [], routed: [] });
-      neighbours = watch(on.index);
-      neighbours.setTargets(neighbourTargets);
+      neighbours.interfacesChanged();
     }
-    logger.warn({ interface: now.name, index: now.index }, 'the interface changed: attaching anew');
+    logger.warn(
+      { interfaces: namesOf([on, ...further]), index: now.index },
+      'an interface changed: attaching anew',
+    );
     await attach();
     fabric.touch();
   };
-  const stopLinks = followInterface({ current: () => on, onChange: lookAtInterface, clock, logger });
+  const stopLinks = followInterface({
+    current: () => [on, ...further],
+    names: () => desired().host.interfaces,
+    onChange: lookAtInterface,
+    clock,
+    logger,
+  });
   const stopWatching = watchAttachment({
     clock,
     logger,
-    problem: () => (detached.all ? undefined : dataPlane.attachmentProblem(on.index)),
+    problem: () => (detached.all ? undefined : dataPlane.attachmentProblem(served())),
     attach,
     onChange: () => fabric.touch(),
   });
@@ -424,6 +463,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return {
     async stop() {
       stopLinks();
+      interfaces.stop();
       stopWatching();
       fabric.stop();
       checker.stop();
@@ -464,6 +504,10 @@ function keepPrivate(folder: string): void {
   const { mode, uid } = statSync(folder);
   const isShared = (mode & 0o1000) !== 0 || uid !== process.geteuid?.();
   if ((mode & 0o077) !== 0 && !isShared) chmodSync(folder, mode & 0o700);
+}
+
+function namesOf(interfaces: readonly HostInterface[]): string[] {
+  return interfaces.map(({ name }) => name);
 }
 
 /** A change that changes nothing is no revision: undo would do nothing with it. */

@@ -20,7 +20,7 @@ import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwar
 import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
 import { createListenerTable } from '../io/forwarding/listener-table.ts';
 import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
-import { unpinStages } from '../io/forwarding/xdp-attachment.ts';
+import { dropXdpLinks, unpinStages } from '../io/forwarding/xdp-attachment.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -63,16 +63,14 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
     if (withdrawn !== undefined) say(`NOT withdrawn: ${withdrawn}`);
     await leaveElections(paths.vrrpSocket, say);
   }
-  const interfaceIndex = detachXdp(folders.bpfDir);
-  say(
-    interfaceIndex === undefined
-      ? 'no XDP program was attached'
-      : `XDP program detached (interface index ${interfaceIndex})`,
-  );
+  const indices = dropXdpLinks(folders.bpfDir);
+  unpinStages(folders.bpfDir);
+  if (indices.length === 0) say('no XDP program was attached');
+  for (const index of indices) say(`XDP program detached (interface index ${index})`);
   detachPinnedLink(folders.bpfDir, pinName.skLookupLink);
-  if (interfaceIndex !== undefined) {
-    libbpf.detachTcEgress(interfaceIndex);
-    const name = await interfaceName(interfaceIndex);
+  for (const index of indices) {
+    libbpf.detachTcEgress(index);
+    const name = await interfaceName(index);
     if (name !== undefined) await removeCheckRouting({ interfaceName: name });
   }
   await replaceLocalRoutes([]);
@@ -192,17 +190,6 @@ async function endHandoff(
 
 function requireRoot(): void {
   if (process.getuid?.() !== 0) throw new OperatorError('this needs root', exitCode.permission);
-}
-
-/** Detaches the program from its interface, and unpins it; the interface's index, undefined when there was none. */
-function detachXdp(bpfDir: string): number | undefined {
-  const link = libbpf.openPinned(pinPath(bpfDir, pinName.xdpLink));
-  if (link === undefined) return undefined;
-  const { interfaceIndex } = libbpf.xdpLinkInfo(link);
-  if (interfaceIndex !== 0) libbpf.detachLink(link);
-  unpin(bpfDir, pinName.xdpLink);
-  unpinStages(bpfDir);
-  return interfaceIndex === 0 ? undefined : interfaceIndex;
 }
 
 function detachPinnedLink(bpfDir: string, name: string): void {

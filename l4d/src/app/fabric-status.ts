@@ -3,9 +3,16 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { routePrefix } from '../core/announced-routes.ts';
-import { backendPool, backendPort, declaredPort, forwardModeOf, vipKeyText } from '../core/desired/vip.ts';
+import {
+  backendPool,
+  backendPort,
+  declaredPort,
+  forwardModeOf,
+  routedAddress,
+  vipKeyText,
+  vxlanEndOf,
+} from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
-import type { TunnelSettings } from '../core/forwarding/tunnel-settings.ts';
 import type {
   BackendStatus,
   BgpStatus,
@@ -31,8 +38,8 @@ export interface StatusParts {
   readonly detached: () => Detached;
   readonly fabric: Fabric;
   readonly dataPlane: DataPlane;
-  /** How packets for tunnelled backends are wrapped. */
-  readonly tunnel: () => TunnelSettings;
+  /** Those of host.interfaces that are not there. */
+  readonly missingInterfaces: () => readonly string[];
   readonly facts: BackendFactsSource;
   readonly checker: HealthChecker;
   readonly announcer: AnnouncerFollower;
@@ -63,6 +70,10 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const state = parts.desired();
   const attachment = dataPlane.attachment();
   const mode = attachment?.mode ?? 'none';
+  const furtherAttachments = dataPlane
+    .attachments()
+    .slice(1)
+    .map(({ interface: name, mode: itsMode }) => ({ name, xdpMode: itsMode }));
   const bgp = bgpStatus(parts);
   const vrrp = vrrpView(parts);
   const told = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
@@ -74,7 +85,11 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
     ...failureWarnings(fabric.views()),
     ...xdpWarnings(mode, state.host.xdpMode),
-    ...tunnelWarnings(state, parts.tunnel()),
+    ...furtherAttachments
+      .filter(({ xdpMode }) => xdpMode === 'generic' && mode !== 'generic')
+      .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
+    ...tunnelWarnings(parts, state),
+    ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {
@@ -84,6 +99,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     revision: parts.revision(),
     host: {
       interface: parts.interfaceName(),
+      ...(furtherAttachments.length > 0 ? { interfaces: furtherAttachments } : {}),
       xdpMode: mode,
       draining: state.host.draining,
       ...(warnings.length > 0 ? { warnings } : {}),
@@ -116,17 +132,21 @@ function failureWarnings(views: readonly VipView[]): string[] {
 }
 
 /** Tunnels that cannot be used: there is nothing to send from. */
-function tunnelWarnings(state: DesiredState, { sources }: TunnelSettings): string[] {
-  const tunnelled = state.vips.flatMap((vip) =>
-    vip.policy === 'forward' ? vip.backends.filter((backend) => forwardModeOf(vip, backend) !== 'l2') : [],
-  );
-  return ([4, 6] as const).flatMap((family) => {
-    const hasSource = sources[`ipv${family}`] !== undefined;
-    if (hasSource || !tunnelled.some(({ address }) => address.family === family)) return [];
-    return [
-      `tunnels to IPv${family} backends have no source address: give the interface one, or declare host.tunnel.sourceIpv${family}`,
-    ];
-  });
+function tunnelWarnings({ facts, dataPlane }: StatusParts, state: DesiredState): string[] {
+  const warnings = new Set<string>();
+  for (const vip of state.vips) {
+    if (vip.policy !== 'forward') continue;
+    for (const backend of vip.backends) {
+      if (forwardModeOf(vip, backend) === 'l2') continue;
+      const { family } = routedAddress(vip, backend);
+      const egress = dataPlane.egress.placed().get(facts.wayOf(vip, backend).egress);
+      if (egress === undefined || egress.tunnel.sources[`ipv${family}`] !== undefined) continue;
+      warnings.add(
+        `tunnels to IPv${family} backends by ${egress.name} have no source address: give the interface one, or declare host.tunnel.sourceIpv${family}`,
+      );
+    }
+  }
+  return [...warnings];
 }
 
 /** What is to be said about the mode in use, given the one that is wanted. */
@@ -176,7 +196,10 @@ function vipStatus(
       const condition = conditions[index];
       const now = parts.facts.condition(vip, backend);
       const health = parts.checker.status(parts.facts.keyOf(vip, backend));
-      const mac = vip.policy === 'forward' ? parts.facts.macOf(vip, backend) : undefined;
+      const way = vip.policy === 'forward' ? parts.facts.wayOf(vip, backend) : undefined;
+      const mac = way?.mac;
+      const by = way === undefined ? undefined : parts.dataPlane.egress.placed().get(way.egress)?.name;
+      const vxlan = vxlanEndOf(vip, backend);
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
       return {
         address: formatIpAddress(backend.address),
@@ -189,6 +212,16 @@ function vipStatus(
         reason: (now.shown === condition?.shown ? now : condition)?.reason ?? '',
         ...(health === undefined ? {} : { sinceMs: Math.round(parts.wallTimeOf(health.since)) }),
         ...(mac === undefined ? {} : { mac: formatMacAddress(mac) }),
+        ...(by === undefined || by === parts.interfaceName() ? {} : { interface: by }),
+        ...(vxlan === undefined
+          ? {}
+          : {
+              vxlan: {
+                vni: vxlan.vni,
+                remote: formatIpAddress(vxlan.remote),
+                mac: formatMacAddress(vxlan.mac),
+              },
+            }),
         ...(counters === undefined ? {} : { counters }),
       };
     }),

@@ -111,6 +111,7 @@ function standIns(): FabricParts {
     facts: {
       condition: () => world.condition,
       macOf: () => undefined,
+      wayOf: () => ({ mac: undefined, egress: 0 }),
       healthTarget: () => undefined,
       keepRuntime: () => undefined,
       keepMacs() {},

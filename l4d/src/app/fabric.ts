@@ -432,7 +432,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const nextKeys = new Set(next.vips.map(vipKeyText));
       const added = next.vips.flatMap((vip) => {
         const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
-        const wanted = wantedVip(vip, conditions, (backend) => facts.macOf(vip, backend));
+        const wanted = wantedVip(vip, conditions, (backend) => facts.wayOf(vip, backend));
         return planVip(forwarding.held(vipKeyText(vip)), wanted).map((operation) =>
           describeOperation(vip.name, operation),
         );

@@ -26,15 +26,33 @@ export async function refuseOtherInterface(
   });
   try {
     const wanted = await findHostInterface(next.host.interface);
+    for (const name of next.host.interfaces) await findHostInterface(name, 'host.interfaces');
     if (wanted.index === on.index) return undefined;
     return refused(
       `"${wanted.name}" is not the interface that this daemon serves (allowed: ${on.name})`,
       'to move: l4d detach --all, stop the daemon, start it with the new configuration, l4d attach --all',
     );
   } catch (error) {
-    if (error instanceof OperatorError) return refused(error.message.replace(/^host\.interface: /, ''));
+    if (error instanceof OperatorError) {
+      const [field = '', ...rest] = error.message.split(': ');
+      return { kind: 'refused', problems: [{ path: field, message: rest.join(': ') }] };
+    }
     throw error;
   }
+}
+
+/** Those of host.interfaces that are there; the others are told in the log, and looked for when links change. */
+export async function findFurther(names: readonly string[], logger: Logger): Promise<HostInterface[]> {
+  const found: HostInterface[] = [];
+  for (const name of names) {
+    try {
+      found.push(await findHostInterface(name, 'host.interfaces'));
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      logger.warn({ reason: error.message }, 'an interface is not served');
+    }
+  }
+  return found;
 }
 
 /** Next hops to announce: the declared ones, else the interface's own addresses. */
@@ -48,9 +66,11 @@ export function nextHopsOf(state: DesiredState, on: HostInterface): NextHops {
 
 /** How the interface is followed. */
 export interface FollowOptions {
-  /** The interface that is served now. */
-  readonly current: () => HostInterface;
-  /** Looks at the interface; not called again before it has ended. A rejection is logged. */
+  /** The interfaces that are served now. */
+  readonly current: () => readonly HostInterface[];
+  /** Names of those that should be. */
+  readonly names: () => readonly string[];
+  /** Looks at the interfaces; not called again before it has ended. A rejection is logged. */
   readonly onChange: () => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -59,8 +79,8 @@ export interface FollowOptions {
 /** Changes come in bursts (an address is replaced by removing one and adding another): one look at the end. */
 const settleTime = Milliseconds(200);
 
-/** Calls back when the interface or its addresses change; returns how to stop. */
-export function followInterface({ current, onChange, clock, logger }: FollowOptions): () => void {
+/** Calls back when one of the interfaces or its addresses change; returns how to stop. */
+export function followInterface({ current, names, onChange, clock, logger }: FollowOptions): () => void {
   let timer: Timer | undefined;
   let looking = false;
   let again = false;
@@ -91,7 +111,8 @@ export function followInterface({ current, onChange, clock, logger }: FollowOpti
     groups: [eventGroup.LINK, eventGroup.IPV4_ADDRESS, eventGroup.IPV6_ADDRESS],
     onMessage(message) {
       // One that is gone may come back under any number.
-      if (!isUsable || concernsInterface(message, current())) schedule();
+      const concerned = [...current(), ...names().map((name) => ({ name, index: 0 }))];
+      if (!isUsable || concerned.some((on) => concernsInterface(message, on))) schedule();
     },
     onLost: schedule,
   });

@@ -56,7 +56,7 @@ export function createVipProgramming(parts: VipProgrammingParts): VipProgramming
     program(record, vip, tell) {
       const before = forwarding.held(vipKeyText(vip));
       if (before === undefined) record.settleUntil = clock.now() + settlingTime(vip);
-      const wanted = wantedVip(vip, record.conditions, (backend) => facts.macOf(vip, backend));
+      const wanted = wantedVip(vip, record.conditions, (backend) => facts.wayOf(vip, backend));
       const backendsBefore = before?.backends.length ?? 0;
       const problem = write(vip, wanted, tell);
       if (problem !== undefined && problem !== record.notProgrammed) {

@@ -8,7 +8,7 @@ const subnets = [ipPrefix('10.77.0.0/24')];
 
 test('a backend in no subnet of the interface is told how it is reached', () => {
   expect(outsideSubnet(subnets, ipAddress('10.78.0.1'))).toBe(
-    'outside the subnet of host.interface (10.77.0.0/24): forward: l2 needs it in there, forward: ipip or gue reaches it',
+    "outside the subnets of this host's interfaces (10.77.0.0/24): forward: l2 needs it in one of them, forward: ipip, gue or vxlan reaches it",
   );
   expect(outsideSubnet(subnets, ipAddress('10.77.0.1'))).toBeUndefined();
 });
@@ -35,6 +35,8 @@ test('a plan warns of backends with forward: l2 alone', () => {
   });
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
   expect(subnetWarnings(parsed.value.vips, subnets)).toEqual([
-    expect.stringMatching(/^VIP "web": backend 10\.78\.0\.1 is outside the subnet of host\.interface/),
+    expect.stringMatching(
+      /^VIP "web": backend 10\.78\.0\.1 is outside the subnets of this host's interfaces/,
+    ),
   ]);
 });

@@ -1,6 +1,6 @@
 /**
  * Backends that layer 2 forwarding is not for: it sends frames to the backend's own MAC address, which only answers in
- * the segment of the host's interface. A route may put others there too, so this is told and not refused.
+ * the segment of an interface of the host. A route may put others there too, so this is told and not refused.
  */
 import { isLinkLocal } from '@l4d/announcer/core/peer-address.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
@@ -12,7 +12,7 @@ const maxNames = 5;
 
 /**
  * What is to be said of a backend with `forward: l2`, from the word "outside" on; undefined when it is in one of the
- * interface's subnets, or when those of its family are not known (an interface with host addresses alone).
+ * interfaces' subnets, or when those of its family are not known (interfaces with host addresses alone).
  */
 export function outsideSubnet(subnets: readonly IpPrefix[], address: IpAddress): string | undefined {
   const { family, bytes } = address;
@@ -21,8 +21,12 @@ export function outsideSubnet(subnets: readonly IpPrefix[], address: IpAddress):
   );
   if (known.length === 0 || isLinkLocal(address)) return undefined;
   if (known.some((subnet) => prefixContains(subnet, address))) return undefined;
-  const names = known.map(formatIpPrefix).join(', ');
-  return `outside the subnet of host.interface (${names}): forward: l2 needs it in there, forward: ipip or gue reaches it`;
+  const names = known.slice(0, maxNames).map(formatIpPrefix);
+  const more = known.length > maxNames ? ', …' : '';
+  return (
+    `outside the subnets of this host's interfaces (${names.join(', ')}${more}): ` +
+    'forward: l2 needs it in one of them, forward: ipip, gue or vxlan reaches it'
+  );
 }
 
 /** One warning for each VIP that has such backends. */

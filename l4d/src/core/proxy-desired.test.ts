@@ -51,8 +51,9 @@ test('a pool without a healthy backend stays, empty: its routes still exist', ()
 });
 
 test('the data plane holds no backends of a VIP that goes to the proxy', () => {
+  const way = { mac: Uint8Array.of(2, 0, 0, 0, 0, 1), egress: 0 };
   const condition = { forwarding: 'up', shown: 'up', reason: '', healthy: true, settled: true } as const;
-  const wanted = wantedVip(vip, [condition, condition, condition], () => Uint8Array.of(2, 0, 0, 0, 0, 1));
+  const wanted = wantedVip(vip, [condition, condition, condition], () => way);
   expect(wanted).toMatchObject({ policy: 'l7', backends: [] });
 });
 
@@ -60,6 +61,6 @@ test('a backend whose drain is over is held no more', () => {
   const forwarded = { ...vip, policy: 'forward' as const };
   const up = { forwarding: 'up', shown: 'up', reason: '', healthy: true, settled: true } as const;
   const finished = { ...up, forwarding: 'finished' } as const;
-  const wanted = wantedVip(forwarded, [up, finished, up], () => undefined);
+  const wanted = wantedVip(forwarded, [up, finished, up], () => ({ mac: undefined, egress: 0 }));
   expect(wanted.backends.map(({ address }) => address.bytes.at(-1))).toEqual([1, 3]);
 });

@@ -7,6 +7,7 @@ import type { PeerStatus } from '@l4d/announcer/core/api.ts';
 import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
+import type { ForwardMode } from './forwarding/forwarding-plan.ts';
 
 /** Sums since the forwarding of the thing began. */
 export interface CountersView {
@@ -27,7 +28,7 @@ export interface BackendStatus {
   /** l7 only. */
   readonly pool?: string;
   /** How packets get to it; not for l7. */
-  readonly forward?: 'l2' | 'ipip' | 'gue';
+  readonly forward?: ForwardMode;
   readonly weight: number;
   readonly state: BackendState;
   /** Why it is in this state, such as `3 checks failed: connection refused`. */
@@ -36,6 +37,10 @@ export interface BackendStatus {
   readonly sinceMs?: number;
   /** Link-layer address packets are sent to, once it is known: its own, or that of the next hop of a tunnel. */
   readonly mac?: string;
+  /** The interface by which it is reached, when that is not host.interface. */
+  readonly interface?: string;
+  /** With `forward: vxlan`: where it is, and its MAC address there. */
+  readonly vxlan?: { readonly vni: number; readonly remote: string; readonly mac: string };
   readonly counters?: CountersView;
 }
 
@@ -220,6 +225,8 @@ export interface FabricStatus {
   readonly revision: number;
   readonly host: {
     readonly interface: string;
+    /** Further interfaces that the program is attached to. */
+    readonly interfaces?: ReadonlyArray<{ readonly name: string; readonly xdpMode: 'native' | 'generic' }>;
     /** The mode in use, whatever was asked for. */
     readonly xdpMode: 'native' | 'generic' | 'none';
     readonly draining: boolean;

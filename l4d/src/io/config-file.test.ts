@@ -55,7 +55,7 @@ test.each([
     'backend in another family',
     '10.0.0.22',
     '"fd00::22"',
-    "l4d.yaml:10:20: vips[0].backends[1].address: fd00::22 is IPv6, its VIP 203.0.113.10 is IPv4 (allowed: the VIP's family) (forward: ipip, forward: gue and policy l7 may have backends of another family)",
+    "l4d.yaml:10:20: vips[0].backends[1].address: fd00::22 is IPv6, its VIP 203.0.113.10 is IPv4 (allowed: the VIP's family) (forward: ipip, gue and vxlan, and policy l7, may have backends of another family)",
   ],
   [
     'duplicate backend',

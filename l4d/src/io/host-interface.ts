@@ -4,13 +4,18 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix, maskAddress } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { InterfaceAddress } from '@l4d/kit/netlink/codec-address.ts';
-import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
+import type { Link } from '@l4d/kit/netlink/codec-link.ts';
+import { openRtnetlink, type Rtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 
-/** The interface where VIP traffic arrives. */
+/** An Ethernet interface: where VIP traffic arrives, or backends are reached. */
 export interface HostInterface {
   readonly name: string;
   readonly index: number;
   readonly mac: MacAddress;
+  /** The administrator has it up. */
+  readonly up: boolean;
+  /** Driver kind such as `veth`, `bond`; undefined for hardware. */
+  readonly kind: string | undefined;
   /** Bytes of IP that a frame may carry. */
   readonly mtu: number;
   /** Its first global addresses. */
@@ -19,11 +24,14 @@ export interface HostInterface {
   readonly subnets: readonly IpPrefix[];
 }
 
+/** What is made of several interfaces, and takes their frames before any program on one of them should. */
+const aggregateKinds: readonly string[] = ['bond', 'team'];
+
 /**
  * Finds the interface of that name, or for `auto` that of the default route. Throws OperatorError
- * that names those that exist.
+ * that names the field and those that exist, or the bond that it is a part of.
  */
-export async function findHostInterface(name: string): Promise<HostInterface> {
+export async function findHostInterface(name: string, field = 'host.interface'): Promise<HostInterface> {
   const rtnetlink = openRtnetlink();
   try {
     const links = await rtnetlink.links();
@@ -37,25 +45,21 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
         name === 'auto'
           ? 'there is no default route to find the interface by'
           : `there is no interface "${name}"`;
-      throw new OperatorError(`host.interface: ${what} (this host has: ${known})`, exitCode.system);
+      throw new OperatorError(`${field}: ${what} (this host has: ${known})`, exitCode.system);
     }
     // The loopback has one of zeros.
     if (link.mac === undefined || link.mac.length !== 6 || link.mac.every((byte) => byte === 0)) {
-      throw new OperatorError(`host.interface: ${link.name} has no Ethernet address`, exitCode.system);
+      throw new OperatorError(`${field}: ${link.name} has no Ethernet address`, exitCode.system);
     }
-    const addresses = (await rtnetlink.addresses(link.index)).filter((address) => address.scope === 'global');
-    const first = (family: 4 | 6) => {
-      const found = addresses.find((address) => address.address.family === family);
-      return found === undefined ? undefined : formatIpAddress(found.address);
-    };
-    return {
-      name: link.name,
-      index: link.index,
-      mac: link.mac,
-      mtu: link.mtu,
-      addresses: { ipv4: first(4), ipv6: first(6) },
-      subnets: subnetsOf(addresses),
-    };
+    const master = links.find(({ index }) => index === link.master);
+    if (master?.kind !== undefined && aggregateKinds.includes(master.kind)) {
+      throw new OperatorError(
+        `${field}: ${link.name} is a part of ${master.name} (${master.kind}), whose frames come by its other parts too: ` +
+          `name ${master.name}`,
+        exitCode.system,
+      );
+    }
+    return hostInterface(link, link.mac, await rtnetlink.addresses(link.index));
   } finally {
     rtnetlink.close();
   }
@@ -70,6 +74,41 @@ export async function findHostInterface(name: string): Promise<HostInterface> {
     }
     return undefined;
   }
+}
+
+/** All Ethernet interfaces but those that are parts of a bond. Throws SyscallError. */
+export async function ethernetInterfaces(rtnetlink: Rtnetlink): Promise<HostInterface[]> {
+  const links = await rtnetlink.links();
+  const addresses = await rtnetlink.addresses();
+  const bonds = new Set(
+    links.filter(({ kind }) => kind !== undefined && aggregateKinds.includes(kind)).map(({ index }) => index),
+  );
+  return links.flatMap((link) => {
+    const { mac, index, master } = link;
+    if (mac === undefined || mac.every((byte) => byte === 0)) return [];
+    if (master !== undefined && bonds.has(master)) return [];
+    return [
+      hostInterface(
+        link,
+        mac,
+        addresses.filter(({ interfaceIndex }) => interfaceIndex === index),
+      ),
+    ];
+  });
+}
+
+function hostInterface(link: Link, mac: MacAddress, all: readonly InterfaceAddress[]): HostInterface {
+  const addresses = all.filter((address) => address.scope === 'global');
+  const first = (family: 4 | 6) => {
+    const found = addresses.find((address) => address.address.family === family);
+    return found === undefined ? undefined : formatIpAddress(found.address);
+  };
+  const { name, index, mtu, up, kind } = link;
+  return {
+    ...{ name, index, mac, mtu, up, kind },
+    addresses: { ipv4: first(4), ipv6: first(6) },
+    subnets: subnetsOf(addresses),
+  };
 }
 
 function subnetsOf(addresses: readonly InterfaceAddress[]): IpPrefix[] {

@@ -1,5 +1,5 @@
 /**
- * Follows by which next hop of one interface the kernel would reach a set of addresses: for backends
+ * Follows by which next hop, and which interface, the kernel would reach a set of addresses: for backends
  * behind routers. Asked of the kernel one by one (RTM_GETROUTE), again whenever routes or rules
  * change, and twice a minute.
  */
@@ -12,12 +12,13 @@ import { eventGroup, routeType } from '@l4d/kit/netlink/constants.ts';
 import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 
-/** The way to an address: its neighbour on the interface, or why there is none. */
-export type NextHop = { readonly neighbour: IpAddress } | { readonly problem: string };
+/** The way to an address: its neighbour on an interface, or why there is none. */
+export type NextHop =
+  | { readonly neighbour: IpAddress; readonly interfaceIndex: number }
+  | { readonly problem: string };
 
 /** Options of watchNextHops. */
 export interface NextHopWatchOptions {
-  readonly interfaceIndex: number;
   readonly logger: Logger;
   /** The way to a target became known or changed. Never called from setTargets itself. */
   readonly onChange: (target: IpAddress, hop: NextHop) => void;
@@ -39,7 +40,7 @@ const restFactor = 9;
 
 /** Starts to watch, in the network namespace of the caller. Throws SyscallError. */
 export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
-  const { interfaceIndex, logger } = options;
+  const { logger } = options;
   const clock = options.clock ?? systemClock;
   const rtnetlink = openRtnetlink();
   const targets = new Map<string, { readonly address: IpAddress; hop: NextHop | undefined }>();
@@ -55,10 +56,9 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
     try {
       const route = await rtnetlink.routeTo(address);
       if (route === undefined || route.type !== routeType.unicast) return { problem: 'no route leads to it' };
-      if (route.interfaceIndex !== interfaceIndex) {
-        return { problem: "the route to it leads over another interface than the VIPs' traffic" };
-      }
-      return { neighbour: route.gateway ?? address };
+      const { interfaceIndex } = route;
+      if (interfaceIndex === undefined) return { problem: 'the route to it leads over no interface' };
+      return { neighbour: route.gateway ?? address, interfaceIndex };
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       return { problem: `no route leads to it (${error.code})` };
@@ -91,7 +91,7 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
       const target = targets.get(key);
       if (target === undefined || sameHop(target.hop, hop)) continue;
       target.hop = hop;
-      const how = 'problem' in hop ? hop : { neighbour: formatIpAddress(hop.neighbour) };
+      const how = 'problem' in hop ? hop : { ...hop, neighbour: formatIpAddress(hop.neighbour) };
       logger.info({ address: key, ...how }, 'next hop changed');
       options.onChange(address, hop);
     }
@@ -142,5 +142,5 @@ function sameHop(one: NextHop | undefined, other: NextHop): boolean {
   if ('problem' in one || 'problem' in other) {
     return 'problem' in one && 'problem' in other && one.problem === other.problem;
   }
-  return sameIpAddress(one.neighbour, other.neighbour);
+  return one.interfaceIndex === other.interfaceIndex && sameIpAddress(one.neighbour, other.neighbour);
 }

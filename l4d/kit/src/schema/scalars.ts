@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { type Duration, formatDuration, parseDuration } from '../duration.ts';
 import { formatIpAddress, type IpAddress, type IpFamily, parseIpAddress } from '../ip-address.ts';
 import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '../ip-prefix.ts';
-import type { Result } from '../result.ts';
+import { formatMacAddress, type MacAddress, parseMacAddress } from '../mac-address.ts';
+import { err, ok, type Result } from '../result.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from './endpoint.ts';
 import { showValue } from './problem.ts';
 
@@ -129,6 +130,18 @@ export const ipv4AddressText = addressCodec('an IPv4 address', 'such as 192.0.2.
 
 /** An IPv6 address, not IPv4-mapped. */
 export const ipv6AddressText = addressCodec('an IPv6 address', 'such as 2001:db8::10', '2001:db8::10', 6);
+
+/** An Ethernet address. */
+export const macAddressText = textCodec<MacAddress>(
+  'a MAC address',
+  'such as 02:42:0a:00:00:15',
+  '02:42:0a:00:00:15',
+  (input) => {
+    const mac = parseMacAddress(input);
+    return mac === undefined ? err(`${showValue(input)} is not a MAC address`) : ok(mac);
+  },
+  formatMacAddress,
+);
 
 /** An IPv4 or IPv6 prefix; a bare address is its /32 or /128. */
 export const ipPrefixText = textCodec<IpPrefix>(

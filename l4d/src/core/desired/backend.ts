@@ -5,6 +5,7 @@ import {
   flag,
   integer,
   ipAddressText,
+  macAddressText,
   portNumber,
   text,
 } from '@l4d/kit/schema/scalars.ts';
@@ -21,6 +22,19 @@ export const poolName = text(
 /** Pool of the backends that name none. */
 export const defaultPool = 'default';
 
+/** The largest number of a network of VXLAN (RFC 7348 section 5: 24 bits). */
+const maxVni = 0xff_ff_ff;
+
+/** Where a backend inside a tenant's network is. */
+export const vxlanSchema = z.strictObject({
+  /** Number of the network. */
+  vni: integer('a VXLAN network number', 1, maxVni),
+  /** Address of the machine that ends the tunnel. */
+  remote: ipAddressText,
+  /** Of the backend in that network; by default derived from its address. */
+  mac: macAddressText.exactOptional(),
+});
+
 /** A server behind a VIP. */
 export const backendSchema = z.strictObject({
   address: ipAddressText,
@@ -32,6 +46,8 @@ export const backendSchema = z.strictObject({
   drainTimeout: durationText(Seconds(1), Seconds(604_800)).exactOptional(),
   /** In place of what the VIP says. */
   forward: choice('a way of forwarding', forwardModes).exactOptional(),
+  /** With `forward: vxlan`, and then needed. */
+  vxlan: vxlanSchema.exactOptional(),
   /** l7 only; by default the VIP's port. */
   port: portNumber.exactOptional(),
   /** l7 only; `default` by default. */

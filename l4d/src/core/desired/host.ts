@@ -9,6 +9,7 @@ import {
   ipv4AddressText,
   ipv6AddressText,
   list,
+  listUpTo,
   percentText,
   portNumber,
   text,
@@ -62,6 +63,9 @@ export const capacitySchema = z.strictObject({
   flows: integer('a number of flows', 1024, 16_777_216).prefault(262_144),
 });
 
+/** Interfaces have numbers in the kernel, and backends may need some. */
+const maxInterfaces = 31;
+
 /** What this host is, beside the VIPs that it serves. */
 export const hostSchema = z.strictObject({
   /** Where VIP traffic arrives; `auto` is the interface of the default route. */
@@ -70,6 +74,12 @@ export const hostSchema = z.strictObject({
     /^[^\s/:]{1,15}$/,
     '1 to 15 characters, such as eth0, or auto',
   ).prefault('auto'),
+  /** Further interfaces where VIP traffic arrives. */
+  interfaces: listUpTo(
+    maxInterfaces,
+    text('an interface name', /^(?!auto$)[^\s/:]{1,15}$/, '1 to 15 characters, such as eth1'),
+    'interface names',
+  ).prefault([]),
   /** `auto` is native, else generic with a warning. */
   xdpMode: choice('an XDP mode', ['auto', 'native', 'generic']).prefault('auto'),
   /** Without it nothing is announced. */

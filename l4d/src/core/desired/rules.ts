@@ -8,7 +8,8 @@ import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
-import { checkTunnel } from './tunnel-rules.ts';
+import { specialKind } from './special-address.ts';
+import { checkTunnel, checkVxlan } from './tunnel-rules.ts';
 import {
   anyPort,
   backendPool,
@@ -61,8 +62,23 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkPeers(state.peers, state.host.bgp, ['host', 'bgp']),
     ...checkDynamicPeers(state.dynamicPeers ?? [], state.host.bgp, ['host', 'bgp']),
     ...checkAggregates(state),
-    ...checkTunnel(state.host.tunnel),
+    ...checkTunnel(state.host.tunnel, state.vips),
+    ...checkInterfaces(state.host),
   ];
+}
+
+/** Each interface is told once. */
+function checkInterfaces({ interface: main, interfaces }: Host): PathProblem[] {
+  return interfaces.flatMap((name, index) =>
+    name === main || interfaces.indexOf(name) < index
+      ? [
+          problemAt(
+            ['host', 'interfaces', index],
+            `"${name}" is told twice (allowed: each interface once, and not host.interface)`,
+          ),
+        ]
+      : [],
+  );
 }
 
 /** An address is announced once: VIPs that share it must not differ in how. */
@@ -122,13 +138,14 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     if (kind !== undefined && !(vip.policy === 'l7' && kind === 'a loopback address')) {
       problems.push(problemAt(where, `${address} is ${kind} (allowed: the address of a server)`));
     }
+    problems.push(...checkVxlan(vip, backend, [...at, 'backends', index]));
     const isBridged = vip.policy === 'forward' && forwardModeOf(vip, backend) === 'l2';
     if (isBridged && backend.address.family !== vip.address.family) {
       problems.push(
         problemAt(
           where,
           `${address} is IPv${backend.address.family}, its VIP ${formatIpAddress(vip.address)} is IPv${vip.address.family} (allowed: the VIP's family)`,
-          'forward: ipip, forward: gue and policy l7 may have backends of another family',
+          'forward: ipip, gue and vxlan, and policy l7, may have backends of another family',
         ),
       );
     }
@@ -258,21 +275,4 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     );
   }
   return problems;
-}
-
-/** What makes an address unfit to be served or to serve; undefined for an ordinary one. */
-function specialKind(address: IpAddress): string | undefined {
-  const [first = 0, second = 0] = address.bytes;
-  const leading = address.bytes.subarray(0, -1).every((byte) => byte === 0);
-  if (address.family === 6) {
-    if (leading && address.bytes[15] === 0) return 'the unspecified address';
-    if (leading && address.bytes[15] === 1) return 'a loopback address';
-    if (first === 0xff) return 'a multicast address';
-    if (first === 0xfe && (second & 0xc0) === 0x80) return 'a link-local address';
-    return undefined;
-  }
-  if (first === 0) return 'in 0.0.0.0/8';
-  if (first === 127) return 'a loopback address';
-  if (first >= 224) return 'a multicast or reserved address';
-  return undefined;
 }

@@ -1,10 +1,12 @@
 import { integer, ipPrefixText, portNumber } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 
-/** The smallest MTU in which IPv6's least (1280 bytes, RFC 8200) goes through each kind of tunnel. */
+/** The smallest MTU in which IPv6's least (1280 bytes, RFC 8200) goes through tunnels of IPv6 other than VXLAN. */
 const leastMtu = 1332;
+/** Alike with VXLAN over IPv6. */
+export const leastVxlanMtu = 1350;
 
-/** How packets are wrapped for backends with `forward: ipip` or `forward: gue`. */
+/** How packets are wrapped for backends with `forward: ipip`, `gue` or `vxlan`. */
 export const hostTunnelSchema = z.strictObject({
   /** Outer sources: an address of it by the flow; by default the interface's own. */
   sourceIpv4: ipPrefixText.exactOptional(),
@@ -14,6 +16,8 @@ export const hostTunnelSchema = z.strictObject({
   guePort: portNumber.prefault(6080),
   /** 1: the packet follows UDP at once; 0: behind a header of 4 bytes. */
   gueVariant: integer('a variant', 0, 1).prefault(1),
+  /** UDP port of VXLAN at the backends' ends. */
+  vxlanPort: portNumber.prefault(4789),
 });
 
 /** How packets are wrapped for tunnelled backends. */

@@ -17,6 +17,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts';
+import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { vrrpGroupName } from './vrrp.ts';
@@ -195,6 +196,18 @@ export function backendPort(vip: Vip, backend: Backend): number {
 /** Pool that a backend of an l7 VIP belongs to. */
 export function backendPool(backend: Backend): string {
   return backend.pool ?? defaultPool;
+}
+
+/** Where a backend with `forward: vxlan` is; undefined for others. */
+export function vxlanEndOf(vip: Vip, backend: Backend): VxlanEnd | undefined {
+  const { vxlan, address } = backend;
+  if (forwardModeOf(vip, backend) !== 'vxlan' || vxlan === undefined) return undefined;
+  return { remote: vxlan.remote, vni: vxlan.vni, mac: vxlan.mac ?? derivedMac(address) };
+}
+
+/** The address that packets to a backend of a `forward` VIP are routed by: its own, or that of the machine it is in. */
+export function routedAddress(vip: Vip, backend: Backend): IpAddress {
+  return vxlanEndOf(vip, backend)?.remote ?? backend.address;
 }
 
 /** How packets get to a backend of a `forward` VIP. */

@@ -21,6 +21,7 @@ const aBackend = (n: number): fc.Arbitrary<WantedBackend> =>
     state: fc.constantFrom('up', 'up', 'draining', 'down'),
     forward: fc.constantFrom('l2', 'l2', 'ipip', 'gue'),
     mac: fc.constantFrom(macOf(n), macOf(n), macOf(n + 100), undefined),
+    egress: fc.constantFrom(0, 0, 3),
   });
 
 const aVip: fc.Arbitrary<WantedVip> = fc
@@ -54,10 +55,17 @@ function perform(
     return { ...held, backends: held.backends.filter((backend) => backend.index !== operation.index) };
   }
   if (operation.kind === 'write-backend') {
-    const { address, state, forward, mac } = operation.backend;
+    const { address, state, forward, mac, egress } = operation.backend;
     const existing = held.backends.find((backend) => addressOf(backend) === addressOf(operation.backend));
     expect(operation.isNew).toBe(existing === undefined);
-    const written: HeldBackend = { index: existing?.index ?? nextIndex(), address, state, forward, mac };
+    const written: HeldBackend = {
+      index: existing?.index ?? nextIndex(),
+      address,
+      state,
+      forward,
+      mac,
+      egress,
+    };
     return { ...held, backends: [...held.backends.filter((backend) => backend !== existing), written] };
   }
   const { policy, onBackendDown, idleTicks } = wanted;
@@ -160,6 +168,7 @@ describe('planVip', () => {
       weight: 1,
       state: 'up',
       forward: 'l2',
+      egress: 0,
       mac: macOf(n),
     }));
     const wanted: WantedVip = {

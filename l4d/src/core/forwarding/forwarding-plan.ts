@@ -1,6 +1,7 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { buildMaglevTable } from './maglev.ts';
+import { sameVxlanEnd, type VxlanEnd } from './vxlan-end.ts';
 
 /** How the data plane treats a backend of a VIP. */
 export type ForwardingState =
@@ -11,8 +12,8 @@ export type ForwardingState =
   /** Failed its checks: takes no new flows, existing ones do as the VIP says. */
   | 'down';
 
-/** How packets get to a backend: by its MAC address, or whole within others to its own address. */
-export const forwardModes = ['l2', 'ipip', 'gue'] as const;
+/** How packets get to a backend: by its MAC address, or whole within others. */
+export const forwardModes = ['l2', 'ipip', 'gue', 'vxlan'] as const;
 
 /** How packets get to a backend. */
 export type ForwardMode = (typeof forwardModes)[number];
@@ -25,6 +26,10 @@ export interface WantedBackend {
   readonly forward: ForwardMode;
   /** Of the backend, or of the next hop to it; undefined while not resolved: it then gets no slot. */
   readonly mac: MacAddress | undefined;
+  /** Number of the interface by which it is reached. */
+  readonly egress: number;
+  /** With `forward: vxlan` alone. */
+  readonly vxlan?: VxlanEnd;
 }
 
 /** One VIP as the data plane should hold it. */
@@ -49,6 +54,8 @@ export interface HeldBackend {
   readonly state: ForwardingState;
   readonly forward: ForwardMode;
   readonly mac: MacAddress | undefined;
+  readonly egress: number;
+  readonly vxlan?: VxlanEnd;
 }
 
 /** A VIP's entry in the kernel. */
@@ -109,6 +116,8 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     else if (
       existing.state !== backend.state ||
       existing.forward !== backend.forward ||
+      existing.egress !== backend.egress ||
+      !sameVxlanEnd(existing.vxlan, backend.vxlan) ||
       !sameMac(existing.mac, backend.mac)
     ) {
       operations.push({ kind: 'write-backend', backend, isNew: false });

@@ -10,11 +10,13 @@ export interface TunnelSettings {
   readonly guePort: number;
   /** 0: with a header; 1: the packet follows UDP at once. */
   readonly gueVariant: 0 | 1;
+  /** UDP port of VXLAN. */
+  readonly vxlanPort: number;
   /** Of the ways to the backends, in bytes of IP. */
   readonly mtu: number;
 }
 
-/** What the host's interface gives where nothing is declared. */
+/** What the interface gives where nothing is declared. */
 export interface TunnelInterface {
   readonly mtu: number;
   /** Its first global addresses. */
@@ -32,6 +34,7 @@ export function tunnelSettings(declared: HostTunnel, on: TunnelInterface): Tunne
     sources: { ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) },
     guePort: declared.guePort,
     gueVariant: declared.gueVariant === 0 ? 0 : 1,
+    vxlanPort: declared.vxlanPort,
     mtu: Math.min(declared.mtu ?? on.mtu, on.mtu, maxMtu),
   };
 }

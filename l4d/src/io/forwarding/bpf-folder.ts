@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { mount } from '@l4d/kit/ffi/libc.ts';
@@ -8,6 +8,7 @@ const bpfFsMagic = 0xcafe4a11;
 
 /** Pins outlive every process of ours; these are their names in the host's bpffs folder. */
 export const pinName = {
+  /** Of host.interface; those of further interfaces have their number behind it. */
   xdpLink: 'xdp_link',
   /** With the first program's id behind it: its stages, which the kernel empties when nobody holds them. */
   stages: 'stages_',
@@ -50,6 +51,11 @@ function isBpfFs(path: string): boolean {
 /** Path of a pin. */
 export function pinPath(folder: string, name: string): string {
   return join(folder, name);
+}
+
+/** Gives a pin another name, in place of what had it. */
+export function renamePin(folder: string, from: string, to: string): void {
+  renameSync(join(folder, from), join(folder, to));
 }
 
 /** Removes one pin; no error when it is not there. */

@@ -5,8 +5,10 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, jiffyNanoseconds } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import type { Egress } from '../../core/forwarding/egress.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
+import { createEgressTable } from './egress-table.ts';
 import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
@@ -14,10 +16,13 @@ import { createMapCodec } from './map-codec.ts';
 import { type DataPlaneCapacity, openOrMakeMaps, requirePinnedMaps } from './pinned-maps.ts';
 import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
 import {
+  arrangeXdpLinks,
   attachXdpPrograms,
-  type DataPlaneInterface,
+  dropXdpLinks,
   pinnedXdpInterface,
+  unpinStages,
   type XdpMode,
+  type XdpPlace,
 } from './xdp-attachment.ts';
 
 /** What opening needs. */
@@ -27,6 +32,13 @@ export interface DataPlaneOptions {
   readonly capacity: DataPlaneCapacity;
   readonly clock: Clock;
   readonly logger: Logger;
+}
+
+/** A program of ours on an interface. */
+export interface Attachment {
+  readonly interface: string;
+  readonly mode: XdpMode;
+  readonly programId: number;
 }
 
 /** The kernel side of l4d: maps, programs, links. */
@@ -44,73 +56,122 @@ export function openDataPlane(options: DataPlaneOptions) {
   const codec = createMapCodec(types);
   const maps = createForwardingMaps(mapFds, codec);
   const lookupFds = openLookupMaps(bpfFolder, logger);
-  let attached: { mode: XdpMode; programId: number } | undefined;
+  const forwarding = createForwardingTable(maps, options.clock, (contradiction) =>
+    logger.warn({ contradiction }, 'what is in the kernel contradicts itself: the later entry is made anew'),
+  );
+  let attached: readonly Attachment[] = [];
+  /** Numbers that attached programs have as their own. */
+  let ownNumbers: readonly number[] = [];
+  const egress = createEgressTable(maps, () => new Set([...forwarding.usedEgress(), ...ownNumbers]));
+
+  /** The main interface has the pin that it always had. */
+  function placesOf(interfaces: readonly Egress[]): Array<XdpPlace & { readonly number: number }> {
+    return interfaces.map((on, position) => {
+      const number = egress.place(on);
+      const linkPin = position === 0 ? pinName.xdpLink : `${pinName.xdpLink}_${number}`;
+      return { on: { name: on.name, index: on.interfaceIndex, mac: on.mac }, linkPin, number };
+    });
+  }
+
+  async function attachTo(place: XdpPlace & { readonly number: number }, mode: XdpMode | 'auto') {
+    const object = libbpf.openObject(objectPath('l4d_xdp'));
+    try {
+      for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
+      const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
+      if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
+      setReadOnlyData(object, types, { mac: place.on.mac, egressFlags: codec.egressFlags(place.number) });
+      libbpf.loadObject(object, 'l4d_xdp');
+      if (virtualMacs === undefined) {
+        libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
+      } else closeFd(virtualMacs);
+      const program = libbpf.programFd(object, 'l4d_xdp');
+      const programs = { first: program, stages: libbpf.mapFd(object, 'stages') };
+      const attachedMode = await attachXdpPrograms(bpfFolder, programs, place, mode, logger);
+      return {
+        interface: place.on.name,
+        mode: attachedMode,
+        programId: libbpf.programInfo(program).id,
+      };
+    } finally {
+      libbpf.closeObject(object);
+    }
+  }
 
   return {
     maps,
-    forwarding: createForwardingTable(maps, options.clock, (contradiction) =>
-      logger.warn(
-        { contradiction },
-        'what is in the kernel contradicts itself: the later entry is made anew',
-      ),
-    ),
+    forwarding,
+    egress,
     listeners: createListenerTable(lookupFds.listeners),
     workersLive: () => holdsSockets(lookupFds.sockets),
 
-    /** How the program is attached; undefined before attach. */
-    attachment: () => attached,
+    /** How the program is attached to the main interface; undefined before attach. */
+    attachment: (): Attachment | undefined => attached[0],
 
-    /** Why the programs do not run on that interface as pinned; undefined when they do. */
-    attachmentProblem(interfaceIndex: number): string | undefined {
-      if (pinnedXdpInterface(bpfFolder) !== interfaceIndex) return 'the XDP program is not attached';
+    /** How it is attached to each, the main interface first. */
+    attachments: (): readonly Attachment[] => attached,
+
+    /** Why the programs do not run as pinned on these interfaces, the main one first; undefined when they do. */
+    attachmentProblem(interfaces: readonly Pick<Egress, 'name' | 'interfaceIndex'>[]): string | undefined {
+      for (const [position, { name, interfaceIndex }] of interfaces.entries()) {
+        const number = egress.numberOf(interfaceIndex);
+        const pin = position === 0 ? pinName.xdpLink : `${pinName.xdpLink}_${number}`;
+        if (pinnedXdpInterface(bpfFolder, pin) === interfaceIndex) continue;
+        return `the XDP program is not attached${position === 0 ? '' : ` to ${name}`}`;
+      }
       return lookupIsAttached(bpfFolder) ? undefined : 'the sk_lookup program is not attached';
     },
 
     /** Takes note that somebody else detached the programs (`l4d detach`). */
     forgetAttachment(): void {
-      attached = undefined;
+      attached = [];
     },
 
     /**
-     * Attaches the programs to the interface, or swaps those of an earlier run without losing a
-     * packet. `auto` prefers native mode and falls back to generic with a warning.
-     * Throws OperatorError when the interface has another XDP program or no mode works.
+     * Attaches the programs to the interfaces, the main one first, or swaps those of an earlier run without losing a
+     * packet; those of other interfaces end. `auto` prefers native mode and falls back to generic with a warning.
+     * Throws OperatorError when an interface has another XDP program or no mode works.
      */
-    async attach(on: DataPlaneInterface, mode: XdpMode | 'auto'): Promise<void> {
-      const object = libbpf.openObject(objectPath('l4d_xdp'));
-      try {
-        for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
-        const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
-        if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
-        setReadOnlyData(object, types, on.mac);
-        libbpf.loadObject(object, 'l4d_xdp');
-        if (virtualMacs === undefined) {
-          libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
-        } else closeFd(virtualMacs);
-        const program = libbpf.programFd(object, 'l4d_xdp');
-        const programs = { first: program, stages: libbpf.mapFd(object, 'stages') };
-        const attachedMode = await attachXdpPrograms(bpfFolder, programs, on, mode, logger);
-        attached = { mode: attachedMode, programId: libbpf.programInfo(program).id };
-      } finally {
-        libbpf.closeObject(object);
-      }
-      attachCheckSteering(mapFds, on.index);
+    async attach(interfaces: readonly Egress[], mode: XdpMode | 'auto'): Promise<void> {
+      const places = placesOf(interfaces);
+      ownNumbers = places.map(({ number }) => number);
+      arrangeXdpLinks(bpfFolder, places);
+      const now: Attachment[] = [];
+      for (const place of places) now.push(await attachTo(place, mode));
+      attached = now;
+      const kept = places.map(({ linkPin }) => linkPin);
+      const ended = dropXdpLinks(bpfFolder, kept);
+      for (const interfaceIndex of ended) libbpf.detachTcEgress(interfaceIndex);
+      unpinStages(
+        bpfFolder,
+        now.map(({ programId }) => programId),
+      );
+      for (const { interfaceIndex } of interfaces) attachCheckSteering(mapFds, interfaceIndex);
       await attachLookup(bpfFolder, lookupFds, logger);
     },
   };
 }
 
-/**
- * Tells the program, before it is loaded, what it takes as constant: the interface's address and
- * the kernel's tick (0: the program asks a helper for the time, which takes longer).
- */
+/** What a program takes as constant. */
+export interface ReadOnlyData {
+  /** Of the interface that it is attached to. */
+  readonly mac: MacAddress;
+  /** That interface's number, as flags of backends have it. */
+  readonly egressFlags: number;
+  /** The kernel's tick in nanoseconds; 0: the program asks a helper for the time, which takes longer. */
+  readonly tick?: number;
+}
+
+/** Tells the program, before it is loaded, what it takes as constant. Throws InvariantError. */
 export function setReadOnlyData(
   object: libbpf.BpfObject,
   types: ObjectTypes,
-  mac: MacAddress,
-  tick: number = jiffyNanoseconds(),
+  { mac, egressFlags, tick = jiffyNanoseconds() }: ReadOnlyData,
 ): void {
-  const values = { own_mac: mac, jiffy_nanoseconds: new Uint8Array(Uint32Array.of(tick).buffer) };
+  const values = {
+    own_mac: mac,
+    own_egress: new Uint8Array(Uint16Array.of(egressFlags).buffer),
+    jiffy_nanoseconds: new Uint8Array(Uint32Array.of(tick).buffer),
+  };
   for (const [name, bytes] of Object.entries(values)) {
     const variable = types.sections.get('.rodata')?.get(name);
     if (variable?.size !== bytes.length) {
@@ -134,7 +195,7 @@ function attachCheckSteering(fds: MapFds, interfaceIndex: number): void {
   const object = libbpf.openObject(objectPath('check_steering'));
   try {
     // The object's other maps are its own and go with it.
-    const used: readonly string[] = ['backends', 'tunnel_settings'];
+    const used: readonly string[] = ['backends', 'egress', 'vxlan_ends'];
     for (const name of pinnedMaps) {
       if (used.includes(name)) libbpf.reuseMap(object, objectMapName(name), fds[name]);
       else libbpf.setMaxEntries(object, objectMapName(name), 1);

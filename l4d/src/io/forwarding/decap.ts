@@ -48,7 +48,13 @@ export async function attachDecap(
     fillDecap(object, rules);
     if (counters === undefined) libbpf.pin(libbpf.mapFd(object, reasonsMap), pinPath(folder, reasonsMap));
     else closeFd(counters);
-    return await attachXdpProgram(folder, libbpf.programFd(object, 'decap'), on, mode, logger);
+    return await attachXdpProgram(
+      folder,
+      libbpf.programFd(object, 'decap'),
+      { on, linkPin: pinName.xdpLink },
+      mode,
+      logger,
+    );
   } finally {
     libbpf.closeObject(object);
   }

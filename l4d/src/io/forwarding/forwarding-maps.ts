@@ -1,8 +1,9 @@
 import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { mapShared } from '@l4d/kit/ffi/libc.ts';
+import type { Egress } from '../../core/forwarding/egress.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
-import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
+import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
@@ -17,7 +18,9 @@ export const pinnedMaps = [
   'vip_counters',
   'backend_counters',
   'reasons',
-  'tunnel_settings',
+  'egress',
+  'egress_devices',
+  'vxlan_ends',
   'features',
 ] as const;
 
@@ -118,8 +121,38 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       slots.set(values, offset);
     },
 
-    writeTunnelSettings(settings: TunnelSettings): void {
-      libbpf.updateElement(fds.tunnel_settings, indexKey(0), codec.encodeTunnelSettings(settings));
+    /** Where a backend with `forward: vxlan` is; undefined when nothing is said of that index. */
+    readVxlanEnd(index: number): VxlanEnd | undefined {
+      const value = new Uint8Array(codec.vxlanEndSize);
+      return libbpf.lookupElement(fds.vxlan_ends, indexKey(index), value)
+        ? codec.decodeVxlanEnd(value)
+        : undefined;
+    },
+
+    writeVxlanEnd(index: number, end: VxlanEnd): void {
+      libbpf.updateElement(fds.vxlan_ends, indexKey(index), codec.encodeVxlanEnd(end));
+    },
+
+    deleteVxlanEnd: (index: number): boolean => libbpf.deleteElement(fds.vxlan_ends, indexKey(index)),
+
+    /** Names of the interfaces by number; empty: the number is free. */
+    readEgressNames(): string[] {
+      return Array.from({ length: codec.egressCount }, (_, number) => {
+        const value = new Uint8Array(codec.egressSize);
+        libbpf.lookupElement(fds.egress, indexKey(number), value);
+        return codec.decodeEgressName(value);
+      });
+    },
+
+    /** Gives a number to an interface, or (undefined) takes it away. */
+    writeEgress(number: number, egress: Egress | undefined): void {
+      if (egress === undefined) {
+        libbpf.deleteElement(fds.egress_devices, indexKey(number));
+        libbpf.updateElement(fds.egress, indexKey(number), new Uint8Array(codec.egressSize));
+        return;
+      }
+      libbpf.updateElement(fds.egress_devices, indexKey(number), indexKey(egress.interfaceIndex));
+      libbpf.updateElement(fds.egress, indexKey(number), codec.encodeEgress(egress));
     },
 
     /** Says whether anything on this host uses a part of the program that most packets do not need. */

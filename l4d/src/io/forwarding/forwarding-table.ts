@@ -5,6 +5,7 @@ import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
 import {
   eligibleBackends,
+  type ForwardMode,
   type HeldBackend,
   type HeldVip,
   planVip,
@@ -16,6 +17,7 @@ import {
 import { createIndexAllocator } from '../../core/forwarding/index-allocator.ts';
 import { createRegionAllocator, type Region } from '../../core/forwarding/region-allocator.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import { sameVxlanEnd, type VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
 import { ipProtocol, type VipKey } from './map-codec.ts';
 
@@ -61,6 +63,11 @@ export function createForwardingTable(
     /** Address and port of a VIP in the kernel. */
     listenerOf(identity: string): { readonly address: IpAddress; readonly port: number } | undefined {
       return entries.get(identity)?.key;
+    },
+
+    /** Numbers of the interfaces by which backends are reached. */
+    usedEgress(): Set<number> {
+      return new Set([...entries.values()].flatMap(({ held }) => held.backends.map(({ egress }) => egress)));
     },
 
     /** Index of a backend, which marked checks name; undefined before it was applied. */
@@ -129,8 +136,10 @@ export function createForwardingTable(
             inKernel.vipId === held.id &&
             formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
           // Without a MAC a backend that should have one is written again.
-          const { state, forward } = inKernel;
-          return { ...backend, state, forward, mac: isSame ? inKernel.mac : undefined };
+          const { state, forward, egress } = inKernel;
+          const { vxlan: _, ...rest } = backend;
+          const found = { ...rest, state, forward, egress, ...vxlanOf(backend.index, forward) };
+          return { ...found, mac: isSame ? inKernel.mac : undefined };
         }),
       };
     },
@@ -157,6 +166,12 @@ export function createForwardingTable(
         if (held?.vipId !== record.id || formatIpAddress(held.address) !== formatIpAddress(backend.address)) {
           return `backend ${formatIpAddress(backend.address)} is not in the kernel`;
         }
+        const isThatWay =
+          held.forward === backend.forward &&
+          held.egress === backend.egress &&
+          sameVxlanEnd(vxlanOf(index ?? 0, held.forward).vxlan, backend.vxlan);
+        if (!isThatWay)
+          return `the kernel reaches backend ${formatIpAddress(backend.address)} in another way`;
       }
       return undefined;
     },
@@ -183,8 +198,8 @@ export function createForwardingTable(
         freeIndex(index);
         continue;
       }
-      const { address, state, forward, mac } = record;
-      list.push({ index, address, state, forward, mac });
+      const { address, state, forward, mac, egress } = record;
+      list.push({ index, address, state, forward, mac, egress, ...vxlanOf(index, forward) });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -284,16 +299,21 @@ export function createForwardingTable(
     const index = existing?.index ?? backendIndices.take();
     if (existing === undefined) maps.clearBackendCounter(index);
     const generation = maps.readBackend(index).generation;
+    // The end before what names it; and the other way round when it goes.
+    if (backend.vxlan !== undefined) maps.writeVxlanEnd(index, backend.vxlan);
     maps.writeBackend(index, {
       mac: backend.mac,
       state: backend.state,
       forward: backend.forward,
+      egress: backend.egress,
       generation,
       vipId: entry.held.id,
       address: backend.address,
     });
-    const { address, state, forward, mac } = backend;
-    const held: HeldBackend = { index, address, state, forward, mac };
+    if (backend.vxlan === undefined && existing?.vxlan !== undefined) maps.deleteVxlanEnd(index);
+    const { address, state, forward, mac, egress, vxlan } = backend;
+    const end = vxlan === undefined ? {} : { vxlan };
+    const held: HeldBackend = { index, address, state, forward, mac, egress, ...end };
     entry.held = {
       ...entry.held,
       backends: [...entry.held.backends.filter((other) => other.index !== index), held],
@@ -356,6 +376,11 @@ export function createForwardingTable(
     };
   }
 
+  function vxlanOf(index: number, forward: ForwardMode): { readonly vxlan?: VxlanEnd } {
+    const vxlan = forward === 'vxlan' ? maps.readVxlanEnd(index) : undefined;
+    return vxlan === undefined ? {} : { vxlan };
+  }
+
   function freeIndex(index: number): void {
     const record = maps.readBackend(index);
     // The new generation makes flows of the old owner find nothing.
@@ -364,9 +389,11 @@ export function createForwardingTable(
       mac: undefined,
       state: 'up',
       forward: 'l2',
+      egress: 0,
       generation: record.generation + 1,
       vipId: 0,
     });
+    if (record.forward === 'vxlan') maps.deleteVxlanEnd(index);
     backendIndices.release(index);
   }
 

@@ -3,9 +3,15 @@ import { fromMappedBytes, type IpAddress, toMappedBytes } from '@l4d/kit/ip-addr
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { encodeStruct, readBigint, readBytes, readNumber } from '@l4d/kit/struct-codec.ts';
-import type { ForwardingState, ForwardMode, HeldVip } from '../../core/forwarding/forwarding-plan.ts';
+import type { Egress } from '../../core/forwarding/egress.ts';
+import {
+  type ForwardingState,
+  type ForwardMode,
+  forwardModes,
+  type HeldVip,
+} from '../../core/forwarding/forwarding-plan.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
-import type { TunnelSettings } from '../../core/forwarding/tunnel-settings.ts';
+import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 
 /** IANA protocol numbers of VIP keys. */
@@ -27,6 +33,8 @@ export interface BackendRecord {
   readonly mac: MacAddress | undefined;
   readonly state: ForwardingState;
   readonly forward: ForwardMode;
+  /** Number of the interface by which it is reached. */
+  readonly egress: number;
   readonly generation: number;
   readonly vipId: number;
   readonly address: IpAddress;
@@ -56,7 +64,8 @@ export function createMapCodec(types: ObjectTypes) {
     vip: structLayout(types, 'vip'),
     backend: structLayout(types, 'backend'),
     counter: structLayout(types, 'traffic_counter'),
-    tunnel: structLayout(types, 'tunnel_settings'),
+    egress: structLayout(types, 'egress'),
+    vxlanEnd: structLayout(types, 'vxlan_end'),
   };
   const flag = {
     l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
@@ -67,6 +76,7 @@ export function createMapCodec(types: ObjectTypes) {
     draining: enumConstant(types, 'backend_flag', 'BACKEND_DRAINING'),
     ipip: enumConstant(types, 'backend_flag', 'BACKEND_IPIP'),
     gue: enumConstant(types, 'backend_flag', 'BACKEND_GUE'),
+    vxlan: enumConstant(types, 'backend_flag', 'BACKEND_VXLAN'),
   };
   const featureBits = Object.fromEntries(
     features.map((name) => [
@@ -74,6 +84,10 @@ export function createMapCodec(types: ObjectTypes) {
       enumConstant(types, 'feature', `FEATURE_${name.toUpperCase().replaceAll('-', '_')}`),
     ]),
   ) as Record<Feature, number>;
+  const modeFlags = { l2: 0, ipip: flag.ipip, gue: flag.gue, vxlan: flag.vxlan } as const;
+  /** The lowest bit of those that hold the number of an interface. */
+  const egressMask = enumConstant(types, 'backend_flag', 'BACKEND_EGRESS');
+  const egressUnit = egressMask & -egressMask;
   const reasons = [...(types.enums.get('reason') ?? [])].filter(([name]) => name !== 'REASON_COUNT');
 
   return {
@@ -81,6 +95,12 @@ export function createMapCodec(types: ObjectTypes) {
     vipSize: layouts.vip.size,
     backendSize: layouts.backend.size,
     counterSize: layouts.counter.size,
+    egressSize: layouts.egress.size,
+    vxlanEndSize: layouts.vxlanEnd.size,
+    /** How many interfaces can be numbered. */
+    egressCount: egressMask / egressUnit + 1,
+    /** The number of an interface as flags of backends have it. */
+    egressFlags: (number: number) => number * egressUnit,
     /** Names of the reasons in lower case, by index. */
     featureBit: (feature: Feature) => featureBits[feature],
     reasonNames: reasons.map(([name]) => name.toLowerCase()),
@@ -133,7 +153,8 @@ export function createMapCodec(types: ObjectTypes) {
     encodeBackend(record: BackendRecord): Uint8Array {
       const flags =
         (record.state === 'down' ? flag.down : record.state === 'draining' ? flag.draining : 0) |
-        (record.forward === 'ipip' ? flag.ipip : record.forward === 'gue' ? flag.gue : 0);
+        modeFlags[record.forward] |
+        (record.egress * egressUnit);
       return encodeStruct(layouts.backend, {
         mac: record.mac ?? new Uint8Array(6),
         flags,
@@ -149,24 +170,52 @@ export function createMapCodec(types: ObjectTypes) {
       return {
         mac: mac.every((byte) => byte === 0) ? undefined : mac,
         state: flags & flag.down ? 'down' : flags & flag.draining ? 'draining' : 'up',
-        forward: flags & flag.ipip ? 'ipip' : flags & flag.gue ? 'gue' : 'l2',
+        forward: forwardModes.find((mode) => (flags & modeFlags[mode]) !== 0) ?? 'l2',
+        egress: (flags & egressMask) / egressUnit,
         generation: readNumber(layouts.backend, bytes, 'generation'),
         vipId: readNumber(layouts.backend, bytes, 'vip_id'),
         address: fromMappedBytes(readBytes(layouts.backend, bytes, 'address')),
       };
     },
 
-    encodeTunnelSettings({ sources, guePort, gueVariant, mtu }: TunnelSettings): Uint8Array {
+    encodeVxlanEnd({ remote, vni, mac }: VxlanEnd): Uint8Array {
+      return encodeStruct(layouts.vxlanEnd, { remote: toMappedBytes(remote), vni: vni * 256, mac });
+    },
+
+    decodeVxlanEnd(bytes: Uint8Array): VxlanEnd {
+      return {
+        remote: fromMappedBytes(readBytes(layouts.vxlanEnd, bytes, 'remote')),
+        vni: readNumber(layouts.vxlanEnd, bytes, 'vni') >>> 8,
+        mac: readBytes(layouts.vxlanEnd, bytes, 'mac'),
+      };
+    },
+
+    /** Name of the interface in an element of `egress`; empty: the number is free. */
+    decodeEgressName(bytes: Uint8Array): string {
+      const name = readBytes(layouts.egress, bytes, 'name');
+      const end = name.indexOf(0);
+      return Buffer.from(name.subarray(0, end < 0 ? name.length : end)).toString();
+    },
+
+    encodeEgress({ name, interfaceIndex, mac, mtu, tunnel }: Egress): Uint8Array {
+      const { sources, guePort, gueVariant, vxlanPort } = tunnel;
+      const nameBytes = new Uint8Array(layouts.egress.fields.get('name')?.count ?? 0);
+      nameBytes.set(Buffer.from(name).subarray(0, nameBytes.length - 1));
       const four = sources.ipv4 === undefined ? undefined : spreadOf(sources.ipv4);
       const six = sources.ipv6 === undefined ? undefined : spreadOf(sources.ipv6);
-      return encodeStruct(layouts.tunnel, {
+      return encodeStruct(layouts.egress, {
+        name: nameBytes,
+        index: interfaceIndex,
+        mac,
+        mtu,
         source4: new DataView((four?.address ?? new Uint8Array(4)).buffer).getUint32(0),
         spread4: four?.mask ?? 0,
         source6: six?.address ?? new Uint8Array(16),
         spread6: six?.mask ?? 0,
         gue_port: guePort,
         gue_header: gueVariant === 0 ? 4 : 0,
-        mtu,
+        vxlan_port: vxlanPort,
+        tunnel_mtu: tunnel.mtu,
       });
     },
 

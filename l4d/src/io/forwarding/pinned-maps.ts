@@ -90,6 +90,7 @@ function mapSizes(capacity: DataPlaneCapacity) {
     vip_counters: capacity.vips + 1,
     backends: capacity.backends,
     backend_counters: capacity.backends,
+    vxlan_ends: capacity.backends,
     maglev_slots: Math.ceil(capacity.tableSlots / slotsPerPair),
     flows4: capacity.flows,
     flows6: capacity.flows,
@@ -122,7 +123,9 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
     vip_counters: [4, size('traffic_counter')],
     backend_counters: [4, size('traffic_counter')],
     reasons: [4, 8],
-    tunnel_settings: [4, size('tunnel_settings')],
+    egress: [4, size('egress')],
+    egress_devices: [4, 4],
+    vxlan_ends: [4, size('vxlan_end')],
     features: [4, 4],
   };
   const info = libbpf.mapInfo(fd);

@@ -3,7 +3,7 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, constant } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
-import { listPins, pinName, pinPath, unpin } from './bpf-folder.ts';
+import { listPins, pinName, pinPath, renamePin, unpin } from './bpf-folder.ts';
 
 /** Where VIP traffic arrives. */
 export interface DataPlaneInterface {
@@ -21,27 +21,72 @@ export interface XdpPrograms {
 /** How the program is attached. */
 export type XdpMode = 'native' | 'generic';
 
+/** Where a program is to run, and the name of its link's pin. */
+export interface XdpPlace {
+  readonly on: DataPlaneInterface;
+  readonly linkPin: string;
+}
+
 /** As attachXdpProgram, for a program with stages: they are held for as long as it is attached. */
 export async function attachXdpPrograms(
   bpfFolder: string,
   programs: XdpPrograms,
-  on: DataPlaneInterface,
+  place: XdpPlace,
   mode: XdpMode | 'auto',
   logger: Logger,
 ): Promise<XdpMode> {
   const stages = pinName.stages + libbpf.programInfo(programs.first).id;
   libbpf.pin(programs.stages, pinPath(bpfFolder, stages));
-  const attachedMode = await attachXdpProgram(bpfFolder, programs.first, on, mode, logger);
-  // Those of the program before, which needed them until here.
-  unpinStages(bpfFolder, stages);
-  return attachedMode;
+  return await attachXdpProgram(bpfFolder, programs.first, place, mode, logger);
 }
 
-/** Lets go of all stages but those of one name: only after the link has moved on, or is gone. */
-export function unpinStages(bpfFolder: string, kept?: string): void {
+/** Lets go of all stages but those of these programs: only after the links have moved on, or are gone. */
+export function unpinStages(bpfFolder: string, programIds: readonly number[] = []): void {
+  const kept = new Set(programIds.map((id) => pinName.stages + id));
   for (const name of listPins(bpfFolder)) {
-    if (name.startsWith(pinName.stages) && name !== kept) unpin(bpfFolder, name);
+    if (name.startsWith(pinName.stages) && !kept.has(name)) unpin(bpfFolder, name);
   }
+}
+
+/** Names of the pinned XDP links. */
+export function xdpLinkPins(bpfFolder: string): string[] {
+  return listPins(bpfFolder).filter((name) => name.startsWith(pinName.xdpLink));
+}
+
+/**
+ * Gives the links of interfaces that stay the pins that they are to have: an interface may have changed its part from
+ * one configuration to the next, and its packets do not wait.
+ */
+export function arrangeXdpLinks(bpfFolder: string, places: readonly XdpPlace[]): void {
+  const moved: { readonly from: string; readonly to: string }[] = [];
+  for (const name of xdpLinkPins(bpfFolder)) {
+    const index = pinnedXdpInterface(bpfFolder, name);
+    const place = places.find(({ on }) => on.index === index);
+    if (place === undefined || place.linkPin === name) continue;
+    const aside = `${name}_moving`;
+    renamePin(bpfFolder, name, aside);
+    moved.push({ from: aside, to: place.linkPin });
+  }
+  for (const { from, to } of moved) renamePin(bpfFolder, from, to);
+}
+
+/** Ends the links that are not among these pins; gives the interfaces that they were attached to. */
+export function dropXdpLinks(bpfFolder: string, kept: readonly string[] = []): number[] {
+  return xdpLinkPins(bpfFolder).flatMap((name) => {
+    const interfaceIndex = kept.includes(name) ? undefined : detachXdpLink(bpfFolder, name);
+    return interfaceIndex === undefined ? [] : [interfaceIndex];
+  });
+}
+
+/** Ends a pinned link; the index of the interface that it was attached to, undefined when that or the link is gone. */
+export function detachXdpLink(bpfFolder: string, name: string): number | undefined {
+  const link = libbpf.openPinned(pinPath(bpfFolder, name));
+  if (link === undefined) return undefined;
+  const { interfaceIndex } = libbpf.xdpLinkInfo(link);
+  if (interfaceIndex !== 0) libbpf.detachLink(link);
+  closeFd(link);
+  unpin(bpfFolder, name);
+  return interfaceIndex === 0 ? undefined : interfaceIndex;
 }
 
 /**
@@ -51,11 +96,11 @@ export function unpinStages(bpfFolder: string, kept?: string): void {
 export async function attachXdpProgram(
   bpfFolder: string,
   program: number,
-  on: DataPlaneInterface,
+  { on, linkPin }: XdpPlace,
   mode: XdpMode | 'auto',
   logger: Logger,
 ): Promise<XdpMode> {
-  const path = pinPath(bpfFolder, pinName.xdpLink);
+  const path = pinPath(bpfFolder, linkPin);
   const existing = libbpf.openPinned(path);
   if (existing !== undefined) {
     const info = libbpf.xdpLinkInfo(existing);
@@ -69,7 +114,7 @@ export async function attachXdpProgram(
       'the pinned XDP link belongs to another or a lost interface; it is replaced',
     );
     closeFd(existing);
-    unpin(bpfFolder, pinName.xdpLink);
+    unpin(bpfFolder, linkPin);
   }
   const attempts: XdpMode[] = mode === 'auto' ? ['native', 'generic'] : [mode];
   for (const attempt of attempts) {
@@ -106,9 +151,9 @@ export async function attachXdpProgram(
   throw new InvariantError('no XDP mode was tried');
 }
 
-/** Index of the interface that the pinned link is attached to; undefined when there is no such link. */
-export function pinnedXdpInterface(bpfFolder: string): number | undefined {
-  const link = libbpf.openPinned(pinPath(bpfFolder, pinName.xdpLink));
+/** Index of the interface that a pinned link is attached to; undefined when there is no such link. */
+export function pinnedXdpInterface(bpfFolder: string, name: string = pinName.xdpLink): number | undefined {
+  const link = libbpf.openPinned(pinPath(bpfFolder, name));
   if (link === undefined) return undefined;
   const { interfaceIndex } = libbpf.xdpLinkInfo(link);
   closeFd(link);
