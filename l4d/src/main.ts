@@ -13,6 +13,7 @@ import { attach, detachAll, detachVip } from './app/detach.ts';
 import { defaultFolders, type Folders } from './app/state-paths.ts';
 import { stopDaemon } from './app/stop-daemon.ts';
 import { readConfigFile } from './io/config-file.ts';
+import { checkTlsFiles } from './io/tls-file-check.ts';
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -70,6 +71,8 @@ program
   .action(async (file: string) => {
     const read = await readConfigFile(file);
     if (!read.ok) throw read.error;
+    const files = checkTlsFiles(read.value.state.vips, Date.now());
+    if (files.length > 0) throw new ConfigError(files, file);
     say(`${file}: ${read.value.state.vips.length} VIPs, ${read.value.state.peers.length} peers, no problem`);
   });
 

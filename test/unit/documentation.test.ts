@@ -118,6 +118,7 @@ it('every metric is explained', () => {
   const names = [
     'l4d/src/app/metrics.ts',
     'l4d/src/core/verdict-latency.ts',
+    'l4d/src/core/tls-metrics.ts',
     'announcer/src/core/metric-families.ts',
     'announcer/src/core/vrrp/metrics.ts',
   ].flatMap((file) => [...readSource(file).matchAll(/'(l4d_\w+)'/g)].map(([, name = '']) => name));

@@ -235,6 +235,43 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].routes[].pathPrefix':
     'Beginning of the path, on segment boundaries. The longest wins. By default any.',
   'vips[].routes[].pool': 'Pool of backends.',
+  'vips[].tls':
+    'l7 only: what comes is TLS, see [TLS](tls.md). Files are of this host and read again when they change.',
+  'vips[].tls.certificates':
+    'Certificates, chosen by the name that the client asks for; the first for clients that name none, or another.',
+  'vips[].tls.certificates[].cert': 'PEM: the certificate, then its chain.',
+  'vips[].tls.certificates[].key': 'PEM, not encrypted. By default the file of the certificate.',
+  'vips[].tls.certificates[].ocsp': 'OCSP response in DER, to be stapled. By default none.',
+  'vips[].tls.policy':
+    'Versions and cipher suites, after Mozilla: `modern` is TLS 1.3 alone, `old` lets in what is broken. By default `intermediate`.',
+  'vips[].tls.minVersion':
+    'Lowest version of TLS. By default that of the policy; `1.0` and `1.1` need `policy: old`.',
+  'vips[].tls.ciphers':
+    'Cipher suites up to TLS 1.2 by the names of OpenSSL, the preferred first. By default those of the policy.',
+  'vips[].tls.cipherSuites': 'Cipher suites of TLS 1.3. By default those of the policy.',
+  'vips[].tls.unknownNames':
+    'What a client gets that asks for a name without a certificate: the first certificate, or `unrecognized_name`. By default `default`.',
+  'vips[].tls.tickets': 'Whether sessions can be resumed, by tickets of 300 s. By default `true`.',
+  'vips[].tls.ticketKeys':
+    'File of ticket keys, one a line, the newest first: the same on all hosts. By default each host makes its own.',
+  'vips[].tls.clientCertificates': 'Asks clients for a certificate.',
+  'vips[].tls.clientCertificates.ca': 'PEM: the authorities that may have signed it.',
+  'vips[].tls.clientCertificates.mode':
+    '`required`: without one the handshake fails; `optional`: a backend is told `X-TLS-Client-Verify: NONE`. By default `required`.',
+  'vips[].tls.headers':
+    'What backends are told of the connection: `X-TLS-Version`, `X-TLS-Cipher`, `X-TLS-Server-Name`, `Client-Cert` (RFC 9440). By default nothing.',
+  'vips[].backendTls': 'l7 only: connections to the backends are TLS.',
+  'vips[].backendTls.pools': 'Pools for which it holds. By default all.',
+  'vips[].backendTls.serverName':
+    'Name that is asked for (SNI) and that the certificate must have. By default none is asked for, and it must have the address.',
+  'vips[].backendTls.ca': 'PEM: authorities. By default those of the system.',
+  'vips[].backendTls.verify': '`false`: anybody may answer. By default `true`.',
+  'vips[].backendTls.cert': 'PEM: certificate and chain for backends that ask for one.',
+  'vips[].backendTls.key': 'PEM. By default the file of the certificate.',
+  'vips[].backendTls.policy': 'As that of `tls`. By default `intermediate`.',
+  'vips[].backendTls.minVersion': 'As that of `tls`. By default that of the policy.',
+  'vips[].redirectToHttps':
+    'l7 only, without `tls`: port of the VIP with TLS, to which every request is sent with 308. By default none.',
   'vips[].check.type': 'What is asked.',
   'vips[].check.interval': 'Time between the starts of two checks of one backend, ± 10 %.',
   'vips[].check.timeout': 'Bounded by the interval: checks of one backend never overlap.',

@@ -63,6 +63,14 @@ export function parseRouteArgument(text: string): Fields {
   return { ...(host === '' ? {} : { host }), ...(pathPrefix === undefined ? {} : { pathPrefix }), pool };
 }
 
+/** `CERT[,KEY]`: paths of PEM files. */
+export function parseCertificateArgument(text: string): Fields {
+  const [cert = '', key, ...more] = text.split(',');
+  if (cert === '' || more.length > 0)
+    throw new InvalidArgumentError('it is written CERT[,KEY], as /etc/l4d/tls/a.pem,/etc/l4d/tls/a.key.');
+  return { cert, ...(key === undefined ? {} : { key }) };
+}
+
 /** A whole number. */
 export function parseNumberArgument(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('it is a whole number.');

@@ -4,6 +4,7 @@ import {
   type Fields,
   given,
   parseBackendArgument,
+  parseCertificateArgument,
   parseCheckArgument,
   parseCountOrShare,
   parseFieldArgument,
@@ -38,6 +39,8 @@ interface AddOptions {
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
   readonly route?: readonly Fields[];
+  readonly tls?: readonly Fields[];
+  readonly redirectToHttps?: number;
 }
 
 /** `l4ctl vip …`. */
@@ -162,6 +165,12 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .option('--allow <prefix>', 'l7: clients let in; again for each', repeated(String))
     .option('--deny <prefix>', 'l7: clients kept out; again for each', repeated(String))
     .option('--route <route>', 'l7: [HOST][/PATH]=POOL; again for each', repeated(parseRouteArgument))
+    .option(
+      '--tls <files>',
+      'l7: CERT[,KEY], paths of PEM files; again for each',
+      repeated(parseCertificateArgument),
+    )
+    .option('--redirect-to-https <port>', 'l7: send every request to https at this port', parseNumberArgument)
     .addHelpText(
       'after',
       `
@@ -208,6 +217,8 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     backends: options.backend ?? [],
     access: Object.keys(access).length > 0 ? access : undefined,
     routes: options.route,
+    tls: options.tls === undefined ? undefined : { certificates: options.tls },
+    redirectToHttps: options.redirectToHttps,
   });
 }
 

@@ -73,8 +73,27 @@ export function vipDetail({ vip, status }: VipAnswer): string {
     ...(vip.routes ?? []).map(
       (route) => `  route ${route.host ?? ''}${route.pathPrefix ?? ''} -> ${route.pool}`,
     ),
+    ...tlsLines(status?.tls),
   ];
   return `${lines.join('\n')}\n${backendTable(status?.backends ?? pendingBackends(vip.backends), '  ')}`;
+}
+
+/** Certificates in force, a line each; what is wrong; counts of handshakes. */
+function tlsLines(tls: VipStatus['tls']): string[] {
+  if (tls === undefined) return [];
+  const { certificates, handshakes, failures } = tls;
+  const sum = (counts: Readonly<Record<string, number>>) =>
+    Object.values(counts).reduce((total, count) => total + count, 0);
+  return [
+    ...certificates.map(
+      ({ path, names, keyType, notAfter, ocspNextUpdate }) =>
+        `  certificate ${path}  ${keyType}  ${names.join(' ')}  until ${notAfter}` +
+        (ocspNextUpdate === undefined ? '' : `  ocsp until ${ocspNextUpdate}`),
+    ),
+    `  handshakes ${sum(handshakes)}  resumed ${tls.resumed}  failed ${sum(failures)}  ticket-keys ${tls.ticketKeys}  reloads ${tls.reloads}`,
+    ...(tls.problem === undefined ? [] : [`  TLS files refused: ${tls.problem}`]),
+    ...tls.warnings.map((warning) => `  ${warning}`),
+  ];
 }
 
 const backendColumns = [
@@ -96,7 +115,7 @@ export function backendTable(backends: readonly BackendStatus[], indent = ''): s
     backend.state,
     ...counters(backend.counters),
     backend.mac ?? '-',
-    backend.reason,
+    backend.tlsProblem === undefined ? backend.reason : `${backend.reason}; TLS: ${backend.tlsProblem}`,
   ]);
   return renderTable(backendColumns, rows, indent);
 }

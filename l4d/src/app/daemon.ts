@@ -20,6 +20,7 @@ import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
 import { interfaceOf } from '../core/interface-of.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
+import { tlsMetrics } from '../core/tls-metrics.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
@@ -32,6 +33,7 @@ import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
 import { watchInterfaces } from '../io/interface-watch.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
 import { openStateStore } from '../io/state-store.ts';
+import { checkTlsFiles } from '../io/tls-file-check.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
 import { watchBackendNeighbours } from './backend-neighbours.ts';
@@ -234,6 +236,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     facts,
     checker,
     announcer,
+    proxy: () => proxy.status(),
+    wallClock,
     refusedConfig: () => (store.current().revision === refusedAt ? refusedConfig : undefined),
     wallTimeOf: (monotonic) => monotonic + monotonicOffset,
   };
@@ -312,6 +316,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const refused = await refuseOtherInterface(next, on);
       if (refused !== undefined) return err(refused);
       const current = store.current();
+      const files = checkTlsFiles(next.vips, wallClock(), current.state.vips);
+      if (files.length > 0 && replaceOptions.force !== true) return err({ kind: 'refused', problems: files });
       const isStale =
         replaceOptions.ifRevision !== undefined && replaceOptions.ifRevision !== current.revision;
       const isForced = replaceOptions.force === true;
@@ -393,7 +399,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         const prefix = routePrefix(vip.address, host.bgp?.aggregates ?? []);
         return atMs === undefined ? [] : [{ vip: vip.name, prefix, atMs }];
       });
-      return renderMetrics(fabricStatus(statusParts), verdictLatency(verdicts, changes));
+      const status = fabricStatus(statusParts);
+      return renderMetrics(status, [...verdictLatency(verdicts, changes), ...tlsMetrics(status.vips)]);
     },
   };
 

@@ -2,6 +2,7 @@ import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
+import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { routePrefix } from '../core/announced-routes.ts';
 import {
   backendPool,
@@ -21,6 +22,7 @@ import type {
   VipStatus,
   VrrpView,
 } from '../core/status.ts';
+import { tlsWarnings } from '../core/tls-view.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
@@ -43,6 +45,10 @@ export interface StatusParts {
   readonly facts: BackendFactsSource;
   readonly checker: HealthChecker;
   readonly announcer: AnnouncerFollower;
+  /** What the proxy says of itself; undefined while it does not answer. */
+  readonly proxy: () => ProxyStatus | undefined;
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number;
   /** Why the configuration file was not taken; undefined once another state is in force. */
   readonly refusedConfig: () => string | undefined;
   /** Wall clock time of a monotonic one, both in milliseconds. */
@@ -80,6 +86,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const detached = parts.detached();
   const lastError = fabric.lastError();
   const leaving = fabric.leaving();
+  const vips = fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp));
   const refusedConfig = parts.refusedConfig();
   const warnings = [
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
@@ -90,6 +97,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
     ...tunnelWarnings(parts, state),
     ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
+    ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {
@@ -104,7 +112,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       draining: state.host.draining,
       ...(warnings.length > 0 ? { warnings } : {}),
     },
-    vips: fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp)),
+    vips,
     ...(leaving.length > 0 ? { leaving } : {}),
     bgp,
     ...(vrrp.state === 'off' ? {} : { vrrp }),
@@ -171,6 +179,10 @@ function vipStatus(
 ): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
+  const listener = parts.proxy()?.listeners.find(({ name }) => vip.policy === 'l7' && name === vip.name);
+  const problems = new Map(
+    (listener?.backends ?? []).map((one) => [`${one.address} ${one.port}`, one.tlsProblem]),
+  );
   const prefix = routePrefix(vip.address, parts.desired().host.bgp?.aggregates ?? []);
   const covering = prefix === formatIpPrefix(hostPrefix(vip.address)) ? undefined : prefix;
   const told = toldPrefixes.get(prefix);
@@ -201,6 +213,7 @@ function vipStatus(
       const by = way === undefined ? undefined : parts.dataPlane.egress.placed().get(way.egress)?.name;
       const vxlan = vxlanEndOf(vip, backend);
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
+      const tlsProblem = problems.get(`${formatIpAddress(backend.address)} ${backendPort(vip, backend)}`);
       return {
         address: formatIpAddress(backend.address),
         ...(vip.policy === 'l7'
@@ -223,9 +236,11 @@ function vipStatus(
               },
             }),
         ...(counters === undefined ? {} : { counters }),
+        ...(tlsProblem === undefined ? {} : { tlsProblem }),
       };
     }),
     counters: parts.dataPlane.forwarding.vipCounter(key) ?? { packets: 0, bytes: 0, flows: 0 },
+    ...(listener?.tls === undefined ? {} : { tls: listener.tls }),
   };
 }
 

@@ -265,7 +265,6 @@ export function createFabric(parts: FabricParts): Fabric {
   function judge(looked: readonly string[]): void {
     if (desired === undefined) return;
     const unattached = parts.attachmentProblem();
-    const proxyDown = handoff.problem();
     for (const key of looked) {
       const record = records.get(key);
       if (record?.vip === undefined || !record.isDeclared) continue;
@@ -277,7 +276,7 @@ export function createFabric(parts: FabricParts): Fabric {
         stopping: runtime.stop() !== undefined,
         detached: isDetached(key),
         notProgrammed: unattached ?? record.notProgrammed,
-        proxyDown: vip.policy === 'l7' ? proxyDown : undefined,
+        proxyDown: vip.policy === 'l7' ? handoff.problem(vip) : undefined,
         awaited: awaitedBackends(record),
         healthy: record.conditions.map(({ healthy }) => healthy),
       };

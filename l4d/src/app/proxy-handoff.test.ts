@@ -1,17 +1,27 @@
 import { createManualClock } from '@l4d/kit/manual-clock.ts';
 import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { expect, test } from 'vitest';
+import type { Vip } from '../core/desired/vip.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 
+const plain = { name: 'web' } as Vip;
+const withTls = { name: 'web', tls: { certificates: [{ cert: '/a.pem' }] } } as unknown as Vip;
+
 function handoffUnderTest() {
   const clock = createManualClock();
-  const state = { inSync: true, registered: true, refusal: undefined as string | undefined, live: true };
+  const state = {
+    inSync: true,
+    registered: true,
+    refusal: undefined as string | undefined,
+    live: true,
+    listeners: [] as object[],
+  };
   let looks = 0;
   const proxy: ProxyFollower = {
     follow: async () => true,
     tellAgain: () => undefined,
-    status: () => ({ registered: state.registered }) as ProxyStatus,
+    status: () => ({ registered: state.registered, listeners: state.listeners }) as ProxyStatus,
     refusal: () => state.refusal,
     problem: () => undefined,
     inSync: () => state.inSync,
@@ -31,34 +41,43 @@ function handoffUnderTest() {
 
 test('while the supervisor is away its workers serve on, for a while, and it is looked again and again', async () => {
   const { clock, state, handoff, looks } = handoffUnderTest();
-  expect(handoff.problem()).toBeUndefined();
+  expect(handoff.problem(plain)).toBeUndefined();
   state.inSync = false;
-  expect(handoff.problem()).toBeUndefined();
+  expect(handoff.problem(plain)).toBeUndefined();
   await clock.advance(500);
   expect(looks()).toBe(1);
   await clock.advance(28_000);
-  expect(handoff.problem()).toBeUndefined();
+  expect(handoff.problem(plain)).toBeUndefined();
   await clock.advance(2000);
-  expect(handoff.problem()).toBe('it does not answer');
+  expect(handoff.problem(plain)).toBe('it does not answer');
 });
 
 test('without a worker nobody serves, from this moment on', () => {
   const { state, handoff } = handoffUnderTest();
-  expect(handoff.problem()).toBeUndefined();
+  expect(handoff.problem(plain)).toBeUndefined();
   state.inSync = false;
   state.live = false;
-  expect(handoff.problem()).toBe('it does not answer');
+  expect(handoff.problem(plain)).toBe('it does not answer');
   state.inSync = true;
   state.registered = false;
-  expect(handoff.problem()).toBe('no worker serves');
+  expect(handoff.problem(plain)).toBe('no worker serves');
 });
 
 test('a proxy that never served is not waited for, and a refusal is one at once', () => {
   const { state, handoff } = handoffUnderTest();
   state.inSync = false;
-  expect(handoff.problem()).toBe('it does not answer');
+  expect(handoff.problem(plain)).toBe('it does not answer');
   state.inSync = true;
-  expect(handoff.problem()).toBeUndefined();
+  expect(handoff.problem(plain)).toBeUndefined();
   state.refusal = 'no';
-  expect(handoff.problem()).toMatch('refuses its configuration');
+  expect(handoff.problem(plain)).toMatch('refuses its configuration');
+});
+
+test('a VIP without a certificate to show is not served, and no other is concerned', () => {
+  const { state, handoff } = handoffUnderTest();
+  state.listeners = [{ name: 'web', tls: { serving: false, problem: '/a.pem does not exist' } }];
+  expect(handoff.problem(withTls)).toBe('TLS: /a.pem does not exist');
+  expect(handoff.problem(plain)).toBeUndefined();
+  state.listeners = [{ name: 'web', tls: { serving: true } }];
+  expect(handoff.problem(withTls)).toBeUndefined();
 });

@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { HostProxy } from '../core/desired/host-proxy.ts';
+import type { Vip } from '../core/desired/vip.ts';
 import { type ProxiedVip, proxyDesired } from '../core/proxy-desired.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import type { ListenerTable, ProxyListener } from '../io/forwarding/listener-table.ts';
@@ -21,8 +22,8 @@ export interface ProxyHandoff {
    * listeners changed. `force`: also when nothing seems to have changed. Rejects with SyscallError.
    */
   sync(wanted: ProxiedVips, ending: readonly ProxyListener[], force: boolean): Promise<number>;
-  /** Why the proxy cannot serve; undefined when it can. */
-  problem(): string | undefined;
+  /** Why the proxy cannot serve an l7 VIP; undefined when it can. */
+  problem(vip: Vip): string | undefined;
 }
 
 /** How long VIPs stay announced while the proxy's supervisor does not answer and its workers serve on. */
@@ -54,6 +55,13 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
     return proxy.status()?.registered === true ? undefined : 'no worker serves';
   }
 
+  /** Without a certificate to show nobody is served. */
+  function tlsProblem(vip: Vip): string | undefined {
+    if (vip.tls === undefined) return undefined;
+    const tls = proxy.status()?.listeners.find(({ name }) => name === vip.name)?.tls;
+    return tls?.serving === false ? `TLS: ${tls.problem}` : undefined;
+  }
+
   return {
     async sync({ vips: proxied, proxy: settings }, ending, force) {
       const toServe: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
@@ -69,14 +77,14 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       last = text;
       return changes;
     },
-    problem() {
+    problem(vip) {
       const refusal = proxy.refusal();
       if (refusal !== undefined) return `it refuses its configuration: ${refusal}`;
       const problem = toldProblem();
       const now = clock.now();
       if (problem === undefined) {
         served = { text: last, at: now };
-        return undefined;
+        return tlsProblem(vip);
       }
       // A supervisor that was killed or is upgraded takes its workers over: they serve what they were told.
       const servesOn = served !== undefined && served.text === last && now - served.at < unsupervised;

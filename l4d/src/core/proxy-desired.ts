@@ -3,6 +3,10 @@ import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
 import type { HostProxy } from './desired/host-proxy.ts';
 import { backendPool, backendPort, type Vip } from './desired/vip.ts';
+import type { VipTls } from './desired/vip-tls.ts';
+
+type ListenerInput = ProxyDesiredInput['listeners'][number];
+type PoolInput = NonNullable<ListenerInput['pools']>[number];
 
 /** An l7 VIP and which of its backends may be used, in the order of its backends. */
 export interface ProxiedVip {
@@ -36,8 +40,20 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),
         },
         routes: (vip.routes ?? []).map((route) => ({ ...route })),
-        pools: [...pools].map(([name, backends]) => ({ name, backends })),
+        pools: [...pools].map(([name, backends]) => ({ name, ...poolTls(vip, name), backends })),
+        ...(vip.tls === undefined ? {} : { tls: listenerTls(vip.tls) }),
+        ...(vip.redirectToHttps === undefined ? {} : { redirectToHttps: vip.redirectToHttps }),
       };
     }),
   };
+}
+
+function listenerTls({ certificates, ...rest }: VipTls): NonNullable<ListenerInput['tls']> {
+  return { ...rest, certificates: certificates.map(({ key, ...one }) => ({ ...one, key: key ?? one.cert })) };
+}
+
+function poolTls({ backendTls }: Vip, pool: string): Pick<PoolInput, 'tls'> {
+  if (backendTls === undefined) return {};
+  const { pools, ...tls } = backendTls;
+  return pools === undefined || pools.includes(pool) ? { tls } : {};
 }

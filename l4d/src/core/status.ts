@@ -8,6 +8,7 @@ import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
 import type { ForwardMode } from './forwarding/forwarding-plan.ts';
+import type { VipTlsStatus } from './tls-view.ts';
 
 /** Sums since the forwarding of the thing began. */
 export interface CountersView {
@@ -42,6 +43,8 @@ export interface BackendStatus {
   /** With `forward: vxlan`: where it is, and its MAC address there. */
   readonly vxlan?: { readonly vni: number; readonly remote: string; readonly mac: string };
   readonly counters?: CountersView;
+  /** Why TLS between the proxy and it failed last. */
+  readonly tlsProblem?: string;
 }
 
 /** Why a VIP is announced or is not. `code` is stable; `reason` is for people. */
@@ -108,6 +111,8 @@ export interface VipStatus {
   readonly tableSize: number;
   readonly backends: readonly BackendStatus[];
   readonly counters: CountersView;
+  /** Of an l7 VIP with `tls`, while the proxy answers. */
+  readonly tls?: VipTlsStatus;
 }
 
 /** One BGP neighbour, as the announcer tells it. */

@@ -76,5 +76,10 @@ export function followProxy(options: CompanionsOptions): ProxyFollower {
     putDesired: (desired) => client.putDesired(desired),
     release: () => client.putDesired({ listeners: [] }),
     status: () => client.status(),
+    // A VIP without a certificate to show is not announced.
+    digest: ({ listeners }) =>
+      listeners
+        .flatMap(({ name, tls }) => (tls?.serving === false ? [`${name}: ${tls.problem}`] : []))
+        .join('\n'),
   });
 }

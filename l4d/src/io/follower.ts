@@ -14,6 +14,8 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
   status(): Promise<Status>;
   /** Whether the companion no longer holds what it was told, by its status: it must be told the whole again. */
   isOverruled?(status: Status): boolean;
+  /** What of a status decides about VIPs: when it changes, `onChange` is called. */
+  digest?(status: Status): string;
   /** Called then, before it is told again: the operator may have overruled us on purpose. */
   onOverruled?(): void;
   /** Makes a companion that runs stop doing what it was told: it is not needed any more. */
@@ -60,6 +62,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   /** JSON of what the companion has refused, and why. */
   let refused: { text: string; reason: string } | undefined;
   let last: Status | undefined;
+  let digest = '';
   let timer: Timer | undefined;
   let stopped = false;
   let released = false;
@@ -108,6 +111,9 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       // Another instance knows nothing of what its predecessor was told.
       if (taken !== undefined && last.startedAt !== taken.startedAt) taken = undefined;
       setAvailable(true);
+      const now = options.digest?.(last) ?? '';
+      if (now !== digest) options.onChange();
+      digest = now;
     } catch (error) {
       setAvailable(false, error);
       return;

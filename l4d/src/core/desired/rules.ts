@@ -9,6 +9,7 @@ import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
 import { specialKind } from './special-address.ts';
+import { checkTls } from './tls-rules.ts';
 import { checkTunnel, checkVxlan } from './tunnel-rules.ts';
 import {
   anyPort,
@@ -213,6 +214,8 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
+  for (const field of ['tls', 'backendTls', 'redirectToHttps'] as const)
+    if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
     if (backend.pool !== undefined) problems.push(onlyL7([...at, 'backends', index, 'pool']));
@@ -245,6 +248,7 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.forward !== undefined) problems.push(onlyForward([...at, 'backends', index, 'forward']));
   }
+  problems.push(...checkTls(vip, at));
   const pools = [...new Set(vip.backends.map(backendPool))];
   const routes = vip.routes ?? [];
   const seen = new Map<string, number>();

@@ -20,6 +20,7 @@ import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts
 import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
 import { vrrpGroupName } from './vrrp.ts';
 
 /** How many backends must be healthy for the VIP to be announced. */
@@ -128,6 +129,12 @@ export const vipSchema = z.strictObject({
     .exactOptional(),
   /** l7 only: which requests go to which pool. */
   routes: list(routeSchema, 'routes').exactOptional(),
+  /** l7 only: what comes is TLS. */
+  tls: vipTlsSchema.exactOptional(),
+  /** l7 only: connections to backends are TLS. */
+  backendTls: backendTlsSchema.exactOptional(),
+  /** l7 only: every request is sent to https at this port. */
+  redirectToHttps: redirectPort.exactOptional(),
 });
 
 /** A VIP as declared: what was left out is still missing. */

@@ -1,7 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import { memoryFile, readWhole } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
-import { ticketKeyBytes, ticketLifetimeSeconds } from '../../core/tls/ticket-keys.ts';
-import { newTicketKeyBytes } from '../tls/tls-files.ts';
+import { ticketKeyBytes, ticketLifetimeSeconds } from '@l4d/kit/tls/ticket-keys.ts';
 
 /** Keys of TLS session tickets that all workers share: a client's next connection may be another worker's. */
 export interface TicketKeeper {
@@ -40,7 +40,7 @@ export function ticketKeeper(onChange: (file: number) => void): TicketKeeper {
 }
 
 function newKey(): string {
-  return Buffer.from(newTicketKeyBytes(ticketKeyBytes)).toString('base64');
+  return randomBytes(ticketKeyBytes).toString('base64');
 }
 
 function fileOf(keys: readonly string[]): number {

@@ -4,8 +4,8 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
 import { readServerCertificate } from '@l4d/kit/tls/certificate.ts';
 import { tlsPolicy } from '@l4d/kit/tls/cipher-policy.ts';
+import { fileSignature, readNamedFile } from '@l4d/kit/tls/named-file.ts';
 import { addAuthorities, protocolList, setPolicy, useCertificate } from './server-context.ts';
-import { fileSignature, readNamedFile } from './tls-files.ts';
 import { readAuthorityFile } from './tls-material.ts';
 import { TlsSession } from './tls-session.ts';
 

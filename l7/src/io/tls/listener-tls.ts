@@ -1,15 +1,16 @@
+import { randomBytes } from 'node:crypto';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyListenerTls, ProxyTlsStatus } from '@l4d/kit/proxy-api.ts';
-import type { PolicyTable } from '../../core/policy.ts';
+import { fileSignature } from '@l4d/kit/tls/named-file.ts';
 import {
   type TicketKey,
   ticketKey,
   ticketKeyBytes,
   ticketLifetimeSeconds,
-} from '../../core/tls/ticket-keys.ts';
+} from '@l4d/kit/tls/ticket-keys.ts';
+import type { PolicyTable } from '../../core/policy.ts';
 import { ServerContexts } from './server-context.ts';
 import { type TicketKeyRing, ticketKeyRing } from './ticket-crypto.ts';
-import { fileSignature, newTicketKeyBytes } from './tls-files.ts';
 import { filesOf, type LoadedTls, loadTls } from './tls-material.ts';
 
 /** TLS of a listener: what is in force, and why what the files hold now is not. */
@@ -185,5 +186,5 @@ export class TlsListeners {
 }
 
 function newKey(): TicketKey {
-  return ticketKey(newTicketKeyBytes(ticketKeyBytes));
+  return ticketKey(randomBytes(ticketKeyBytes));
 }

@@ -1,7 +1,7 @@
 import { type FixedMemory, fixedMemory } from '@l4d/kit/ffi/event-socket.ts';
 import { libssl } from '@l4d/kit/ffi/libssl.ts';
+import { chooseTicketKey, type TicketKey } from '@l4d/kit/tls/ticket-keys.ts';
 import koffi from 'koffi';
-import { chooseTicketKey, type TicketKey } from '../../core/tls/ticket-keys.ts';
 
 /*
  * Session tickets (RFC 5077, RFC 8446 section 4.6.1): OpenSSL asks by which key a ticket is made or read. Whoever

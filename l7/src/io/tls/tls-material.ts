@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import type { ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
 import { readAuthorities, readServerCertificate } from '@l4d/kit/tls/certificate.ts';
 import { tlsPolicy } from '@l4d/kit/tls/cipher-policy.ts';
+import { readNamedFile } from '@l4d/kit/tls/named-file.ts';
 import { type OcspResponse, readOcspResponse } from '@l4d/kit/tls/ocsp.ts';
-import { readTicketKeys, ticketLifetimeSeconds } from '../../core/tls/ticket-keys.ts';
+import { readTicketKeys, ticketLifetimeSeconds } from '@l4d/kit/tls/ticket-keys.ts';
 import type { PresentedCertificate, ServerTlsMaterial } from './server-context.ts';
 import { type TicketKeyRing, ticketKeyRing } from './ticket-crypto.ts';
-import { readNamedFile } from './tls-files.ts';
 
 /** What was read for a listener. */
 export interface LoadedTls {

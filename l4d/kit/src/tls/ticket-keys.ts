@@ -1,4 +1,4 @@
-import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { err, ok, type Result } from '../result.ts';
 
 /** A key of session tickets (RFC 5077 section 4). */
 export interface TicketKey {

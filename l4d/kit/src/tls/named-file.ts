@@ -1,6 +1,5 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
-import { maxPemBytes } from '@l4d/kit/tls/pem.ts';
+import { maxPemBytes } from './pem.ts';
 
 /** What tells one version of a file from the next; `missing` when it is not there. */
 export function fileSignature(path: string): string {
@@ -24,7 +23,7 @@ export function readNamedFile(path: string): Uint8Array {
       code === 'ENOENT'
         ? `${path} does not exist`
         : code === 'EACCES'
-          ? `${path} may not be read by the proxy`
+          ? `${path} may not be read by this user`
           : `${path} cannot be read: ${code}`,
     );
   }
@@ -36,9 +35,4 @@ export function readNamedFile(path: string): Uint8Array {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Bytes of a new key of session tickets. */
-export function newTicketKeyBytes(count: number): Uint8Array {
-  return randomBytes(count);
 }
