@@ -31,6 +31,12 @@ export const benches: readonly Bench[] = [
     load: () => import('./datapath-tcp.ts'),
   },
   {
+    name: 'relay',
+    summary:
+      'bulk and new connections through one proxy core that looks at nothing, against HAProxy and nginx',
+    load: () => import('./relay.ts'),
+  },
+  {
     name: 'bgp',
     summary: 'milliseconds from a change to the router, against BIRD, GoBGP and ExaBGP',
     load: () => import('./bgp.ts'),

@@ -12,6 +12,8 @@ import { OperatorError } from '@l4d/kit/errors.ts';
 const root = join(import.meta.dirname, '../../..');
 /** Where the backend listens. */
 export const backendPort = 9000;
+/** Where the sink and source of bulk transfers listens. */
+export const bulkPort = 9001;
 const clientCore = 0;
 const proxyCore = 1;
 const ticksPerSecond = 100;
@@ -32,6 +34,13 @@ export interface Load {
   readonly newConnections: boolean;
 }
 
+/** One transfer through the proxy. */
+export interface BulkResult {
+  readonly gigabitsPerSecond: number;
+  /** Processor time of the proxy's process for 10^9 bytes. */
+  readonly cpuSecondsPerGigabyte: number;
+}
+
 /** A running proxy: the process whose time is counted, and its port on 127.0.0.1. */
 export interface RunningProxy {
   readonly pid: number;
@@ -48,6 +57,8 @@ export interface ProxyLab {
   /** Ports on which a process listens. */
   portsOf(pid: number): readonly number[];
   run(proxy: RunningProxy, load: Load): LoadResult;
+  /** Sends by iperf3 for so many seconds; the proxy's backend is `bulkPort`. */
+  bulk(proxy: RunningProxy, seconds: number, direction: 'upload' | 'download'): BulkResult;
   /** Ends what `start` started. */
   stopProxy(): Promise<void>;
   remove(): void;
@@ -107,8 +118,18 @@ export async function createProxyLab(): Promise<ProxyLab> {
         cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / requests,
       };
     },
+    bulk(proxy, seconds, direction) {
+      const before = cpuTicks(proxy.pid);
+      const text = output(
+        ...['taskset', '-c', String(clientCore), 'iperf3', '-J', '-c', '127.0.0.1', '-p', String(proxy.port)],
+        ...['-t', String(seconds), ...(direction === 'download' ? ['-R'] : [])],
+      );
+      const cpuSeconds = (cpuTicks(proxy.pid) - before) / ticksPerSecond;
+      const { bytes, bits_per_second: bits } = JSON.parse(text).end.sum_received;
+      return { gigabitsPerSecond: bits / 1e9, cpuSecondsPerGigabyte: cpuSeconds / (bytes / 1e9) };
+    },
     async stopProxy() {
-      for (const child of children.splice(1)) await end(child);
+      for (const child of children.splice(2)) await end(child);
     },
     remove() {
       for (const child of children) child.kill('SIGTERM');
@@ -118,7 +139,9 @@ export async function createProxyLab(): Promise<ProxyLab> {
   };
   try {
     spawnOn(clientCore, ['nginx', '-c', writeBackend(folder)]);
+    spawnOn(clientCore, ['iperf3', '-s', '-p', String(bulkPort)]);
     await lab.listening(backendPort);
+    await lab.listening(bulkPort);
   } catch (error) {
     lab.remove();
     throw error;
@@ -133,8 +156,8 @@ async function end(child: ChildProcess): Promise<void> {
   await ended;
 }
 
-/** nginx's configuration around one server's; returns the file. */
-export function writeNginx(folder: string, name: string, http: string): string {
+/** nginx's configuration around what is within `http`, and beside it; returns the file. */
+export function writeNginx(folder: string, name: string, http: string, beside = ''): string {
   const own = join(folder, name);
   mkdirSync(own, { recursive: true });
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
@@ -143,7 +166,7 @@ export function writeNginx(folder: string, name: string, http: string): string {
   const file = join(own, 'nginx.conf');
   writeFileSync(
     file,
-    `daemon off; master_process off; error_log stderr crit; pid ${own}/pid;
+    `${beside} daemon off; master_process off; error_log stderr crit; pid ${own}/pid;
 events { worker_connections 8192; }
 http { access_log off; ${temporary} ${http} }`,
   );

@@ -31,18 +31,28 @@ export const proxySubjects: readonly ProxySubject[] = [
   },
 ];
 
-function installed(command: string): boolean {
+/** Whether a peer's command is there. */
+export function installed(command: string): boolean {
   return spawnSync(command, ['-v']).error === undefined;
 }
 
-function version(command: string, args: readonly string[], pattern: RegExp, name: string): string {
+/** A peer's name with the version that its command tells. */
+export function version(command: string, args: readonly string[], pattern: RegExp, name: string): string {
   const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
   const found = pattern.exec(`${stdout}${stderr}`)?.[1];
   return found === undefined ? name : `${name} ${found}`;
 }
 
-/** `taskset` and `nsenter` exec, so the child's pid is the proxy's. */
 async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
+  return startOwnWith(lab, 'http', backendPort);
+}
+
+/** `taskset` and `nsenter` exec, so the child's pid is the proxy's. Ours with one worker and one listener that has one backend. */
+export async function startOwnWith(
+  lab: ProxyLab,
+  mode: 'http' | 'tcp',
+  backend: number,
+): Promise<RunningProxy> {
   const runDir = join(lab.folder, 'run');
   mkdirSync(runDir, { recursive: true });
   const { pid = 0 } = lab.start('l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', join(lab.folder, 'bpf'));
@@ -52,8 +62,8 @@ async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
     [own] = lab.portsOf(pid);
   }
   if (own === undefined) throw new OperatorError('the proxy does not listen', 1);
-  const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backendPort }] }];
-  const listener = { name: 'bench', address: '127.0.0.1', port: own, pools };
+  const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backend }] }];
+  const listener = { name: 'bench', address: '127.0.0.1', port: own, mode, pools };
   const proxy = createProxyClient(runDir);
   await proxy.putDesired({ workers: 1, listeners: [listener] });
   const { workers } = await proxy.status();
