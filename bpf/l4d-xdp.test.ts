@@ -8,7 +8,9 @@ import { forwardFixtures } from './fixtures/forward.ts';
 import { icmpErrorFixtures } from './fixtures/icmp-errors.ts';
 import { ipv4Fixtures } from './fixtures/ipv4.ts';
 import { ipv6Fixtures } from './fixtures/ipv6.ts';
+import { quicFixtures } from './fixtures/quic.ts';
 import { resetFixtures } from './fixtures/reset.ts';
+import { schedulerFixtures } from './fixtures/schedulers.ts';
 import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
 import type { Fixture, SendStep } from './testing/fixture.ts';
 import { verifiedChecksums } from './testing/verify-checksums.ts';
@@ -28,6 +30,8 @@ const groups: ReadonlyArray<readonly [string, readonly Fixture[]]> = [
   ['echo', echoFixtures],
   ['icmp errors', icmpErrorFixtures],
   ['flows', flowFixtures],
+  ['schedulers', schedulerFixtures],
+  ['quic', quicFixtures],
   ['reset', resetFixtures],
   ['any port', anyPortFixtures],
 ];
@@ -42,6 +46,13 @@ describe.each(groups)('%s', (_group, fixtures) => {
 describe("flows, where the kernel's tick is not known", () => {
   it.each(flowFixtures.map((fixture) => [fixture.name, fixture] as const))('%s', (_name, fixture) => {
     plane = loadDataPlane({ tick: 0 });
+    run(plane, fixture);
+  });
+});
+
+describe('flows, with a table for each CPU', () => {
+  it.each(flowFixtures.map((fixture) => [fixture.name, fixture] as const))('%s', (_name, fixture) => {
+    plane = loadDataPlane({ tableByCpu: true });
     run(plane, fixture);
   });
 });

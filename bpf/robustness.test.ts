@@ -1,4 +1,5 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import { flowSlot } from '@l4d/l4d/core/forwarding/flow-slot.ts';
 import type { WantedBackend, WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { tableOf } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
@@ -220,7 +221,10 @@ describe('flowSlot', () => {
               tcpFrame(family, syn, undefined, { source: text, destination: family.host }),
             );
             plane.forwarding.remove(`${family.host}-${port}-tcp`);
-            const chosen = tableOf(many, tableSize)[flowSlot(source, clientPort, port, tableSize)] ?? -1;
+            const chosen =
+              tableOf(many, { tableSize, selection: usualSelection })[
+                flowSlot(source, clientPort, port, tableSize)
+              ] ?? -1;
             expect(outcome.action).toBe('tx');
             expect(hex(outcome.packet.subarray(0, 6))).toBe(hex(many[chosen]?.mac ?? new Uint8Array(0)));
           },

@@ -21,7 +21,7 @@ static __always_inline void turn_round(struct tuple *quoted)
 	quoted->client_port = quoted->vip_port;
 	quoted->vip_port = port;
 	quoted->begins = 0;
-	quoted->is_reset = 0;
+	quoted->tcp_flags = 0;
 }
 
 /* Ports of a quoted packet, of which 8 transport bytes are sure to be there (RFC 792). */

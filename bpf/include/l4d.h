@@ -48,7 +48,20 @@ enum vip_flag {
 	VIP_REPICK = 1 << 2,
 	/* An address entry: answer echo requests. */
 	VIP_ECHO = 1 << 3,
+	/* No flow table: the hash alone answers, and nothing is stored. */
+	VIP_STATELESS = 1 << 4,
+	/* The hash is of the first source_bits bits of the client's address, whatever the ports. */
+	VIP_SOURCE = 1 << 5,
+	/* A new flow takes the table's next slot in turn. */
+	VIP_ROUND_ROBIN = 1 << 6,
+	/* A new flow goes to the less loaded backend of two slots by chance. */
+	VIP_LEAST_CONNECTIONS = 1 << 7,
+	/* Packets with a QUIC connection id that names a server go to it. */
+	VIP_QUIC = 1 << 8,
 };
+
+/* What answers differently each time it is asked: the first answer of a flow has to be kept. */
+#define VIP_SCHEDULED (VIP_ROUND_ROBIN | VIP_LEAST_CONNECTIONS)
 
 /*
  * What the VIPs of this host use of that most do not: the word `features`. What is not set costs a packet one load
@@ -75,6 +88,10 @@ struct vip {
 	__u32 table_offset;
 	__u32 table_size;
 	__u32 idle_ticks; /* a flow without a packet for so long is forgotten; see FLOW_TICK_SHIFT */
+	__u8 source_bits; /* of VIP_SOURCE: 1 to 32 or 128 */
+	__u8 quic_config; /* of VIP_QUIC: the config rotation bits of its connection ids, 0 to 6 */
+	__u8 quic_id_length; /* of VIP_QUIC: bytes of a server id, 1 to 15 */
+	__u8 pad;
 };
 
 enum backend_flag {
@@ -133,6 +150,30 @@ struct egress {
 /* As many as the number in the flags of a backend can tell. */
 #define MAX_EGRESS 64
 
+/*
+ * What least-connections compares; index as in backends. The programs count flows up and down, the
+ * daemon, which alone sees what was lost by idleness or eviction, corrects the sum now and then.
+ */
+struct backend_load {
+	__u32 flows;
+	__u32 weight;
+};
+
+/* How fast flows may be stored that the table does not hold; the one element of flow_settings. */
+struct flow_settings {
+	__u64 insert_interval; /* nanoseconds a flow, of all CPUs together; 0: as fast as they come */
+	__u64 insert_burst; /* nanoseconds that may be saved up */
+};
+
+/* Server ids are at most so long (draft-ietf-quic-load-balancers section 3). */
+#define MAX_QUIC_SERVER_ID 15
+
+/* Key of quic_servers: which backend a connection id names. */
+struct quic_server_key {
+	__u32 vip_id;
+	__u8 server_id[16]; /* zero behind the VIP's quic_id_length */
+};
+
 /* Flow age is kept in ticks of 2^30 ns (1.07 s): a shift instead of a division per packet. */
 #define FLOW_TICK_SHIFT 30
 
@@ -163,6 +204,7 @@ struct flow {
 	__u32 backend; /* index in backends */
 	__u32 generation; /* of that backend when the flow was made */
 	__u32 last_tick; /* when its last packet came, within one tick */
+	__u32 closed; /* its client has sent FIN or RST; kept where VIP_SCHEDULED alone */
 };
 
 /* Per CPU. */
@@ -200,10 +242,13 @@ enum reason {
 	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
 	TX_ICMP_ERROR_TUNNEL, /* alike, through its tunnel */
 	NOTE_OTHER_INTERFACE, /* it left by another interface than it came in by (beside its own reason, as all NOTE_) */
-	NOTE_FLOW_NEW, /* a flow was stored */
+	NOTE_FLOW_NEW, /* a flow came into the table */
 	NOTE_FLOW_REPICKED, /* a stored flow's backend was gone or down and another one was chosen */
 	NOTE_FLOW_EXPIRED, /* a stored flow was idle for too long and chosen afresh */
 	NOTE_FLOW_NOT_STORED, /* the flow table refused the flow; Maglev alone answers */
+	NOTE_FLOW_LIMITED, /* flows come faster than they may be stored; the hash answers, or the embryonic table */
+	NOTE_FLOW_EMBRYONIC, /* a flow's first packet was kept in the embryonic table */
+	NOTE_QUIC_BY_TUPLE, /* a QUIC packet without a connection id that names a server: as any UDP packet */
 	REASON_COUNT,
 };
 
@@ -216,5 +261,8 @@ enum reason {
 #define MAX_BACKENDS 131072
 #define MAX_MAGLEV_SLOTS 4194304
 #define MAX_FLOWS 262144
+#define MAX_EMBRYONIC_FLOWS 16384
+/* The daemon sets it to the machine's. */
+#define MAX_CPUS 8
 
 #endif

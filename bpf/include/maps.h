@@ -50,7 +50,7 @@ struct {
 	__uint(max_entries, 1);
 } vip_epoch SEC(".maps");
 
-/* All Maglev tables, side by side; the daemon writes it through mmap. */
+/* The tables of all VIPs, side by side; the daemon writes it through mmap. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -80,6 +80,81 @@ struct {
 	__type(value, struct flow);
 	__uint(max_entries, MAX_FLOWS);
 } flows6 SEC(".maps");
+
+/*
+ * Where the host keeps a table for each CPU: flows that this CPU has seen, before the shared table that has all.
+ * The daemon puts the tables in; without one there is only the shared.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_CPUS);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);
+		__type(key, struct flow4_key);
+		__type(value, struct flow);
+		__uint(max_entries, 1);
+	});
+} flows4_by_cpu SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_CPUS);
+	__type(key, __u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_LRU_HASH);
+		__type(key, struct flow6_key);
+		__type(value, struct flow);
+		__uint(max_entries, 1);
+	});
+} flows6_by_cpu SEC(".maps");
+
+/* First packets of flows whose scheduler does not answer the same twice; floods of them evict one another alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow4_key);
+	__type(value, struct flow);
+	__uint(max_entries, MAX_EMBRYONIC_FLOWS);
+} embryonic4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct flow6_key);
+	__type(value, struct flow);
+	__uint(max_entries, MAX_EMBRYONIC_FLOWS);
+} embryonic6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct flow_settings);
+	__uint(max_entries, 1);
+} flow_settings SEC(".maps");
+
+/* Whose turn it is, by VIP number: each CPU goes round by itself. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, MAX_VIPS);
+} vip_turns SEC(".maps");
+
+/* The daemon writes it through mmap, one member at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct backend_load);
+	__uint(max_entries, MAX_BACKENDS);
+} backend_loads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct quic_server_key);
+	__type(value, __u32);
+	__uint(max_entries, MAX_BACKENDS);
+} quic_servers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -31,6 +31,13 @@
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
 
+/* Where the flags stand in a TCP header, and what they are (RFC 9293 section 3.1). */
+#define TCP_FLAGS_OFFSET 13
+#define TCP_FLAG_FIN_BIT 0x01
+#define TCP_FLAG_SYN_BIT 0x02
+#define TCP_FLAG_RST_BIT 0x04
+#define TCP_FLAG_ACK_BIT 0x10
+
 /* The part that all ICMP and ICMPv6 messages have. */
 struct icmp_header {
 	__u8 type;
@@ -64,9 +71,20 @@ struct tuple {
 	__be16 vip_port;
 	__u8 protocol;
 	__u8 begins; /* a TCP SYN without ACK */
-	__u8 is_reset; /* a TCP RST */
+	__u8 tcp_flags; /* as in the header's byte; TCP_FLAG_FIN_BIT and the others */
 	__u8 is_ipv6;
 };
+
+static __always_inline int is_reset(const struct tuple *tuple)
+{
+	return tuple->tcp_flags & TCP_FLAG_RST_BIT;
+}
+
+/* Whether the client says that it sends no more. */
+static __always_inline int is_end(const struct tuple *tuple)
+{
+	return tuple->tcp_flags & (TCP_FLAG_FIN_BIT | TCP_FLAG_RST_BIT);
+}
 
 /* Skips VLAN tags. Returns the network header's protocol, 0 when the frame is short. */
 static __always_inline __be16 parse_ethernet(void *data, void *end, __u32 *offset)
@@ -102,8 +120,8 @@ static __always_inline enum parse_result parse_transport(void *transport, void *
 			return PARSE_SHORT;
 		tuple->client_port = tcp->source;
 		tuple->vip_port = tcp->dest;
-		tuple->begins = tcp->syn && !tcp->ack;
-		tuple->is_reset = tcp->rst;
+		tuple->tcp_flags = ((__u8 *)tcp)[TCP_FLAGS_OFFSET];
+		tuple->begins = (tuple->tcp_flags & (TCP_FLAG_SYN_BIT | TCP_FLAG_ACK_BIT)) == TCP_FLAG_SYN_BIT;
 		return PARSE_OK;
 	}
 	if (tuple->protocol == IPPROTO_UDP) {

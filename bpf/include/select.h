@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Which backend: the flow table first, the VIP's Maglev table on a miss. */
+/* Which backend: the flow table first, the VIP's scheduler over its table of slots on a miss. */
 #ifndef L4D_SELECT_H
 #define L4D_SELECT_H
 
 #include "count.h"
+#include "flow_table.h"
+#include "own_flows.h"
 #include "parse.h"
+#include "quic.h"
+#include "scheduled.h"
+#include "slot.h"
 
 enum selection_kind {
 	SELECT_FORWARD,
@@ -18,65 +23,6 @@ struct selection {
 	__u32 begun; /* this packet begins a flow */
 	struct backend *backend;
 };
-
-union flow_key {
-	struct flow4_key ipv4;
-	struct flow6_key ipv6;
-};
-
-/* The finalizer of SplitMix64: every bit of the input moves every bit of the output. */
-static __always_inline __u64 mix(__u64 value)
-{
-	value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ull;
-	value = (value ^ (value >> 27)) * 0x94d049bb133111ebull;
-	return value ^ (value >> 31);
-}
-
-/* A number that stays for a flow: of the client's address and both ports. */
-static __always_inline __u64 hash_of(const struct tuple *tuple)
-{
-	__u64 ports = (__u64)tuple->client_port << 16 | tuple->vip_port;
-	__u64 hash;
-
-	if (!tuple->is_ipv6)
-		return mix((__u64)tuple->client[0] << 32 | ports);
-	hash = mix((__u64)tuple->client[0] << 32 | tuple->client[1]);
-	hash = mix(hash ^ ((__u64)tuple->client[2] << 32 | tuple->client[3]));
-	return mix(hash ^ ports);
-}
-
-/*
- * The slot of a tuple. It depends on the tuple alone, without a seed, so that every host of the
- * fabric answers alike; l4d/src/core/forwarding/flow-slot.ts holds the same function.
- */
-static __always_inline __u32 slot_of(const struct tuple *tuple, __u32 table_size)
-{
-	return (__u32)((hash_of(tuple) >> 32) * table_size >> 32);
-}
-
-static __always_inline void fill_flow_key(union flow_key *key, const struct tuple *tuple, __u32 vip_id)
-{
-	if (tuple->is_ipv6) {
-		__builtin_memcpy(key->ipv6.client, tuple->client, 16);
-		key->ipv6.vip_id = vip_id;
-		key->ipv6.client_port = tuple->client_port;
-		key->ipv6.vip_port = tuple->vip_port;
-	} else {
-		key->ipv4.client = tuple->client[0];
-		key->ipv4.vip_id = vip_id;
-		key->ipv4.client_port = tuple->client_port;
-		key->ipv4.vip_port = tuple->vip_port;
-	}
-}
-
-static __always_inline struct backend *live_backend(__u32 index, __u32 generation)
-{
-	struct backend *backend = bpf_map_lookup_elem(&backends, &index);
-
-	if (!backend || backend->generation != generation)
-		return NULL;
-	return backend;
-}
 
 /* Whether a stored flow's packet stays with its backend; NULL of `backend` means it is gone. */
 static __always_inline int flow_stays(const struct backend *backend, const struct tuple *tuple,
@@ -94,40 +40,161 @@ static __always_inline int flow_stays(const struct backend *backend, const struc
 	return tuple->protocol == IPPROTO_TCP && !(vip->flags & VIP_REPICK);
 }
 
-/* Nanoseconds of a jiffy on this machine; 0 where the loader does not know. */
-const volatile __u32 jiffy_nanoseconds = 0;
-
-/* The verifier inlines the jiffies' read and drops the other branch; the helper's call costs 15 ns. */
-static __always_inline __u32 current_tick(void)
+static __always_inline struct selection selection_of(int chosen)
 {
-	if (jiffy_nanoseconds)
-		return (bpf_jiffies64() * jiffy_nanoseconds) >> FLOW_TICK_SHIFT;
-	return bpf_ktime_get_coarse_ns() >> FLOW_TICK_SHIFT;
+	struct selection selection = { .kind = SELECT_NONE };
+
+	if (chosen < 0)
+		return selection;
+	selection.kind = chosen & CHOSEN_RESET ? SELECT_RESET : SELECT_FORWARD;
+	selection.begun = !!(chosen & CHOSEN_BEGUN);
+	selection.index = chosen & ~(CHOSEN_BEGUN | CHOSEN_RESET);
+	selection.backend = bpf_map_lookup_elem(&backends, &selection.index);
+	return selection;
 }
 
 /*
- * Chooses the backend of a tuple. `may_store` is 0 for ICMP errors, which only quote a flow.
+ * Chooses for a packet that no stored flow decides, and stores the flow. `is_known`: the table has an entry for it,
+ * which holds no more. `may_store` is 0 for ICMP errors, which only quote a flow.
  * A SYN is not stored: a flood of them cannot evict flows, and until the first segment after
- * the handshake the Maglev table gives the same answer.
+ * the handshake the table of slots gives the same answer. Where it would not, scheduled.h keeps it elsewhere.
  */
-static __always_inline struct selection select_backend(const struct tuple *tuple, const struct vip *vip,
+__noinline int choose_backend(const struct tuple *tuple, const struct vip *vip, int is_known, int may_store)
+{
+	union flow_key key = {};
+	struct flow fresh = {};
+	struct backend *backend;
+	int index, begun;
+
+	if (!tuple || !vip || vip->table_size == 0)
+		return -1;
+	if (may_store && (vip->flags & VIP_SCHEDULED))
+		return choose_scheduled(tuple, vip, is_known);
+	index = backend_in_slot(vip, slot_of(tuple, vip));
+	backend = bpf_map_lookup_elem(&backends, &index);
+	if (index < 0 || !backend || backend->vip_id != vip->id)
+		return -1;
+	/* Without a flow table the first datagram of a flow cannot be told from the others. */
+	begun = tuple->protocol == IPPROTO_TCP ? tuple->begins : may_store && !(vip->flags & VIP_STATELESS);
+	/* A SYN on a stored flow that moved must overwrite it: its ACK would find the old backend. */
+	if (may_store && !(vip->flags & VIP_STATELESS) && (is_known || !(tuple->begins || is_reset(tuple)))) {
+		fill_flow_key(&key, tuple, vip->id);
+		fresh.backend = index;
+		fresh.generation = backend->generation;
+		fresh.last_tick = current_tick();
+		if (!is_known)
+			insert_flow(tuple, &key, &fresh);
+		else if (!store_flow(tuple, &key, &fresh))
+			note(NOTE_FLOW_NOT_STORED);
+	}
+	return begun ? index | CHOSEN_BEGUN : index;
+}
+
+/*
+ * Counts the end of a flow of a VIP whose scheduler compares loads; whether this packet is a SYN on such a flow, which
+ * then begins afresh. The server's own FIN does not pass here: the client's, which answers it, does.
+ */
+static __always_inline int is_reopened(struct flow *flow, const struct tuple *tuple)
+{
+	if (is_end(tuple) && !flow->closed) {
+		flow->closed = 1;
+		count_load(flow->backend, -1);
+	}
+	return tuple->begins && flow->closed;
+}
+
+/* A flow of this CPU's own table decides when its backend is up; in all other cases the shared table does: -1. */
+static __always_inline int find_own_backend(const struct tuple *tuple, const struct vip *vip,
+					    const union flow_key *key, __u32 tick, int may_store)
+{
+	struct backend *backend;
+	struct flow *own;
+
+	if ((vip->flags & VIP_SCHEDULED) && (tuple->begins || is_end(tuple)))
+		return -1;
+	own = find_own_flow(tuple, key);
+	if (!own || is_expired(own, tick, vip))
+		return -1;
+	backend = live_backend(own->backend, own->generation);
+	if (!backend || (backend->flags & (BACKEND_DOWN | BACKEND_DRAINING)))
+		return -1;
+	if (may_store)
+		touch_own_flow(own, tuple, key, vip, tick);
+	return own->backend;
+}
+
+/* As select_backend, for what most VIPs and hosts do not use: none of it is in the way of those. */
+__noinline int choose_otherwise(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
+				const struct vip *vip, int may_store)
+{
+	union flow_key key = {};
+	struct backend *backend;
+	struct flow *flow, copy;
+	__u32 tick;
+	int index;
+
+	if (!tuple || !vip)
+		return -1;
+	if ((vip->flags & VIP_QUIC) && may_store) {
+		index = find_quic_server(context, network_offset, vip);
+		if (index >= 0)
+			return index;
+		note(NOTE_QUIC_BY_TUPLE);
+	}
+	if (vip->flags & VIP_STATELESS)
+		return choose_backend(tuple, vip, 0, may_store);
+	tick = current_tick();
+	fill_flow_key(&key, tuple, vip->id);
+	if (has_table_by_cpu) {
+		index = find_own_backend(tuple, vip, &key, tick, may_store);
+		if (index >= 0)
+			return tuple->begins ? index | CHOSEN_BEGUN : index;
+	}
+	flow = find_flow(tuple, &key);
+	if (flow) {
+		int expired = is_expired(flow, tick, vip);
+		int reopened = (vip->flags & VIP_SCHEDULED) && may_store && is_reopened(flow, tuple);
+
+		backend = live_backend(flow->backend, flow->generation);
+		if (!expired && !reopened && flow_stays(backend, tuple, vip)) {
+			index = flow->backend;
+			if ((backend->flags & BACKEND_DOWN) && (vip->flags & VIP_RESET))
+				return index | CHOSEN_RESET;
+			if (may_store && flow->last_tick != tick)
+				flow->last_tick = tick;
+			if (has_table_by_cpu && may_store) {
+				copy = *flow;
+				store_own_flow(tuple, &key, &copy);
+			}
+			return tuple->begins ? index | CHOSEN_BEGUN : index;
+		}
+		if (!reopened)
+			note(expired ? NOTE_FLOW_EXPIRED : NOTE_FLOW_REPICKED);
+	}
+	return choose_backend(tuple, vip, flow != NULL, may_store);
+}
+
+/* Chooses the backend of a tuple: that of its stored flow, else what the VIP's scheduler says. */
+static __always_inline struct selection select_backend(struct xdp_md *context, __u32 network_offset,
+						       const struct tuple *tuple, const struct vip *vip,
 						       int may_store)
 {
 	struct selection chosen = { .kind = SELECT_FORWARD };
 	union flow_key key = {};
-	__u32 tick = current_tick();
-	struct flow *flow, fresh = {};
-	struct slot_pair *pair;
-	__u32 slot, pair_index;
+	/* What is given to a function lies in memory: a copy, so that the tuple itself stays in registers. */
+	struct tuple given;
+	struct flow *flow;
+	__u32 tick;
 
+	if (has_table_by_cpu || (vip->flags & (VIP_STATELESS | VIP_SCHEDULED | VIP_QUIC))) {
+		given = *tuple;
+		return selection_of(choose_otherwise(context, network_offset, &given, vip, may_store));
+	}
+	tick = current_tick();
 	fill_flow_key(&key, tuple, vip->id);
-	if (tuple->is_ipv6)
-		flow = bpf_map_lookup_elem(&flows6, &key.ipv6);
-	else
-		flow = bpf_map_lookup_elem(&flows4, &key.ipv4);
+	flow = find_flow(tuple, &key);
 	if (flow) {
-		/* Signed: another CPU may have seen a later tick than this one. */
-		int expired = (__s32)(tick - flow->last_tick) > (__s32)vip->idle_ticks;
+		int expired = is_expired(flow, tick, vip);
 
 		chosen.index = flow->backend;
 		chosen.backend = live_backend(flow->backend, flow->generation);
@@ -143,38 +210,8 @@ static __always_inline struct selection select_backend(const struct tuple *tuple
 		}
 		note(expired ? NOTE_FLOW_EXPIRED : NOTE_FLOW_REPICKED);
 	}
-
-	if (vip->table_size == 0) {
-		chosen.kind = SELECT_NONE;
-		return chosen;
-	}
-	slot = vip->table_offset + slot_of(tuple, vip->table_size);
-	pair_index = slot / SLOTS_PER_PAIR;
-	pair = bpf_map_lookup_elem(&maglev_slots, &pair_index);
-	if (!pair) {
-		chosen.kind = SELECT_NONE;
-		return chosen;
-	}
-	chosen.index = pair->slot[slot % SLOTS_PER_PAIR];
-	chosen.backend = bpf_map_lookup_elem(&backends, &chosen.index);
-	if (!chosen.backend || chosen.backend->vip_id != vip->id) {
-		chosen.kind = SELECT_NONE;
-		return chosen;
-	}
-	chosen.begun = tuple->protocol == IPPROTO_TCP ? tuple->begins : may_store;
-	/* A SYN on a stored flow that moved must overwrite it: its ACK would find the old backend. */
-	if (!may_store || ((tuple->begins || tuple->is_reset) && !flow))
-		return chosen;
-	fresh.backend = chosen.index;
-	fresh.generation = chosen.backend->generation;
-	fresh.last_tick = tick;
-	if (tuple->is_ipv6)
-		note(bpf_map_update_elem(&flows6, &key.ipv6, &fresh, BPF_ANY) ? NOTE_FLOW_NOT_STORED :
-										NOTE_FLOW_NEW);
-	else
-		note(bpf_map_update_elem(&flows4, &key.ipv4, &fresh, BPF_ANY) ? NOTE_FLOW_NOT_STORED :
-										NOTE_FLOW_NEW);
-	return chosen;
+	given = *tuple;
+	return selection_of(choose_backend(&given, vip, flow != NULL, may_store));
 }
 
 #endif

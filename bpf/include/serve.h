@@ -37,7 +37,7 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 
 	if (vip->flags & VIP_L7)
 		return finish(PASS_L7, XDP_PASS);
-	chosen = select_backend(tuple, vip, !is_quote);
+	chosen = select_backend(context, network_offset, tuple, vip, !is_quote);
 	if (chosen.kind == SELECT_FORWARD && chosen.backend) {
 		if (needs_way(chosen.backend))
 			return go_way(context, network_offset, tuple, vip, &chosen, is_quote);

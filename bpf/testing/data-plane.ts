@@ -36,6 +36,16 @@ export interface Outcome {
 /** A loaded data plane. */
 export type TestDataPlane = ReturnType<typeof loadDataPlane>;
 
+/** Where flows are kept. */
+const everyTable = [
+  'flows4',
+  'flows6',
+  'flows4_by_cpu',
+  'flows6_by_cpu',
+  'embryonic4',
+  'embryonic6',
+] as const;
+
 /** The slots of replaced tables are free at once: no other processor runs the program. */
 const immediately: Clock = {
   now: () => 0,
@@ -67,6 +77,10 @@ export interface LoadOptions {
   readonly flows6?: number;
   /** Nanoseconds of a kernel tick as the program is told; 0 makes it ask the helper. */
   readonly tick?: number;
+  /** Gives each CPU a flow table before the shared one. */
+  readonly tableByCpu?: boolean;
+  /** Size of the tables of first packets; 1024 when not given. */
+  readonly embryonic?: number;
   /** Fills the room before each packet with ones, by a program before ours. */
   readonly dirtyHeadroom?: boolean;
 }
@@ -88,6 +102,13 @@ export function loadDataPlane(options: LoadOptions = {}) {
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
     ['flows6', options.flows6 ?? 1024],
+    ['flows4_by_cpu', libbpf.possibleCpus()],
+    ['flows6_by_cpu', libbpf.possibleCpus()],
+    ['embryonic4', options.embryonic ?? 1024],
+    ['embryonic6', options.embryonic ?? 1024],
+    ['vip_turns', 33],
+    ['backend_loads', 64],
+    ['quic_servers', 64],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }
@@ -95,6 +116,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
   setReadOnlyData(object, types, {
     mac: mac(ownMac),
     egressFlags: 0,
+    tableByCpu: options.tableByCpu === true,
     ...(tick === undefined ? {} : { tick }),
   });
   libbpf.loadObject(object, 'l4d_xdp');
@@ -105,6 +127,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');
   maps.writeEgress(0, testEgress());
+  if (options.tableByCpu === true) maps.makeTablesByCpu();
 
   const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
   if (wrapper !== undefined) {
@@ -140,18 +163,36 @@ export function loadDataPlane(options: LoadOptions = {}) {
 
     /** Moves the last packet of every stored flow back by so many ticks (forward when negative). */
     ageFlows(ticks: number): void {
-      for (const { fd, key, value } of storedFlows()) {
+      for (const { fd, key, value } of storedFlows(everyTable)) {
         const aged = encodeStruct(flowLayout, {
           backend: readNumber(flowLayout, value, 'backend'),
           generation: readNumber(flowLayout, value, 'generation'),
           last_tick: (readNumber(flowLayout, value, 'last_tick') - ticks) >>> 0,
+          closed: readNumber(flowLayout, value, 'closed'),
         });
         libbpf.updateElement(fd, key, aged);
       }
     },
 
     /** How many flows both tables hold. */
-    flowCount: (): number => storedFlows().length,
+    flowCount: (): number => storedFlows(['flows4', 'flows6']).length,
+
+    /** How many copies the tables of CPUs hold. */
+    copyCount: (): number => storedFlows(['flows4_by_cpu', 'flows6_by_cpu']).length,
+
+    /** Forgets all flows of the shared tables, as if they had been evicted. */
+    evictShared(): void {
+      for (const { fd, key } of storedFlows(['flows4', 'flows6'])) libbpf.deleteElement(fd, key);
+    },
+
+    /** Forgets all copies. */
+    evictCopies(): void {
+      for (const { fd, key } of storedFlows(['flows4_by_cpu', 'flows6_by_cpu']))
+        libbpf.deleteElement(fd, key);
+    },
+
+    /** How many first packets are kept. */
+    embryoCount: (): number => storedFlows(['embryonic4', 'embryonic6']).length,
 
     close(): void {
       if (wrapper !== undefined) libbpf.closeObject(wrapper);
@@ -159,13 +200,28 @@ export function loadDataPlane(options: LoadOptions = {}) {
     },
   };
 
-  function storedFlows(): Array<{ fd: number; key: Uint8Array; value: Uint8Array }> {
+  /** The tables of that name: a map, or the maps in a map of maps. */
+  function tablesOf(name: keyof MapFds): number[] {
+    if (!name.endsWith('_by_cpu')) return [fds[name]];
+    return Array.from({ length: libbpf.possibleCpus() }).flatMap((_, cpu) => {
+      const id = new Uint32Array(1);
+      const key = new Uint8Array(Uint32Array.of(cpu).buffer);
+      const found = libbpf.lookupElement(fds[name], key, new Uint8Array(id.buffer));
+      return found ? [libbpf.openMapById(id[0] ?? 0)] : [];
+    });
+  }
+
+  function storedFlows(
+    names: readonly (keyof MapFds)[],
+  ): Array<{ fd: number; key: Uint8Array; value: Uint8Array }> {
     const all: Array<{ fd: number; key: Uint8Array; value: Uint8Array }> = [];
-    for (const name of ['flows4', 'flows6'] as const) {
-      const keySize = structLayout(types, name === 'flows4' ? 'flow4_key' : 'flow6_key').size;
-      for (const key of libbpf.mapKeys(fds[name], keySize)) {
-        const value = new Uint8Array(flowLayout.size);
-        if (libbpf.lookupElement(fds[name], key, value)) all.push({ fd: fds[name], key, value });
+    for (const name of names) {
+      const keySize = structLayout(types, name.includes('4') ? 'flow4_key' : 'flow6_key').size;
+      for (const fd of tablesOf(name)) {
+        for (const key of libbpf.mapKeys(fd, keySize)) {
+          const value = new Uint8Array(flowLayout.size);
+          if (libbpf.lookupElement(fd, key, value)) all.push({ fd, key, value });
+        }
       }
     }
     return all;

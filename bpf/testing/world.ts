@@ -1,4 +1,5 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import type { WantedBackend, WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { internetChecksum } from './checksum.ts';
 import { ownMac } from './data-plane.ts';
@@ -82,6 +83,7 @@ export function vipOf(family: Family, changes: Partial<WantedVip> = {}): WantedV
     policy: 'forward',
     onBackendDown: 'keep',
     idleTicks,
+    selection: usualSelection,
     tableSize: 101,
     backends: [backend(family, 0)],
     ...changes,

@@ -12,6 +12,7 @@ import { startDaemon, version } from './app/daemon.ts';
 import { attach, detachAll, detachVip } from './app/detach.ts';
 import { defaultFolders, type Folders } from './app/state-paths.ts';
 import { stopDaemon } from './app/stop-daemon.ts';
+import { schedulingWarnings } from './core/scheduling-warnings.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { checkTlsFiles } from './io/tls-file-check.ts';
 
@@ -73,7 +74,9 @@ program
     if (!read.ok) throw read.error;
     const files = checkTlsFiles(read.value.state.vips, Date.now());
     if (files.length > 0) throw new ConfigError(files, file);
-    say(`${file}: ${read.value.state.vips.length} VIPs, ${read.value.state.peers.length} peers, no problem`);
+    const { vips } = read.value.state;
+    for (const warning of vips.flatMap(schedulingWarnings)) say(`warning: ${warning}`);
+    say(`${file}: ${vips.length} VIPs, ${read.value.state.peers.length} peers, no problem`);
   });
 
 program

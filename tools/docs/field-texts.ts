@@ -90,6 +90,12 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.proxy.workers': 'Processes that serve connections; by default one for each core.',
   'host.proxy.drainAtMost':
     'A worker that is replaced or ended may take so long to finish its connections; then they are broken off.',
+  'host.capacity.embryonicFlows':
+    'First packets remembered apart for `wrr` and `least-connections`, for each address family.',
+  'host.flowTable':
+    '`per-cpu`: each CPU has a table of its own before the shared one, for hosts with many cores. See [sizing](sizing.md#the-flow-table).',
+  'host.flowInserts':
+    'New flows a second that may be stored, all CPUs and families together; what comes faster goes by the hash. `0`: any. By default so many that a flood evicts no flow that sends a packet a minute. See [sizing](sizing.md#the-flow-table).',
   'host.draining': 'A draining host withdraws all its VIPs and goes on forwarding what still arrives.',
   'host.withdraw': 'How VIPs leave that are removed, disabled, drained or stopped: see [drain](drain.md).',
   'host.withdraw.gracefulShutdown':
@@ -179,6 +185,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   vips: 'What is served.',
   'vips[].vrrpGroup':
     'Group of `host.vrrp` that the address moves with. Routers are then not told of it. VIPs that share an address agree.',
+  'vips[].backends[].serverId':
+    'With `quic`: what its connection ids carry, in hexadecimal. By default the last bytes of its address.',
   'vips[].announce': 'How the address is announced; VIPs that share an address must agree.',
   'vips[].announce.med': 'MULTI_EXIT_DISC: lower is better to a router of one neighbouring AS.',
   'vips[].announce.localPref': 'LOCAL_PREF, to routers of the same AS alone.',
@@ -204,6 +212,18 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].tableSize':
     'Slots of the Maglev table, a prime. Chosen once (about 100 slots a backend) and kept: a resize moves most flows.',
   'vips[].expectedBackends': 'Size the table for so many. By default the number of backends, at least 10.',
+  'vips[].scheduler':
+    'How a new flow finds its backend: `maglev` by client address and ports, `wrr` in turn, `least-connections` the less loaded of two, `source` by client address, `source-prefix` by the first bits of it. `wrr` and `least-connections` answer differently on each host. See [schedulers](schedulers.md). Not with `l7`.',
+  'vips[].sourcePrefixLength':
+    "With `source-prefix`: so many first bits of the client's address decide. By default 24 for IPv4, 56 for IPv6.",
+  'vips[].slowStart':
+    'A backend that comes back gets its weight in ten steps over so long; hosts differ meanwhile. By default at once. See [schedulers](schedulers.md#slow-start).',
+  'vips[].stateful':
+    '`false`: no flow table, every packet goes by the hash. See [schedulers](schedulers.md#without-a-flow-table).',
+  'vips[].quic':
+    'UDP: QUIC packets go to the server that their connection id names, see [QUIC](schedulers.md#quic-by-connection-id). By default as any UDP.',
+  'vips[].quic.configId': 'Config rotation bits of the connection ids, 0 to 6.',
+  'vips[].quic.serverIdLength': 'Bytes of a server id.',
   'vips[].onBackendDown':
     'Existing TCP flows of a backend that died: `keep` sending to it, `repick` another one, or `reset` the client. UDP is always re-picked.',
   'vips[].minHealthy':

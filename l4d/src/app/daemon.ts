@@ -18,6 +18,7 @@ import type { ControlPort } from '../core/control-port.ts';
 import { routedAddress, vipKeyText } from '../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
 import { tlsMetrics } from '../core/tls-metrics.ts';
@@ -118,6 +119,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const dataPlane = openDataPlane({
     bpfFolder: folders.bpfDir,
     capacity: desired().host.capacity,
+    flowTable: desired().host.flowTable,
     clock,
     logger,
   });
@@ -260,6 +262,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const takeDesired = async () => {
     egress.rewrite();
+    dataPlane.maps.writeFlowSettings(flowSettings(desired().host, desired().vips));
     const before = namesOf(further);
     const wanted = desired().host.interfaces;
     if (wanted.join() !== before.join()) {

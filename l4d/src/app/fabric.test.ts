@@ -6,6 +6,7 @@ import { beforeEach, expect, test } from 'vitest';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { type DesiredState, parseDesiredState } from '../core/desired-state.ts';
+import { usualSelection } from '../core/forwarding/backend-selection.ts';
 import type { HeldVip, WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import { createFabric, type Fabric, type FabricParts } from './fabric.ts';
 
@@ -354,7 +355,13 @@ test('a VIP new in the kernel is announced once its backends have answered, or h
 });
 
 test('a VIP that the kernel holds from before does not wait', async () => {
-  const kept = { policy: 'forward', onBackendDown: 'keep', idleTicks: 1, backends: [] } as const;
+  const kept = {
+    policy: 'forward',
+    onBackendDown: 'keep',
+    idleTicks: 1,
+    selection: usualSelection,
+    backends: [],
+  } as const;
   held.set(webKey, {
     ...kept,
     id: 9,
@@ -415,7 +422,13 @@ test('detached as a whole it withdraws everything and keeps the kernel up to dat
 });
 
 test('what an earlier run has left in the kernel ends after a withdraw', async () => {
-  const leftover = { policy: 'forward', onBackendDown: 'keep', idleTicks: 1, backends: [] } as const;
+  const leftover = {
+    policy: 'forward',
+    onBackendDown: 'keep',
+    idleTicks: 1,
+    selection: usualSelection,
+    backends: [],
+  } as const;
   held.set(webKey, {
     ...leftover,
     id: 9,

@@ -32,6 +32,7 @@ import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import { type BackendAddresses, backendAddresses } from './backend-neighbours.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
+import { createSlowStarts } from './slow-starts.ts';
 import { createVipAnnouncing } from './vip-announcing.ts';
 import { createVipEndings } from './vip-endings.ts';
 import { createVipProgramming } from './vip-programming.ts';
@@ -143,7 +144,8 @@ export function createFabric(parts: FabricParts): Fabric {
     onStep: () => void run(),
   });
 
-  const programming = createVipProgramming(parts);
+  const slowStarts = createSlowStarts(parts);
+  const programming = createVipProgramming({ ...parts, slowStarts });
   const announcing = createVipAnnouncing({
     ...parts,
     vrrpPlace: parts.vrrpPlace,
@@ -221,6 +223,10 @@ export function createFabric(parts: FabricParts): Fabric {
     const { vip } = record;
     if (record.isDeclared && vip !== undefined) {
       record.conditions = vip.backends.map((backend) => facts.condition(vip, backend));
+      const step = slowStarts.look(vip, record.conditions);
+      if (step === undefined) return;
+      retries.add(key);
+      waker.wakeAfter(Milliseconds(step + 5));
     }
   }
 
@@ -431,7 +437,12 @@ export function createFabric(parts: FabricParts): Fabric {
       const nextKeys = new Set(next.vips.map(vipKeyText));
       const added = next.vips.flatMap((vip) => {
         const conditions = vip.backends.map((backend) => facts.condition(vip, backend));
-        const wanted = wantedVip(vip, conditions, (backend) => facts.wayOf(vip, backend));
+        const wanted = wantedVip(
+          vip,
+          conditions,
+          (backend) => facts.wayOf(vip, backend),
+          (backend) => slowStarts.shareOf(vip, backend),
+        );
         return planVip(forwarding.held(vipKeyText(vip)), wanted).map((operation) =>
           describeOperation(vip.name, operation),
         );

@@ -7,6 +7,7 @@ import { settlingTime } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
+import type { SlowStarts } from './slow-starts.ts';
 import type { VipRecord } from './vip-record.ts';
 
 /** What VIPs are programmed with. */
@@ -15,6 +16,7 @@ export interface VipProgrammingParts {
   readonly logger: Logger;
   readonly forwarding: ForwardingTable;
   readonly facts: BackendFactsSource;
+  readonly slowStarts: SlowStarts;
 }
 
 /** Programs VIPs into the kernel and reads them back. */
@@ -28,7 +30,7 @@ export interface VipProgramming {
 
 /** Works on the kernel's tables. */
 export function createVipProgramming(parts: VipProgrammingParts): VipProgramming {
-  const { clock, logger, facts, forwarding } = parts;
+  const { clock, logger, facts, forwarding, slowStarts } = parts;
 
   /** Why the kernel does not hold what is wanted; undefined when it does. */
   function write(vip: Vip, wanted: WantedVip, tell: (line: string) => void): string | undefined {
@@ -56,7 +58,12 @@ export function createVipProgramming(parts: VipProgrammingParts): VipProgramming
     program(record, vip, tell) {
       const before = forwarding.held(vipKeyText(vip));
       if (before === undefined) record.settleUntil = clock.now() + settlingTime(vip);
-      const wanted = wantedVip(vip, record.conditions, (backend) => facts.wayOf(vip, backend));
+      const wanted = wantedVip(
+        vip,
+        record.conditions,
+        (backend) => facts.wayOf(vip, backend),
+        (backend) => slowStarts.shareOf(vip, backend),
+      );
       const backendsBefore = before?.backends.length ?? 0;
       const problem = write(vip, wanted, tell);
       if (problem !== undefined && problem !== record.notProgrammed) {

@@ -2,6 +2,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend } from './desired/backend.ts';
 import { backendPool, backendPort, encodeVip, type Vip } from './desired/vip.ts';
 import { type DesiredState, encodeDesiredState, type JsonObject } from './desired-state.ts';
+import { schedulingWarnings } from './scheduling-warnings.ts';
 import { maskPeer } from './secret-masking.ts';
 import type { ChangeView } from './status.ts';
 
@@ -33,6 +34,10 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
     JSON.stringify(before.host.capacity) === JSON.stringify(after.host.capacity)
       ? []
       : ['host.capacity: the existing maps keep their size until `l4d detach --all --forget`'];
+  const ofTables =
+    before.host.flowTable === after.host.flowTable
+      ? []
+      : ['host.flowTable: takes effect at the next start of the daemon; no packet is lost by it'];
   const ofVips = after.vips.flatMap((vip) => {
     const old = known.get(vip.name);
     const warnings: string[] = [];
@@ -46,9 +51,17 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
         `VIP "${vip.name}": its UDP check expects no answer, so only an ICMP error takes a backend down; one that falls silent stays up (declare send and expect)`,
       );
     }
+    if (old === undefined || JSON.stringify(schedulingOf(old)) !== JSON.stringify(schedulingOf(vip))) {
+      warnings.push(...schedulingWarnings(vip));
+    }
     return warnings;
   });
-  return [...ofHost, ...ofVips];
+  return [...ofHost, ...ofTables, ...ofVips];
+}
+
+/** What schedulingWarnings looks at: they are told when it changes. */
+function schedulingOf({ scheduler, slowStart, stateful }: Vip): unknown {
+  return [scheduler, slowStart, stateful];
 }
 
 function parts(state: DesiredState, leftOut: ReadonlySet<Vip>): Map<string, JsonObject> {

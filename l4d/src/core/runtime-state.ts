@@ -37,6 +37,8 @@ export const runtimeStateSchema = z.object({
   verdicts: z.record(z.string(), z.enum(['up', 'down'])),
   /** Wall clock milliseconds. */
   drainsStarted: z.record(z.string(), z.number()),
+  /** When a backend that came back began to get its weight in steps; wall clock milliseconds. */
+  slowStarts: z.record(z.string(), z.number()).default({}),
   /** By VIP key, as the next two. */
   endings: z.record(z.string(), storedEndingSchema).default({}),
   announced: z.record(z.string(), announcedVipSchema).default({}),
@@ -53,6 +55,7 @@ export const emptyRuntimeState: RuntimeState = {
   version: 1,
   verdicts: {},
   drainsStarted: {},
+  slowStarts: {},
   endings: {},
   announced: {},
   drainForced: false,

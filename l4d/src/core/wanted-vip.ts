@@ -1,8 +1,10 @@
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { BackendCondition } from './backend-condition.ts';
 import type { Backend } from './desired/backend.ts';
+import { selectionOf, serverIdOf } from './desired/scheduling.ts';
 import { forwardModeOf, type Vip, vxlanEndOf } from './desired/vip.ts';
 import type { WantedBackend, WantedVip } from './forwarding/forwarding-plan.ts';
+import { fullShare } from './slow-start.ts';
 
 /** The data plane's tick is 2^30 ns (FLOW_TICK_SHIFT of bpf/include/l4d.h). */
 const tickMilliseconds = 2 ** 30 / 1e6;
@@ -15,22 +17,31 @@ export interface BackendWay {
   readonly egress: number;
 }
 
-/** What the data plane should hold of a VIP, given the conditions of its backends (in their order). */
+/**
+ * What the data plane should hold of a VIP, given the conditions of its backends (in their order). `shareOf`: tenths of
+ * its weight that a backend has as of now, fullShare when it does not start slowly.
+ */
 export function wantedVip(
   vip: Vip,
   conditions: readonly BackendCondition[],
   wayOf: (backend: Backend) => BackendWay,
+  shareOf: (backend: Backend) => number = () => fullShare,
 ): WantedVip {
+  // Weights are whole numbers: all are scaled while one of them is less than declared.
+  const isRamping = vip.backends.some((backend) => shareOf(backend) !== fullShare);
+  const weightOf = (backend: Backend) => (isRamping ? backend.weight * shareOf(backend) : backend.weight);
   const backends: WantedBackend[] = [];
   for (const [index, backend] of vip.backends.entries()) {
     const state = conditions[index]?.forwarding ?? 'down';
     if (vip.policy === 'l7' || state === 'finished') continue;
-    const { address, weight } = backend;
+    const { address } = backend;
     const vxlan = vxlanEndOf(vip, backend);
+    const serverId = serverIdOf(vip, backend);
     backends.push({
-      ...{ address, weight, state, forward: forwardModeOf(vip, backend) },
+      ...{ address, weight: weightOf(backend), state, forward: forwardModeOf(vip, backend) },
       ...wayOf(backend),
       ...(vxlan === undefined ? {} : { vxlan }),
+      ...(serverId === undefined ? {} : { serverId }),
     });
   }
   return {
@@ -40,6 +51,7 @@ export function wantedVip(
     policy: vip.policy,
     onBackendDown: vip.onBackendDown,
     idleTicks: Math.ceil(vip.idleTimeout / tickMilliseconds),
+    selection: selectionOf(vip),
     tableSize: vip.tableSize,
     backends,
   };

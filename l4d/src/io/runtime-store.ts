@@ -20,6 +20,9 @@ export interface RuntimeStore {
   drainStarted(key: string): number | undefined;
   setDrainStarted(key: string, at: number): void;
   forgetDrain(key: string): void;
+  /** When a slow start began, wall clock milliseconds; undefined when none is under way. */
+  slowStarted(key: string): number | undefined;
+  setSlowStart(key: string, at: number | undefined): void;
   /** Endings under way, by VIP key. */
   endings(): ReadonlyMap<string, StoredEnding>;
   /** Undefined: the VIP does not leave any more, or has left. */
@@ -46,6 +49,7 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
   const loaded = read(path, logger);
   const verdicts = new Map(Object.entries(loaded.verdicts));
   const drains = new Map(Object.entries(loaded.drainsStarted));
+  const slowStarts = new Map(Object.entries(loaded.slowStarts));
   const endings = new Map(Object.entries(loaded.endings));
   const announced = new Map(Object.entries(loaded.announced));
   let { stop, drainForced } = loaded;
@@ -82,6 +86,7 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
         version: 1,
         verdicts: Object.fromEntries(verdicts),
         drainsStarted: Object.fromEntries(drains),
+        slowStarts: Object.fromEntries(slowStarts),
         endings: Object.fromEntries(endings),
         announced: Object.fromEntries(announced),
         drainForced,
@@ -112,6 +117,8 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
     forgetDrain(key) {
       if (drains.delete(key)) changed();
     },
+    slowStarted: (key) => slowStarts.get(key),
+    setSlowStart: (key, at) => put(slowStarts, key, at),
     endings: () => endings,
     setEnding: (key, ending) => put(endings, key, ending),
     announced: () => announced,
@@ -128,7 +135,7 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
       changed();
     },
     keepOnly(keys) {
-      for (const map of [verdicts, drains]) {
+      for (const map of [verdicts, drains, slowStarts]) {
         for (const key of map.keys()) {
           if (keys.has(key)) continue;
           map.delete(key);

@@ -32,6 +32,9 @@ function bindLibrary() {
     nextMap: lib.func('void *bpf_object__next_map(void *object, void *map)'),
     mapName: lib.func('const char *bpf_map__name(void *map)'),
     mapSetMaxEntries: lib.func('int bpf_map__set_max_entries(void *map, uint32_t count)'),
+    mapCreate: lib.func(
+      'int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uint32_t entries, const void *options)',
+    ),
     mapFd: lib.func('int bpf_map__fd(void *map)'),
     mapReuseFd: lib.func('int bpf_map__reuse_fd(void *map, int fd)'),
     mapInitialValue: lib.func('void *bpf_map__initial_value(void *map, _Out_ size_t *size)'),
@@ -41,6 +44,7 @@ function bindLibrary() {
     linkUpdate: lib.func('int bpf_link_update(int link, int program, const void *options)'),
     linkDetach: lib.func('int bpf_link_detach(int link)'),
     objPin: lib.func('int bpf_obj_pin(int fd, const char *path)'),
+    mapById: lib.func('int bpf_map_get_fd_by_id(uint32_t id)'),
     objGet: lib.func('int bpf_obj_get(const char *path)'),
     objInfo: lib.func('int bpf_obj_get_info_by_fd(int fd, void *info, _Inout_ uint32_t *length)'),
     tcHookCreate: lib.func('int bpf_tc_hook_create(void *hook)'),
@@ -346,6 +350,49 @@ export function lookupArray(fd: number, valueSize: number, count: number): Uint8
   if ((result as number) < 0 && koffi.errno() !== 2)
     throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
   return values;
+}
+
+/** A part of a hash map, and where to go on. */
+export interface HashBatch {
+  readonly keys: Uint8Array;
+  readonly values: Uint8Array;
+  readonly count: number;
+  /** Given to the next call; undefined: the end was reached. */
+  readonly next: Uint8Array | undefined;
+}
+
+/**
+ * Reads so many elements of a hash map from `from` (undefined: the beginning) on; an LRU map does not take it for
+ * use. Elements there throughout are read once; `room` must be larger than a chain of collisions. Throws SyscallError.
+ */
+export function readHashBatch(
+  fd: number,
+  sizes: { readonly key: number; readonly value: number },
+  room: number,
+  from: Uint8Array | undefined,
+): HashBatch {
+  const keys = new Uint8Array(sizes.key * room);
+  const values = new Uint8Array(sizes.value * room);
+  const next = new Uint8Array(4);
+  const count = [room];
+  const result = bpf().lookupBatch(fd, from ?? null, next, keys, values, count, null) as number;
+  const isEnd = result < 0;
+  // ENOENT tells that the end of the map was reached.
+  if (isEnd && koffi.errno() !== 2) throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
+  return { keys, values, count: count[0] ?? 0, next: isEnd ? undefined : next };
+}
+
+/** A map of that id, which a map of maps gives as its value. Throws SyscallError. */
+export function openMapById(id: number): number {
+  return checkErrno('bpf_map_get_fd_by_id', bpf().mapById(id));
+}
+
+/** BPF_MAP_TYPE_LRU_HASH. */
+const lruHash = 9;
+
+/** Makes an LRU hash map without a name in bpffs; it lives for as long as somebody holds it. Throws SyscallError. */
+export function createLruMap(name: string, keySize: number, valueSize: number, entries: number): number {
+  return checkErrno('bpf_map_create', bpf().mapCreate(lruHash, name, keySize, valueSize, entries, null));
 }
 
 /** CPUs that the kernel may ever have: the number of values in a per-CPU element. */

@@ -11,6 +11,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { forwardModes } from '../forwarding/forwarding-plan.ts';
+import { serverIdText } from './scheduling.ts';
 
 /** Name of a pool of backends of an l7 VIP. */
 export const poolName = text(
@@ -48,6 +49,8 @@ export const backendSchema = z.strictObject({
   forward: choice('a way of forwarding', forwardModes).exactOptional(),
   /** With `forward: vxlan`, and then needed. */
   vxlan: vxlanSchema.exactOptional(),
+  /** Of a VIP with `quic`: hexadecimal; by default the last bytes of the address. */
+  serverId: serverIdText.exactOptional(),
   /** l7 only; by default the VIP's port. */
   port: portNumber.exactOptional(),
   /** l7 only; `default` by default. */

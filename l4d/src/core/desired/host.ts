@@ -61,6 +61,8 @@ export const capacitySchema = z.strictObject({
   tableSlots: integer('a number of slots', 1024, 268_435_456).prefault(16_777_216),
   /** Flows remembered, for each address family; about 100 bytes each. */
   flows: integer('a number of flows', 1024, 16_777_216).prefault(262_144),
+  /** First packets remembered apart, for schedulers that do not answer the same twice; for each address family. */
+  embryonicFlows: integer('a number of flows', 1024, 1_048_576).prefault(16_384),
 });
 
 /** Interfaces have numbers in the kernel, and backends may need some. */
@@ -98,6 +100,10 @@ export const hostSchema = z.strictObject({
   proxy: hostProxySchema.prefault({}),
   /** Sizes of the kernel's tables. */
   capacity: capacitySchema.prefault({}),
+  /** Whether each CPU has a table of its own before the shared one. */
+  flowTable: choice('a kind of flow table', ['shared', 'per-cpu']).prefault('shared'),
+  /** New flows a second that may be stored, of the whole host; 0: any. By default what the table can hold. */
+  flowInserts: integer('a number of flows a second', 0, 100_000_000).exactOptional(),
   /** A draining host withdraws all its VIPs and goes on forwarding. */
   draining: flag().prefault(false),
   withdraw: withdrawSchema.prefault({}),

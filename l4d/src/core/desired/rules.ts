@@ -8,6 +8,7 @@ import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
+import { checkScheduling } from './scheduling-rules.ts';
 import { specialKind } from './special-address.ts';
 import { checkTls } from './tls-rules.ts';
 import { checkTunnel, checkVxlan } from './tunnel-rules.ts';
@@ -109,6 +110,7 @@ function checkVip(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     ...checkVipAddress(vip.address, [...at, 'address']),
     ...checkBackends(vip, at),
     ...checkHealth(vip, at),
+    ...checkScheduling(vip, at),
     ...(vip.policy === 'l7' ? checkL7(vip, at) : checkForward(vip, at)),
   ];
 }

@@ -20,6 +20,7 @@ import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts
 import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { quicSchema, schedulers } from './scheduling.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
 import { vrrpGroupName } from './vrrp.ts';
 
@@ -109,6 +110,16 @@ export const vipSchema = z.strictObject({
   expectedBackends: integer('a number of backends', 1, maxBackendsPerVip).exactOptional(),
   /** What happens to the TCP flows of a backend that died; UDP is always re-picked. */
   onBackendDown: choice('a choice', ['keep', 'repick', 'reset']).prefault('keep'),
+  /** How a new flow finds its backend. */
+  scheduler: choice('a scheduler', schedulers).prefault('maglev'),
+  /** Of source-prefix: so many first bits of the client's address decide. 24 for IPv4, 56 for IPv6 by default. */
+  sourcePrefixLength: integer('a prefix length', 1, 128).exactOptional(),
+  /** A backend that comes back gets its weight in steps over so long. */
+  slowStart: durationText(Seconds(1), Seconds(3600)).exactOptional(),
+  /** false: no flow table, every packet by the hash. */
+  stateful: flag().prefault(true),
+  /** UDP: QUIC packets go to the server that their connection id names. */
+  quic: quicSchema.exactOptional(),
   minHealthy: minHealthy.prefault(1),
   /** 900 s for TCP, 90 s for UDP by default. */
   idleTimeout: durationText(Seconds(1), Seconds(86_400)).exactOptional(),

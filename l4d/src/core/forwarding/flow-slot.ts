@@ -17,6 +17,21 @@ export function flowSlot(client: IpAddress, clientPort: number, vipPort: number,
   return Number(((hash >> 32n) * BigInt(size)) >> 32n);
 }
 
+/**
+ * The slot of a client whose address alone decides, or its first `bits` bits (1 to 32, or to 128): what `slot_of` does
+ * for schedulers source and source-prefix.
+ */
+export function sourceSlot(client: IpAddress, bits: number, size: number): number {
+  const masked = client.bytes.map((byte, at) => {
+    const kept = Math.min(8, Math.max(0, bits - at * 8));
+    return byte & (0xff00 >> kept);
+  });
+  const words = Array.from({ length: masked.length / 4 }, (_, i) => BigInt(littleEndianWord(masked, i * 4)));
+  const [a = 0n, b = 0n, c = 0n, d = 0n] = words;
+  const hash = client.family === 4 ? mix(a << 32n) : mix(mix(mix((a << 32n) | b) ^ ((c << 32n) | d)));
+  return Number(((hash >> 32n) * BigInt(size)) >> 32n);
+}
+
 /** The finalizer of SplitMix64. */
 function mix(value: bigint): bigint {
   let mixed = ((value ^ (value >> 30n)) * 0xbf58476d1ce4e5b9n) & mask;

@@ -1,6 +1,7 @@
 import { formatIpAddress, ipAddress } from '@l4d/kit/ip-address.ts';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { usualSelection } from './backend-selection.ts';
 import {
   eligibleBackends,
   type ForwardingOperation,
@@ -29,6 +30,11 @@ const aVip: fc.Arbitrary<WantedVip> = fc
     policy: fc.constantFrom('forward', 'l7'),
     onBackendDown: fc.constantFrom('keep', 'repick', 'reset'),
     idleTicks: fc.constantFrom(84, 838),
+    selection: fc.constantFrom(
+      usualSelection,
+      { ...usualSelection, by: 'turn' },
+      { ...usualSelection, isStateless: true },
+    ),
     tableSize: fc.constantFrom(11, 101),
     all: fc.tuple(...[1, 2, 3, 4, 5].map(aBackend)),
     members: fc.subarray([0, 1, 2, 3, 4]),
@@ -68,17 +74,17 @@ function perform(
     };
     return { ...held, backends: [...held.backends.filter((backend) => backend !== existing), written] };
   }
-  const { policy, onBackendDown, idleTicks } = wanted;
-  if (operation.table === 'unchanged') return { ...held, policy, onBackendDown, idleTicks };
+  const { policy, onBackendDown, idleTicks, selection } = wanted;
+  if (operation.table === 'unchanged') return { ...held, policy, onBackendDown, idleTicks, selection };
   const eligible = operation.table;
-  const slots = tableOf(eligible, wanted.tableSize).map((position) => {
+  const slots = tableOf(eligible, wanted).map((position) => {
     const backend = held.backends.find(
       (other) => addressOf(other) === addressOf(eligible[position] ?? other),
     );
     expect(backend, 'a backend is written before a table names it').toBeDefined();
     return backend?.index ?? -1;
   });
-  return { ...held, policy, onBackendDown, idleTicks, slots };
+  return { ...held, policy, onBackendDown, idleTicks, selection, slots };
 }
 
 const nothing: HeldVip = {
@@ -86,6 +92,7 @@ const nothing: HeldVip = {
   policy: 'forward',
   onBackendDown: 'keep',
   idleTicks: -1,
+  selection: usualSelection,
   slots: new Uint32Array(0),
   backends: [],
 };
@@ -121,7 +128,8 @@ describe('planVip', () => {
         });
         expect(held.backends.map(addressOf).sort()).toEqual(wanted.backends.map(addressOf).sort());
         const eligible = eligibleBackends(wanted);
-        expect(held.slots).toHaveLength(eligible.length === 0 ? 0 : wanted.tableSize);
+        expect(held.slots).toHaveLength(tableOf(eligible, wanted).length);
+        expect(held.selection).toEqual(wanted.selection);
         const named = new Set(held.slots);
         for (const backend of held.backends) {
           const isEligible = eligible.some((other) => addressOf(other) === addressOf(backend));
@@ -178,6 +186,7 @@ describe('planVip', () => {
       policy: 'forward',
       onBackendDown: 'keep',
       idleTicks: 838,
+      selection: usualSelection,
       tableSize: 101,
       backends,
     };

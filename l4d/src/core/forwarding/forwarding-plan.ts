@@ -1,6 +1,8 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
+import { type BackendSelection, sameSelection } from './backend-selection.ts';
 import { buildMaglevTable } from './maglev.ts';
+import { buildTurnTable } from './turn-table.ts';
 import { sameVxlanEnd, type VxlanEnd } from './vxlan-end.ts';
 
 /** How the data plane treats a backend of a VIP. */
@@ -21,6 +23,7 @@ export type ForwardMode = (typeof forwardModes)[number];
 /** One backend as the data plane should hold it. */
 export interface WantedBackend {
   readonly address: IpAddress;
+  /** As of now: less than declared while the backend starts slowly. */
   readonly weight: number;
   readonly state: ForwardingState;
   readonly forward: ForwardMode;
@@ -30,6 +33,8 @@ export interface WantedBackend {
   readonly egress: number;
   /** With `forward: vxlan` alone. */
   readonly vxlan?: VxlanEnd;
+  /** Hexadecimal; what the connection ids of a QUIC server begin with. */
+  readonly serverId?: string;
 }
 
 /** One VIP as the data plane should hold it. */
@@ -41,7 +46,8 @@ export interface WantedVip {
   readonly onBackendDown: 'keep' | 'repick' | 'reset';
   /** Flow idle time in data plane ticks (2^30 ns). */
   readonly idleTicks: number;
-  /** Prime; slots of the Maglev table. */
+  readonly selection: BackendSelection;
+  /** Prime; slots of the table. */
   readonly tableSize: number;
   /** Empty for a VIP that is handed to the proxy. */
   readonly backends: readonly WantedBackend[];
@@ -56,6 +62,7 @@ export interface HeldBackend {
   readonly mac: MacAddress | undefined;
   readonly egress: number;
   readonly vxlan?: VxlanEnd;
+  readonly serverId?: string;
 }
 
 /** A VIP's entry in the kernel. */
@@ -64,6 +71,7 @@ export interface HeldVip {
   readonly policy: 'forward' | 'l7';
   readonly onBackendDown: 'keep' | 'repick' | 'reset';
   readonly idleTicks: number;
+  readonly selection: BackendSelection;
   /** Backend indices by slot, as the kernel has them; empty: no backend is up. */
   readonly slots: Uint32Array;
   /** What the slots were built from (tableKey); undefined when that is not known, as after adoption. */
@@ -88,18 +96,23 @@ export function eligibleBackends(vip: WantedVip): WantedBackend[] {
 }
 
 /** The VIP's table as positions in `eligible`; empty when there is none. */
-export function tableOf(eligible: readonly WantedBackend[], tableSize: number): Uint32Array {
+export function tableOf(
+  eligible: readonly WantedBackend[],
+  vip: Pick<WantedVip, 'tableSize' | 'selection'>,
+): Uint32Array {
   const members = eligible.map((backend) => ({
     identity: formatIpAddress(backend.address),
     weight: backend.weight,
   }));
-  return buildMaglevTable(members, tableSize);
+  const build = vip.selection.by === 'turn' ? buildTurnTable : buildMaglevTable;
+  return build(members, vip.tableSize);
 }
 
 /** Names what a VIP's table is built from: two VIPs' tables are alike when their keys are. */
-export function tableKey(eligible: readonly WantedBackend[], tableSize: number): string {
+export function tableKey(eligible: readonly WantedBackend[], vip: WantedVip): string {
   const members = eligible.map(({ address, weight }) => `${formatIpAddress(address)}=${weight}`);
-  return `${tableSize}:${members.sort().join()}`;
+  const order = vip.selection.by === 'turn' ? 'turns' : 'slots';
+  return `${vip.tableSize} ${order}:${members.sort().join()}`;
 }
 
 /** What to do so that the kernel's entry of one VIP becomes what is wanted; nothing when it is already. */
@@ -118,6 +131,7 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
       existing.forward !== backend.forward ||
       existing.egress !== backend.egress ||
       !sameVxlanEnd(existing.vxlan, backend.vxlan) ||
+      existing.serverId !== backend.serverId ||
       !sameMac(existing.mac, backend.mac)
     ) {
       operations.push({ kind: 'write-backend', backend, isNew: false });
@@ -127,13 +141,13 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
   const eligible = eligibleBackends(wanted);
   const tableHolds =
     held !== undefined &&
-    (held.tableKey === tableKey(eligible, wanted.tableSize) ||
-      holdsTable(held, eligible, wanted.tableSize, indexOf));
+    (held.tableKey === tableKey(eligible, wanted) || holdsTable(held, eligible, wanted, indexOf));
   const settingsHold =
     held !== undefined &&
     held.policy === wanted.policy &&
     held.onBackendDown === wanted.onBackendDown &&
-    held.idleTicks === wanted.idleTicks;
+    held.idleTicks === wanted.idleTicks &&
+    sameSelection(held.selection, wanted.selection);
   if (!tableHolds || !settingsHold) {
     operations.push({ kind: 'write-vip', table: tableHolds ? 'unchanged' : eligible });
   }
@@ -151,11 +165,11 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
 function holdsTable(
   held: HeldVip,
   eligible: readonly WantedBackend[],
-  tableSize: number,
+  wanted: WantedVip,
   indexOf: ReadonlyMap<string, number | undefined>,
 ): boolean {
   if (held.tableKey !== undefined) return false;
-  const positions = tableOf(eligible, tableSize);
+  const positions = tableOf(eligible, wanted);
   if (held.slots.length !== positions.length) return false;
   const indices = eligible.map(({ address }) => indexOf.get(formatIpAddress(address)));
   return positions.every((position, slot) => indices[position] === held.slots[slot]);

@@ -70,7 +70,7 @@ const unset = 0xffffffff;
  * Divides `size` slots by weight so that each share is less than one slot off: whole parts first,
  * then one each to the largest remainders, the earlier member first among equal ones.
  */
-function apportion(weights: readonly number[], size: number): Uint32Array {
+export function apportion(weights: readonly number[], size: number): Uint32Array {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
   const quota = Uint32Array.from(weights, (weight) => Math.floor((size * weight) / total));
   const missing = size - quota.reduce((sum, part) => sum + part, 0);

@@ -30,6 +30,8 @@ export interface DataPlaneOptions {
   /** The host's folder in bpffs. */
   readonly bpfFolder: string;
   readonly capacity: DataPlaneCapacity;
+  /** Whether each CPU has a flow table of its own before the shared one. */
+  readonly flowTable: 'shared' | 'per-cpu';
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -55,6 +57,8 @@ export function openDataPlane(options: DataPlaneOptions) {
   const mapFds = openOrMakeMaps(bpfFolder, options.capacity, types, logger);
   const codec = createMapCodec(types);
   const maps = createForwardingMaps(mapFds, codec);
+  if (options.flowTable === 'per-cpu') maps.makeTablesByCpu();
+  else maps.removeTablesByCpu();
   const lookupFds = openLookupMaps(bpfFolder, logger);
   const forwarding = createForwardingTable(maps, options.clock, (contradiction) =>
     logger.warn({ contradiction }, 'what is in the kernel contradicts itself: the later entry is made anew'),
@@ -79,7 +83,11 @@ export function openDataPlane(options: DataPlaneOptions) {
       for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
       const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
       if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
-      setReadOnlyData(object, types, { mac: place.on.mac, egressFlags: codec.egressFlags(place.number) });
+      setReadOnlyData(object, types, {
+        mac: place.on.mac,
+        egressFlags: codec.egressFlags(place.number),
+        tableByCpu: options.flowTable === 'per-cpu',
+      });
       libbpf.loadObject(object, 'l4d_xdp');
       if (virtualMacs === undefined) {
         libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
@@ -157,6 +165,8 @@ export interface ReadOnlyData {
   readonly mac: MacAddress;
   /** That interface's number, as flags of backends have it. */
   readonly egressFlags: number;
+  /** Whether each CPU has a flow table of its own. */
+  readonly tableByCpu: boolean;
   /** The kernel's tick in nanoseconds; 0: the program asks a helper for the time, which takes longer. */
   readonly tick?: number;
 }
@@ -165,12 +175,13 @@ export interface ReadOnlyData {
 export function setReadOnlyData(
   object: libbpf.BpfObject,
   types: ObjectTypes,
-  { mac, egressFlags, tick = jiffyNanoseconds() }: ReadOnlyData,
+  { mac, egressFlags, tableByCpu, tick = jiffyNanoseconds() }: ReadOnlyData,
 ): void {
   const values = {
     own_mac: mac,
     own_egress: new Uint8Array(Uint16Array.of(egressFlags).buffer),
     jiffy_nanoseconds: new Uint8Array(Uint32Array.of(tick).buffer),
+    has_table_by_cpu: new Uint8Array(Uint32Array.of(tableByCpu ? 1 : 0).buffer),
   };
   for (const [name, bytes] of Object.entries(values)) {
     const variable = types.sections.get('.rodata')?.get(name);

@@ -1,7 +1,8 @@
 import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { mapShared } from '@l4d/kit/ffi/libc.ts';
+import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
+import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
@@ -15,6 +16,14 @@ export const pinnedMaps = [
   'backends',
   'flows4',
   'flows6',
+  'flows4_by_cpu',
+  'flows6_by_cpu',
+  'embryonic4',
+  'embryonic6',
+  'flow_settings',
+  'vip_turns',
+  'backend_loads',
+  'quic_servers',
   'vip_counters',
   'backend_counters',
   'reasons',
@@ -39,7 +48,11 @@ export type MapFds = Readonly<Record<(typeof pinnedMaps)[number], number>>;
 export type ForwardingMaps = ReturnType<typeof createForwardingMaps>;
 
 const slotSize = 4;
+/** Words of struct backend_load: flows, weight. */
+const loadWords = 2;
+const loadSize = 4 * loadWords;
 const pageSize = 4096;
+const wholePages = (bytes: number): number => Math.ceil(bytes / pageSize) * pageSize;
 
 /** Access to the maps behind `fds`, which stay open for as long as it is used. */
 export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
@@ -50,11 +63,12 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     slots: libbpf.mapInfo(fds.maglev_slots).maxEntries * slotsPerPair,
     flows: libbpf.mapInfo(fds.flows4).maxEntries,
   };
-  const mappedSize = Math.ceil((capacity.slots * slotSize) / pageSize) * pageSize;
-  const slotBytes = mapShared(fds.maglev_slots, mappedSize);
+  const slotBytes = mapShared(fds.maglev_slots, wholePages(capacity.slots * slotSize));
   const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
   const epochBytes = mapShared(fds.vip_epoch, pageSize);
   const vipEpoch = new Uint32Array(epochBytes.buffer, epochBytes.byteOffset, 1);
+  const loadBytes = mapShared(fds.backend_loads, wholePages(capacity.backends * loadSize));
+  const loads = new Uint32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
 
   return {
@@ -119,6 +133,80 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
     writeSlots(offset: number, values: Uint32Array): void {
       slots.set(values, offset);
+    },
+
+    /** Starts the count of a backend's flows anew. */
+    clearBackendLoad(index: number): void {
+      loads[index * loadWords] = 0;
+    },
+
+    /** What least-connections weighs the flows of a backend with. */
+    writeBackendWeight(index: number, weight: number): void {
+      loads[index * loadWords + 1] = weight;
+    },
+
+    /** Flows that the programs count for a backend; kept for VIPs that compare them alone. */
+    readBackendFlows: (index: number): number => loads[index * loadWords] ?? 0,
+
+    /** Corrects that count. What packets add in the same moment may be lost. */
+    addBackendFlows(index: number, change: number): void {
+      const at = index * loadWords;
+      loads[at] = Math.max(0, (loads[at] ?? 0) + change);
+    },
+
+    /** Gives each CPU a flow table of its share of the shared one's size, where it has none. Throws SyscallError. */
+    makeTablesByCpu(): void {
+      const entries = Math.ceil(capacity.flows / cpus);
+      for (const family of [4, 6] as const) {
+        const outer = family === 4 ? fds.flows4_by_cpu : fds.flows6_by_cpu;
+        for (let cpu = 0; cpu < cpus; cpu++) {
+          if (libbpf.lookupElement(outer, indexKey(cpu), new Uint8Array(4))) continue;
+          const { key, value } = codec.flowSizes(family);
+          const inner = libbpf.createLruMap(`flows${family}_of_cpu`, key, value, entries);
+          libbpf.updateElement(outer, indexKey(cpu), indexKey(inner));
+          closeFd(inner);
+        }
+      }
+    },
+
+    /** Frees those tables. */
+    removeTablesByCpu(): void {
+      for (const outer of [fds.flows4_by_cpu, fds.flows6_by_cpu]) {
+        for (let cpu = 0; cpu < cpus; cpu++) libbpf.deleteElement(outer, indexKey(cpu));
+      }
+    },
+
+    writeFlowSettings(settings: FlowSettings): void {
+      libbpf.updateElement(fds.flow_settings, indexKey(0), codec.encodeFlowSettings(settings));
+    },
+
+    writeQuicServer(vipId: number, serverId: string, backend: number): void {
+      libbpf.updateElement(fds.quic_servers, codec.encodeQuicServer({ vipId, serverId }), indexKey(backend));
+    },
+
+    /** Index of the backend of a server id. */
+    readQuicServer(vipId: number, serverId: string): number | undefined {
+      const value = new Uint8Array(4);
+      const found = libbpf.lookupElement(
+        fds.quic_servers,
+        codec.encodeQuicServer({ vipId, serverId }),
+        value,
+      );
+      return found ? new DataView(value.buffer).getUint32(0, true) : undefined;
+    },
+
+    deleteQuicServer(vipId: number, serverId: string): void {
+      libbpf.deleteElement(fds.quic_servers, codec.encodeQuicServer({ vipId, serverId }));
+    },
+
+    /** Backend index by VIP and server id; the id with the zeros behind it that the key has. */
+    readQuicServers(): Array<{ vipId: number; serverId: string; backend: number }> {
+      return libbpf.mapKeys(fds.quic_servers, codec.quicServerSize).flatMap((key) => {
+        const value = new Uint8Array(4);
+        if (!libbpf.lookupElement(fds.quic_servers, key, value)) return [];
+        const backend = new DataView(value.buffer).getUint32(0, true);
+        return [{ ...codec.decodeQuicServer(key), backend }];
+      });
     },
 
     /** Where a backend with `forward: vxlan` is; undefined when nothing is said of that index. */

@@ -3,6 +3,7 @@ import { Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
+import { sameSelection, usualSelection } from '../../core/forwarding/backend-selection.ts';
 import {
   eligibleBackends,
   type ForwardMode,
@@ -129,6 +130,7 @@ export function createForwardingTable(
         onBackendDown: record?.onBackendDown ?? held.onBackendDown,
         // An age that nothing has: the entry is written whatever else holds.
         idleTicks: record?.id === held.id ? record.idleTicks : -1,
+        selection: record?.selection ?? held.selection,
         slots: isOurs ? maps.readSlots(entry.region.offset, entry.region.size) : new Uint32Array(0),
         backends: held.backends.map((backend) => {
           const inKernel = maps.readBackend(backend.index);
@@ -155,6 +157,8 @@ export function createForwardingTable(
       if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
         return 'the VIP in the kernel has another policy';
       }
+      if (!sameSelection(record.selection, wanted.selection))
+        return 'the VIP in the kernel has another scheduler';
       const slots = entry.held.tableKey === keyOf(wanted) ? entry.held.slots : wantedSlots(entry, wanted);
       if (record.tableSize !== slots.length) return 'the Maglev table in the kernel has another size';
       const inKernel = maps.readSlots(record.tableOffset, record.tableSize);
@@ -172,6 +176,9 @@ export function createForwardingTable(
           sameVxlanEnd(vxlanOf(index ?? 0, held.forward).vxlan, backend.vxlan);
         if (!isThatWay)
           return `the kernel reaches backend ${formatIpAddress(backend.address)} in another way`;
+        if (backend.serverId !== undefined && maps.readQuicServer(record.id, backend.serverId) !== index) {
+          return `the server id of ${formatIpAddress(backend.address)} in the kernel is another backend's`;
+        }
       }
       return undefined;
     },
@@ -179,6 +186,12 @@ export function createForwardingTable(
     vipCounter(identity: string): TrafficCounter | undefined {
       const entry = entries.get(identity);
       return entry === undefined ? undefined : maps.readVipCounter(entry.held.id);
+    },
+
+    /** Flows that least-connections counts for a backend. */
+    activeFlows(identity: string, address: IpAddress): number | undefined {
+      const index = this.backendIndex(identity, address);
+      return index === undefined ? undefined : maps.readBackendFlows(index);
     },
 
     backendCounter(identity: string, address: IpAddress): TrafficCounter | undefined {
@@ -189,6 +202,7 @@ export function createForwardingTable(
 
   function adopt(): void {
     const backendsOfVip = new Map<number, HeldBackend[]>();
+    const serverIds = adoptServerIds();
     for (const [index, record] of maps.readAllBackends()) {
       backendIndices.claim(index);
       const list = backendsOfVip.get(record.vipId) ?? [];
@@ -199,7 +213,9 @@ export function createForwardingTable(
         continue;
       }
       const { address, state, forward, mac, egress } = record;
-      list.push({ index, address, state, forward, mac, egress, ...vxlanOf(index, forward) });
+      const serverId = serverIds.get(index);
+      const id = serverId === undefined ? {} : { serverId };
+      list.push({ index, address, state, forward, mac, egress, ...vxlanOf(index, forward), ...id });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -227,6 +243,7 @@ export function createForwardingTable(
         policy: record.policy,
         onBackendDown: record.onBackendDown,
         idleTicks: record.idleTicks,
+        selection: record.selection,
         slots: maps.readSlots(region.offset, region.size),
         backends: backendsOfVip.get(record.id) ?? [],
       };
@@ -255,6 +272,21 @@ export function createForwardingTable(
       'any-port',
       [...entries.values()].some(({ key }) => key.port === anyPort),
     );
+  }
+
+  /** Server ids by backend index; those that name another VIP's backend, or none, are removed. */
+  function adoptServerIds(): Map<number, string> {
+    const lengths = new Map(
+      maps.readAllVips().map(({ record }) => [record.id, record.selection.quic?.serverIdLength]),
+    );
+    const ids = new Map<number, string>();
+    for (const { vipId, serverId, backend } of maps.readQuicServers()) {
+      const length = lengths.get(vipId);
+      if (length !== undefined && maps.readBackend(backend).vipId === vipId && !ids.has(backend)) {
+        ids.set(backend, serverId.slice(0, 2 * length));
+      } else maps.deleteQuicServer(vipId, serverId);
+    }
+    return ids;
   }
 
   function checkRoom(isNewVip: boolean, operations: ReturnType<typeof planVip>): void {
@@ -286,6 +318,7 @@ export function createForwardingTable(
         policy: wanted.policy,
         onBackendDown: wanted.onBackendDown,
         idleTicks: -1,
+        selection: wanted.selection,
         slots: new Uint32Array(0),
         backends: [],
       },
@@ -297,7 +330,15 @@ export function createForwardingTable(
     const text = formatIpAddress(backend.address);
     const existing = entry.held.backends.find((held) => formatIpAddress(held.address) === text);
     const index = existing?.index ?? backendIndices.take();
-    if (existing === undefined) maps.clearBackendCounter(index);
+    if (existing === undefined) {
+      maps.clearBackendCounter(index);
+      maps.clearBackendLoad(index);
+    }
+    const { serverId } = backend;
+    if (existing?.serverId !== serverId) {
+      if (existing?.serverId !== undefined) maps.deleteQuicServer(entry.held.id, existing.serverId);
+      if (serverId !== undefined) maps.writeQuicServer(entry.held.id, serverId, index);
+    }
     const generation = maps.readBackend(index).generation;
     // The end before what names it; and the other way round when it goes.
     if (backend.vxlan !== undefined) maps.writeVxlanEnd(index, backend.vxlan);
@@ -312,8 +353,11 @@ export function createForwardingTable(
     });
     if (backend.vxlan === undefined && existing?.vxlan !== undefined) maps.deleteVxlanEnd(index);
     const { address, state, forward, mac, egress, vxlan } = backend;
-    const end = vxlan === undefined ? {} : { vxlan };
-    const held: HeldBackend = { index, address, state, forward, mac, egress, ...end };
+    const held: HeldBackend = {
+      ...{ index, address, state, forward, mac, egress },
+      ...(vxlan === undefined ? {} : { vxlan }),
+      ...(serverId === undefined ? {} : { serverId }),
+    };
     entry.held = {
       ...entry.held,
       backends: [...entry.held.backends.filter((other) => other.index !== index), held],
@@ -323,9 +367,14 @@ export function createForwardingTable(
   function writeVip(entry: Entry, wanted: WantedVip, table: readonly WantedBackend[] | 'unchanged'): void {
     let { region } = entry;
     let { slots } = entry.held;
+    if (wanted.selection.by === 'load') {
+      for (const backend of eligibleBackends(wanted)) {
+        maps.writeBackendWeight(indexOf(entry, backend), backend.weight);
+      }
+    }
     const oldRegion = region;
     if (table !== 'unchanged') {
-      slots = tableOf(table, wanted.tableSize).map((position) => indexOf(entry, table[position]));
+      slots = tableOf(table, wanted).map((position) => indexOf(entry, table[position]));
       const taken = slots.length === 0 ? { offset: 0, size: 0 } : regions.take(slots.length);
       if (taken === undefined) {
         throw new OperatorError(
@@ -344,10 +393,19 @@ export function createForwardingTable(
       tableOffset: region.offset,
       tableSize: region.size,
       idleTicks: wanted.idleTicks,
+      selection: wanted.selection,
     });
     entry.region = region;
-    const { policy, onBackendDown, idleTicks } = wanted;
-    entry.held = { ...entry.held, policy, onBackendDown, idleTicks, slots, tableKey: keyOf(wanted) };
+    const { policy, onBackendDown, idleTicks, selection } = wanted;
+    entry.held = {
+      ...entry.held,
+      policy,
+      onBackendDown,
+      idleTicks,
+      selection,
+      slots,
+      tableKey: keyOf(wanted),
+    };
     if (table !== 'unchanged') releaseLater(oldRegion);
   }
 
@@ -358,7 +416,7 @@ export function createForwardingTable(
       entry.held.backends.map(({ address, index }) => [formatIpAddress(address), index]),
     );
     const indices = eligible.map(({ address }) => indexByAddress.get(formatIpAddress(address)) ?? 0xffffffff);
-    return tableOf(eligible, wanted.tableSize).map((position) => indices[position] ?? 0xffffffff);
+    return tableOf(eligible, wanted).map((position) => indices[position] ?? 0xffffffff);
   }
 
   function indexOf(entry: Entry, backend: WantedBackend | undefined): number {
@@ -369,6 +427,8 @@ export function createForwardingTable(
   }
 
   function freeBackend(entry: Entry, index: number): void {
+    const { serverId } = entry.held.backends.find((backend) => backend.index === index) ?? {};
+    if (serverId !== undefined) maps.deleteQuicServer(entry.held.id, serverId);
     freeIndex(index);
     entry.held = {
       ...entry.held,
@@ -421,6 +481,7 @@ export function createForwardingTable(
       tableOffset: 0,
       tableSize: 0,
       idleTicks: 0,
+      selection: usualSelection,
     });
   }
 
@@ -435,7 +496,7 @@ export function createForwardingTable(
 
 /** See tableKey. */
 function keyOf(wanted: WantedVip): string {
-  return tableKey(eligibleBackends(wanted), wanted.tableSize);
+  return tableKey(eligibleBackends(wanted), wanted);
 }
 
 function addressKey(address: IpAddress): VipKey {

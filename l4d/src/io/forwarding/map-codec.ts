@@ -3,7 +3,9 @@ import { fromMappedBytes, type IpAddress, toMappedBytes } from '@l4d/kit/ip-addr
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { encodeStruct, readBigint, readBytes, readNumber } from '@l4d/kit/struct-codec.ts';
+import type { BackendSelection } from '../../core/forwarding/backend-selection.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
+import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import {
   type ForwardingState,
   type ForwardMode,
@@ -26,6 +28,7 @@ export interface VipRecord {
   readonly tableOffset: number;
   readonly tableSize: number;
   readonly idleTicks: number;
+  readonly selection: BackendSelection;
 }
 
 /** A backend's entry as the kernel holds it; vipId 0 means that the index is free. */
@@ -56,6 +59,9 @@ export type Feature = (typeof features)[number];
 /** Bytes ↔ values of the pinned maps, by the layouts in the object's BTF. */
 export type MapCodec = ReturnType<typeof createMapCodec>;
 
+/** Room for a server id in struct quic_server_key. */
+const quicServerIdBytes = 16;
+
 /** A codec for the object's layouts. Throws InvariantError when header and code have parted. */
 export function createMapCodec(types: ObjectTypes) {
   const layouts = {
@@ -66,12 +72,22 @@ export function createMapCodec(types: ObjectTypes) {
     counter: structLayout(types, 'traffic_counter'),
     egress: structLayout(types, 'egress'),
     vxlanEnd: structLayout(types, 'vxlan_end'),
+    flow4Key: structLayout(types, 'flow4_key'),
+    flow6Key: structLayout(types, 'flow6_key'),
+    flow: structLayout(types, 'flow'),
+    flowSettings: structLayout(types, 'flow_settings'),
+    quicServer: structLayout(types, 'quic_server_key'),
   };
   const flag = {
     l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
     reset: enumConstant(types, 'vip_flag', 'VIP_RESET'),
     repick: enumConstant(types, 'vip_flag', 'VIP_REPICK'),
     echo: enumConstant(types, 'vip_flag', 'VIP_ECHO'),
+    stateless: enumConstant(types, 'vip_flag', 'VIP_STATELESS'),
+    source: enumConstant(types, 'vip_flag', 'VIP_SOURCE'),
+    turn: enumConstant(types, 'vip_flag', 'VIP_ROUND_ROBIN'),
+    load: enumConstant(types, 'vip_flag', 'VIP_LEAST_CONNECTIONS'),
+    quic: enumConstant(types, 'vip_flag', 'VIP_QUIC'),
     down: enumConstant(types, 'backend_flag', 'BACKEND_DOWN'),
     draining: enumConstant(types, 'backend_flag', 'BACKEND_DRAINING'),
     ipip: enumConstant(types, 'backend_flag', 'BACKEND_IPIP'),
@@ -101,6 +117,11 @@ export function createMapCodec(types: ObjectTypes) {
     egressCount: egressMask / egressUnit + 1,
     /** The number of an interface as flags of backends have it. */
     egressFlags: (number: number) => number * egressUnit,
+    quicServerSize: layouts.quicServer.size,
+    flowSizes: (family: 4 | 6) => ({
+      key: (family === 4 ? layouts.flow4Key : layouts.flow6Key).size,
+      value: layouts.flow.size,
+    }),
     /** Names of the reasons in lower case, by index. */
     featureBit: (feature: Feature) => featureBits[feature],
     reasonNames: reasons.map(([name]) => name.toLowerCase()),
@@ -127,13 +148,21 @@ export function createMapCodec(types: ObjectTypes) {
         (record.policy === 'l7' ? flag.l7 : 0) |
         (record.onBackendDown === 'reset' ? flag.reset : 0) |
         (record.onBackendDown === 'repick' ? flag.repick : 0) |
-        (record.isAddressEntry ? flag.echo : 0);
+        (record.isAddressEntry ? flag.echo : 0) |
+        (record.selection.isStateless ? flag.stateless : 0) |
+        (record.selection.sourceBits > 0 ? flag.source : 0) |
+        (record.selection.by === 'turn' ? flag.turn : 0) |
+        (record.selection.by === 'load' ? flag.load : 0) |
+        (record.selection.quic === undefined ? 0 : flag.quic);
       return encodeStruct(layouts.vip, {
         id: record.id,
         flags,
         table_offset: record.tableOffset,
         table_size: record.tableSize,
         idle_ticks: record.idleTicks,
+        source_bits: record.selection.sourceBits,
+        quic_config: record.selection.quic?.configId ?? 0,
+        quic_id_length: record.selection.quic?.serverIdLength ?? 0,
       });
     },
 
@@ -147,6 +176,18 @@ export function createMapCodec(types: ObjectTypes) {
         tableOffset: readNumber(layouts.vip, bytes, 'table_offset'),
         tableSize: readNumber(layouts.vip, bytes, 'table_size'),
         idleTicks: readNumber(layouts.vip, bytes, 'idle_ticks'),
+        selection: {
+          by: flags & flag.turn ? 'turn' : flags & flag.load ? 'load' : 'hash',
+          sourceBits: readNumber(layouts.vip, bytes, 'source_bits'),
+          isStateless: (flags & flag.stateless) !== 0,
+          quic:
+            (flags & flag.quic) === 0
+              ? undefined
+              : {
+                  configId: readNumber(layouts.vip, bytes, 'quic_config'),
+                  serverIdLength: readNumber(layouts.vip, bytes, 'quic_id_length'),
+                },
+        },
       };
     },
 
@@ -175,6 +216,27 @@ export function createMapCodec(types: ObjectTypes) {
         generation: readNumber(layouts.backend, bytes, 'generation'),
         vipId: readNumber(layouts.backend, bytes, 'vip_id'),
         address: fromMappedBytes(readBytes(layouts.backend, bytes, 'address')),
+      };
+    },
+
+    encodeFlowSettings({ insertsPerSecond, burst }: FlowSettings): Uint8Array {
+      const interval = insertsPerSecond === 0 ? 0 : Math.max(1, Math.round(1e9 / insertsPerSecond));
+      return encodeStruct(layouts.flowSettings, {
+        insert_interval: BigInt(interval),
+        insert_burst: BigInt(interval * burst),
+      });
+    },
+
+    encodeQuicServer({ vipId, serverId }: { readonly vipId: number; readonly serverId: string }): Uint8Array {
+      const id = new Uint8Array(quicServerIdBytes);
+      id.set(Buffer.from(serverId, 'hex'));
+      return encodeStruct(layouts.quicServer, { vip_id: vipId, server_id: id });
+    },
+
+    decodeQuicServer(key: Uint8Array): { vipId: number; serverId: string } {
+      return {
+        vipId: readNumber(layouts.quicServer, key, 'vip_id'),
+        serverId: Buffer.from(readBytes(layouts.quicServer, key, 'server_id')).toString('hex'),
       };
     },
 

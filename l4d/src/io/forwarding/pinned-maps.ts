@@ -15,6 +15,8 @@ export interface DataPlaneCapacity {
   readonly tableSlots: number;
   /** Flows remembered per address family. */
   readonly flows: number;
+  /** First packets kept per address family, for schedulers that do not answer the same twice. */
+  readonly embryonicFlows: number;
 }
 
 /**
@@ -94,6 +96,13 @@ function mapSizes(capacity: DataPlaneCapacity) {
     maglev_slots: Math.ceil(capacity.tableSlots / slotsPerPair),
     flows4: capacity.flows,
     flows6: capacity.flows,
+    flows4_by_cpu: libbpf.possibleCpus(),
+    flows6_by_cpu: libbpf.possibleCpus(),
+    embryonic4: capacity.embryonicFlows,
+    embryonic6: capacity.embryonicFlows,
+    vip_turns: capacity.vips + 1,
+    backend_loads: capacity.backends,
+    quic_servers: capacity.backends,
   } satisfies Partial<Record<keyof MapFds, number>>;
 }
 
@@ -120,6 +129,14 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
     backends: [4, size('backend')],
     flows4: [size('flow4_key'), size('flow')],
     flows6: [size('flow6_key'), size('flow')],
+    flows4_by_cpu: [4, 4],
+    flows6_by_cpu: [4, 4],
+    embryonic4: [size('flow4_key'), size('flow')],
+    embryonic6: [size('flow6_key'), size('flow')],
+    flow_settings: [4, size('flow_settings')],
+    vip_turns: [4, 8],
+    backend_loads: [4, size('backend_load')],
+    quic_servers: [size('quic_server_key'), 4],
     vip_counters: [4, size('traffic_counter')],
     backend_counters: [4, size('traffic_counter')],
     reasons: [4, 8],

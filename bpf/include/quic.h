@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * QUIC by connection id (draft-ietf-quic-load-balancers, the plain algorithm of section 5.2): the server puts its id
+ * into the connection ids that it gives out, so a client may change address and port and stays with its server.
+ */
+#ifndef L4D_QUIC_H
+#define L4D_QUIC_H
+
+#include "count.h"
+#include "parse.h"
+#include "scheduled.h"
+
+#define QUIC_LONG_HEADER 0x80 /* RFC 8999 section 5.1 */
+/* First byte, version, length of the destination connection id. */
+#define QUIC_LONG_ID_OFFSET 6
+#define QUIC_SHORT_ID_OFFSET 1
+/* Bits of config rotation in the first byte of a connection id; the other five are its length or chance. */
+#define QUIC_CONFIG_SHIFT 5
+/* Behind the server id stand so many bytes at least. */
+#define QUIC_LEAST_NONCE 4
+
+/*
+ * Index of the backend that the packet's connection id names; -1: none that may have it, and the flow table decides.
+ * An id that the client has chosen may name a server by chance: then each packet with it goes there, as it should.
+ */
+static __always_inline int find_quic_server(struct xdp_md *context, __u32 network_offset, const struct vip *vip)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct quic_server_key key = {};
+	struct tuple tuple = {};
+	struct backend *backend;
+	void *transport = NULL;
+	__u8 *udp_payload, *id;
+	enum parse_result parsed;
+	__u32 *index, length;
+	int is_long;
+
+	if (network_offset > 22)
+		return -1;
+	if (data + network_offset + 1 > end)
+		return -1;
+	if (*(__u8 *)(data + network_offset) >> 4 == 4)
+		parsed = parse_ipv4(data + network_offset, end, &tuple, &transport);
+	else
+		parsed = parse_ipv6(data + network_offset, end, &tuple, &transport);
+	if (parsed != PARSE_OK || tuple.protocol != IPPROTO_UDP)
+		return -1;
+	udp_payload = transport + sizeof(struct udphdr);
+	if ((void *)(udp_payload + QUIC_LONG_ID_OFFSET) > end)
+		return -1;
+	length = vip->quic_id_length;
+	is_long = *udp_payload & QUIC_LONG_HEADER;
+	if (is_long && udp_payload[QUIC_LONG_ID_OFFSET - 1] < 1 + length + QUIC_LEAST_NONCE)
+		return -1;
+	id = udp_payload + (is_long ? QUIC_LONG_ID_OFFSET : QUIC_SHORT_ID_OFFSET);
+	if ((void *)(id + 1) > end || *id >> QUIC_CONFIG_SHIFT != vip->quic_config)
+		return -1;
+	key.vip_id = vip->id;
+	for (__u32 i = 0; i < MAX_QUIC_SERVER_ID; i++) {
+		if (i >= length)
+			break;
+		if ((void *)(id + 2 + i) > end)
+			return -1;
+		key.server_id[i] = id[1 + i];
+	}
+	index = bpf_map_lookup_elem(&quic_servers, &key);
+	backend = index ? bpf_map_lookup_elem(&backends, index) : NULL;
+	if (!backend || backend->vip_id != vip->id || (backend->flags & BACKEND_DOWN))
+		return -1;
+	/* A handshake with a server that drains is in the flow table if it began before; what is new goes elsewhere. */
+	if (is_long && (backend->flags & BACKEND_DRAINING))
+		return -1;
+	return *index;
+}
+
+#endif
