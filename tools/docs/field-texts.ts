@@ -250,8 +250,11 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].access': 'l7 only: which clients are let in. `deny` wins; an empty `allow` lets everyone in.',
   'vips[].access.allow': 'Prefixes let in.',
   'vips[].access.deny': 'Prefixes kept out.',
+  'vips[].mode':
+    'l7 only: `http` looks at requests, `tcp` at nothing (with `tls`: at the name asked for), `tls-passthrough` at the name in the first message of TLS, which the backends get as it came. See [TCP](l7.md#tcp-and-tls-as-it-comes). By default `http`.',
   'vips[].routes': 'l7 only: which requests go to which pool. Without routes all go to the pool `default`.',
-  'vips[].routes[].host': 'Host name of the request. By default any.',
+  'vips[].routes[].host':
+    'Host name of the request; in other modes the name asked for in TLS. By default any.',
   'vips[].routes[].pathPrefix':
     'Beginning of the path, on segment boundaries. The longest wins. By default any.',
   'vips[].routes[].pool': 'Pool of backends.',

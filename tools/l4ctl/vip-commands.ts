@@ -39,6 +39,7 @@ interface AddOptions {
   readonly allow?: readonly string[];
   readonly deny?: readonly string[];
   readonly route?: readonly Fields[];
+  readonly mode?: string;
   readonly tls?: readonly Fields[];
   readonly redirectToHttps?: number;
 }
@@ -162,6 +163,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       parseNumberArgument,
     )
     .option('--disabled', 'declare it without serving it yet')
+    .option('--mode <mode>', 'l7: http, tcp or tls-passthrough')
     .option('--allow <prefix>', 'l7: clients let in; again for each', repeated(String))
     .option('--deny <prefix>', 'l7: clients kept out; again for each', repeated(String))
     .option('--route <route>', 'l7: [HOST][/PATH]=POOL; again for each', repeated(parseRouteArgument))
@@ -216,6 +218,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     enabled: options.disabled === true ? false : undefined,
     backends: options.backend ?? [],
     access: Object.keys(access).length > 0 ? access : undefined,
+    mode: options.mode,
     routes: options.route,
     tls: options.tls === undefined ? undefined : { certificates: options.tls },
     redirectToHttps: options.redirectToHttps,

@@ -35,6 +35,8 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         name: vip.name,
         address: formatIpAddress(vip.address),
         port: vip.port,
+        ...(vip.mode === undefined ? {} : { mode: vip.mode }),
+        timeouts: { idleMs: vip.idleTimeout },
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),

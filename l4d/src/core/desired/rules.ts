@@ -8,6 +8,7 @@ import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
 import type { Host } from './host.ts';
+import { checkMode } from './mode-rules.ts';
 import { checkScheduling } from './scheduling-rules.ts';
 import { specialKind } from './special-address.ts';
 import { checkTls } from './tls-rules.ts';
@@ -216,7 +217,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
-  for (const field of ['tls', 'backendTls', 'redirectToHttps'] as const)
+  for (const field of ['mode', 'tls', 'backendTls', 'redirectToHttps'] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
@@ -250,7 +251,7 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.forward !== undefined) problems.push(onlyForward([...at, 'backends', index, 'forward']));
   }
-  problems.push(...checkTls(vip, at));
+  problems.push(...checkMode(vip, at), ...checkTls(vip, at));
   const pools = [...new Set(vip.backends.map(backendPool))];
   const routes = vip.routes ?? [];
   const seen = new Map<string, number>();

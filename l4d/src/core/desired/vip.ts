@@ -2,6 +2,7 @@ import { announceSchema } from '@l4d/announcer/core/config/route-attributes.ts';
 import { type Check, checkSchema } from '@l4d/health/core/check.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { proxyListenerModes } from '@l4d/kit/proxy-api.ts';
 import type { JsonObject } from '@l4d/kit/schema/json.ts';
 import {
   choice,
@@ -138,6 +139,8 @@ export const vipSchema = z.strictObject({
       deny: list(ipPrefixText, 'prefixes').prefault([]),
     })
     .exactOptional(),
+  /** l7 only: what is looked at; `http` by default. */
+  mode: choice('a mode', proxyListenerModes).exactOptional(),
   /** l7 only: which requests go to which pool. */
   routes: list(routeSchema, 'routes').exactOptional(),
   /** l7 only: what comes is TLS. */

@@ -1,0 +1,56 @@
+import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
+import { expect, it } from 'vitest';
+import { parseDesiredState } from '../desired-state.ts';
+import { proxyDesired } from '../proxy-desired.ts';
+
+const certificates = [{ cert: '/a.pem' }];
+
+function state(vip: object) {
+  return parseDesiredState({
+    version: 1,
+    vips: [
+      {
+        name: 'mail',
+        address: '203.0.113.1',
+        port: 993,
+        policy: 'l7',
+        backends: [{ address: '10.0.0.1' }, { address: '10.0.0.2', pool: 'b' }],
+        ...vip,
+      },
+    ],
+  });
+}
+
+it.each([
+  [{ mode: 'udp' }, /mode: "udp" is not a mode \(allowed: http, tcp, tls-passthrough\)/],
+  [{ policy: 'forward', mode: 'tcp' }, /mode: is allowed for policy l7 only/],
+  [{ mode: 'tcp', redirectToHttps: 443 }, /redirectToHttps: is for mode http: mode tcp knows no requests/],
+  [{ mode: 'tls-passthrough', tls: { certificates } }, /tls: is for modes http and tcp/],
+  [{ mode: 'tls-passthrough', backendTls: {} }, /backendTls: is for modes http and tcp/],
+  [
+    { mode: 'tcp', routes: [{ pathPrefix: '/a', pool: 'b' }, { pool: 'default' }] },
+    /routes\[0\]\.pathPrefix: is for/,
+  ],
+  [
+    { mode: 'tcp', routes: [{ host: 'a.example', pool: 'b' }] },
+    /routes\[0\]\.host: is a name, which mode tcp/,
+  ],
+])('refuses %j', (vip, expected) => {
+  const parsed = state(vip);
+  const problems = parsed.ok ? [] : parsed.error.map(({ path, message }) => `${path}: ${message}`);
+  expect(problems.join('\n')).toMatch(expected);
+});
+
+it.each([
+  [{ mode: 'tcp' }],
+  [{ mode: 'tcp', tls: { certificates }, routes: [{ host: 'a.example', pool: 'b' }, { pool: 'default' }] }],
+  [{ mode: 'tls-passthrough', routes: [{ host: '*.example', pool: 'b' }] }],
+])('tells the proxy %j, and how long silence may last', (vip) => {
+  const parsed = state({ ...vip, idleTimeout: '30m' });
+  if (!parsed.ok || parsed.value.vips[0] === undefined) throw new Error(JSON.stringify(parsed));
+  const told = proxyDesired([{ vip: parsed.value.vips[0], healthy: [true, true] }], parsed.value.host.proxy);
+  expect(parseProxyDesired(told)).toMatchObject({
+    ok: true,
+    value: { listeners: [{ mode: vip.mode, timeouts: { idleMs: 1_800_000 } }] },
+  });
+});
