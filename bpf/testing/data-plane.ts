@@ -93,12 +93,12 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const types = objectTypes('l4d_xdp');
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   for (const [name, size] of [
-    ['vips4', 64],
-    ['vips6', 64],
-    ['vip_counters', 33],
-    ['backends', 64],
-    ['backend_counters', 64],
-    ['vxlan_ends', 64],
+    ['vips4', 256],
+    ['vips6', 256],
+    ['vip_counters', 129],
+    ['backends', 256],
+    ['backend_counters', 256],
+    ['vxlan_ends', 256],
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
     ['flows6', options.flows6 ?? 1024],
@@ -152,7 +152,10 @@ export function loadDataPlane(options: LoadOptions = {}) {
       const before = maps.readReasons();
       const run = libbpf.testRun(entry, packet);
       const after = maps.readReasons();
-      const counted = Object.keys(after).filter((name) => after[name] !== before[name]);
+      // As often as it was counted.
+      const counted = Object.entries(after).flatMap(([name, count]) =>
+        new Array<string>(count - (before[name] ?? 0)).fill(name),
+      );
       return {
         action: xdpAction[run.action] ?? 'aborted',
         packet: run.packet,

@@ -1,0 +1,115 @@
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
+import type { TestDataPlane } from './data-plane.ts';
+import { backend, type Family, tcpFrame, vipOf } from './world.ts';
+
+/** VIPs of every kind, each with an address of its own, and what may become of a packet to that address. */
+
+/** One kind of VIP. */
+export interface VipKind {
+  readonly name: string;
+  /** Last part of its addresses. */
+  readonly host: number;
+  /** What its declarations differ in from a VIP with one backend on layer 2. */
+  readonly changes: (family: Family) => Partial<WantedVip>;
+  /** Reasons that its packets may have, beside those that every VIP's address has. */
+  readonly reasons: readonly string[];
+}
+
+/** Of every address that has a VIP: other ports, ICMP that is none of ours, echo, packets that contradict themselves. */
+export const reasonsOfAnyVip: readonly string[] = [
+  'pass_not_vip',
+  'pass_vip_icmp',
+  'tx_echo',
+  'drop_malformed',
+  'drop_fragment',
+];
+
+const forwarded = ['tx_forward', 'tx_icmp_error', 'drop_ttl_expired'];
+const tunnelled = ['tx_tunnel', 'tx_icmp_error_tunnel', 'tx_too_big', 'drop_too_big', 'drop_ttl_expired'];
+
+/** All kinds. */
+export const vipKinds: readonly VipKind[] = [
+  { name: 'layer 2', host: 0x20, changes: () => ({}), reasons: forwarded },
+  {
+    name: 'every port',
+    host: 0x21,
+    changes: () => ({ port: 0 }),
+    reasons: forwarded,
+  },
+  {
+    name: 'two backends',
+    host: 0x22,
+    changes: (family) => ({ backends: [backend(family, 0), backend(family, 1)] }),
+    reasons: forwarded,
+  },
+  { name: 'policy', host: 0x23, changes: () => ({ policy: 'l7', backends: [] }), reasons: ['pass_l7'] },
+  { name: 'no backend', host: 0x24, changes: () => ({ backends: [] }), reasons: ['drop_no_backend'] },
+  {
+    name: 'reset',
+    host: 0x25,
+    changes: (family) => ({ onBackendDown: 'reset', backends: [backend(family, 0, { state: 'down' })] }),
+    reasons: ['tx_reset', 'drop_reset_of_dead', 'drop_no_backend'],
+  },
+  {
+    name: 'keep',
+    host: 0x26,
+    changes: (family) => ({ backends: [backend(family, 0, { state: 'draining' })] }),
+    reasons: [...forwarded, 'drop_no_backend'],
+  },
+  {
+    name: 'unresolved',
+    host: 0x27,
+    changes: (family) => ({ backends: [backend(family, 0, { mac: undefined })] }),
+    reasons: ['drop_no_backend', 'drop_unresolved'],
+  },
+  {
+    name: 'IPIP',
+    host: 0x28,
+    changes: (family) => ({ backends: [backend(family, 0, { forward: 'ipip' })] }),
+    reasons: tunnelled,
+  },
+  {
+    name: 'IPIP over the other family',
+    host: 0x29,
+    changes: (family) => ({ backends: [backend(family, 0, { forward: 'ipip', ...overOther(family) })] }),
+    reasons: tunnelled,
+  },
+  {
+    name: 'GUE',
+    host: 0x2a,
+    changes: (family) => ({ backends: [backend(family, 0, { forward: 'gue' })] }),
+    reasons: tunnelled,
+  },
+  {
+    name: 'GUE over the other family',
+    host: 0x2b,
+    changes: (family) => ({ backends: [backend(family, 0, { forward: 'gue', ...overOther(family) })] }),
+    reasons: tunnelled,
+  },
+];
+
+/** The kind's address in a family. */
+export function addressOfKind(kind: VipKind, family: Family): string {
+  return family.name === 'ipv4' ? `203.0.113.${kind.host}` : `2001:db8:f::${kind.host.toString(16)}`;
+}
+
+/** Declares VIPs of every kind for TCP and UDP, with flows that remember what those with dead backends were. */
+export function declareVipKinds(plane: TestDataPlane, families: readonly Family[]): void {
+  for (const family of families) {
+    for (const kind of vipKinds) {
+      const address = addressOfKind(kind, family);
+      const changes = { address: ipAddress(address), ...kind.changes(family) };
+      if (kind.name === 'reset' || kind.name === 'keep') {
+        plane.forwarding.apply(vipOf(family, { ...changes, backends: [backend(family, 0)] }));
+        plane.send(tcpFrame(family, {}, undefined, { destination: address }));
+      }
+      plane.forwarding.apply(vipOf(family, changes));
+      plane.forwarding.apply(vipOf(family, { ...changes, protocol: 'udp' }));
+    }
+  }
+}
+
+function overOther(family: Family) {
+  return { address: ipAddress(family.name === 'ipv4' ? 'fd00::21' : '10.0.0.21') };
+}
