@@ -19,7 +19,7 @@ import { families } from './testing/world.ts';
 let plane: TestDataPlane;
 
 beforeAll(() => {
-  plane = loadDataPlane({ dirtyHeadroom: true });
+  plane = loadDataPlane({ dirtyHeadroom: true, vips: 128 });
   declareVipKinds(plane, families);
 });
 

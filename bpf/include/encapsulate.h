@@ -152,7 +152,8 @@ static __always_inline void write_udp(struct udphdr *udp, const struct tunnel *t
 	__u32 header_length = 0, header_sum = 0;
 	__be16 length;
 
-	if (tunnel->flags & BACKEND_VXLAN) {
+	/* The pointer, not the flag: kernels before 6.2 do not see that the one follows from the other. */
+	if (tunnel->vxlan) {
 		header_length = VXLAN_LENGTH;
 		header_sum = write_vxlan(udp + 1, tunnel, inner);
 		udp->dest = tunnel->egress->vxlan_port;

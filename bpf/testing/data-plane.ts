@@ -71,6 +71,8 @@ export function testEgress(tunnel: TunnelSettings = testTunnel): Egress {
 
 /** What differs from small maps and the product's own loading. */
 export interface LoadOptions {
+  /** How many VIPs there is room for, and twice as many backends; 32 when not given. */
+  readonly vips?: number;
   /** Size of the IPv4 flow table; 1024 when not given. */
   readonly flows4?: number;
   /** Of the IPv6 one, alike. */
@@ -90,15 +92,16 @@ export interface LoadOptions {
  * forwarding table.
  */
 export function loadDataPlane(options: LoadOptions = {}) {
+  const { vips = 32 } = options;
   const types = objectTypes('l4d_xdp');
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   for (const [name, size] of [
-    ['vips4', 256],
-    ['vips6', 256],
-    ['vip_counters', 129],
-    ['backends', 256],
-    ['backend_counters', 256],
-    ['vxlan_ends', 256],
+    ['vips4', 2 * vips],
+    ['vips6', 2 * vips],
+    ['vip_counters', vips + 1],
+    ['backends', 2 * vips],
+    ['backend_counters', 2 * vips],
+    ['vxlan_ends', 2 * vips],
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
     ['flows6', options.flows6 ?? 1024],

@@ -1,6 +1,7 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import type { TestDataPlane } from './data-plane.ts';
+import { mac } from './packet.ts';
 import { backend, type Family, tcpFrame, vipOf } from './world.ts';
 
 /** VIPs of every kind, each with an address of its own, and what may become of a packet to that address. */
@@ -87,6 +88,22 @@ export const vipKinds: readonly VipKind[] = [
     changes: (family) => ({ backends: [backend(family, 0, { forward: 'gue', ...overOther(family) })] }),
     reasons: tunnelled,
   },
+  {
+    name: 'VXLAN',
+    host: 0x2c,
+    changes: (family) => ({
+      backends: [backend(family, 0, { forward: 'vxlan', vxlan: vxlanEnd('192.0.2.21') })],
+    }),
+    reasons: tunnelled,
+  },
+  {
+    name: 'VXLAN over IPv6',
+    host: 0x2d,
+    changes: (family) => ({
+      backends: [backend(family, 0, { forward: 'vxlan', vxlan: vxlanEnd('2001:db8:b::21') })],
+    }),
+    reasons: tunnelled,
+  },
 ];
 
 /** The kind's address in a family. */
@@ -108,6 +125,10 @@ export function declareVipKinds(plane: TestDataPlane, families: readonly Family[
       plane.forwarding.apply(vipOf(family, { ...changes, protocol: 'udp' }));
     }
   }
+}
+
+function vxlanEnd(remote: string) {
+  return { remote: ipAddress(remote), vni: 4711, mac: mac('02:00:00:00:00:31') };
 }
 
 function overOther(family: Family) {
