@@ -1,4 +1,7 @@
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { objectTypes } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { createForwardingMaps } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
+import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
 import { counting, tcpFlag } from './testing/packet.ts';
@@ -72,5 +75,8 @@ describe.each(families)('$name', (family) => {
     const map = family.name === 'ipv4' ? plane.fds.vips4 : plane.fds.vips6;
     for (const key of libbpf.mapKeys(map, family.name === 'ipv4' ? 8 : 20)) libbpf.deleteElement(map, key);
     expect(plane.send(syn).reasons).toEqual(['tx_forward']);
+    // As after a daemon that was killed before it could tell.
+    createForwardingMaps(plane.fds, createMapCodec(objectTypes('l4d_xdp')));
+    expect(plane.send(syn).reasons).toEqual(['pass_not_vip']);
   });
 });

@@ -70,6 +70,8 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const loadBytes = mapShared(fds.backend_loads, wholePages(capacity.backends * loadSize));
   const loads = new Uint32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
+  // A writer before may have been killed between a change and telling of it.
+  tellVipsChanged();
 
   return {
     capacity,
