@@ -64,7 +64,7 @@ test('workers share the connections, of both families', async () => {
   for (const address of [vip4, vip6]) {
     const before = new Map((await fabric.workers()).map(({ pid, connections }) => [pid, connections]));
     const end = await load(1, address);
-    await sleep(700);
+    await sleep(500);
     const { connections, failures } = await end();
     expect(failures).toEqual({});
     for (const { pid, connections: after } of await fabric.workers()) {

@@ -11,7 +11,8 @@ export function builtinModules(): Plugin {
   return {
     name: 'builtin-modules',
     resolveId: (id, importer, { kind }) =>
-      kind === 'import-statement' && isBuiltin(id) && !importer?.startsWith(marker)
+      // The bundler's own part is loaded before all others: it must need none of them.
+      kind === 'import-statement' && isBuiltin(id) && !/^\0(builtin|rolldown)/.test(importer ?? '')
         ? { id: `${marker}${id}`, moduleSideEffects: false }
         : undefined,
     load(id) {

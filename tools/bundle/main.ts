@@ -22,7 +22,7 @@ import { builtinModules } from './builtin-modules.ts';
 const root = join(import.meta.dirname, '../..');
 
 /** Programs: the folder of the workspace. */
-const programs = ['announcer'];
+const programs = ['announcer', 'l7'];
 
 for (const program of programs) await bundle(join(root, program));
 

@@ -25,7 +25,7 @@ const startupTime = 10_000;
 
 const entryPoint = {
   announcer: [pathOf('announcer/bin/l4-announcer')],
-  proxy: [process.execPath, pathOf('l7/src/main.ts')],
+  proxy: [pathOf('l7/bin/l4-proxy')],
 } as const;
 
 function pathOf(file: string): string {
