@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { ConfigProblem } from './errors.ts';
 import { formatIpAddress, fromMappedBytes, parseIpAddress, toMappedBytes } from './ip-address.ts';
 import { formatIpPrefix, parseIpPrefix } from './ip-prefix.ts';
+import { proxyProtocols } from './proxy-protocol.ts';
 import { err, ok, type Result } from './result.ts';
 import { tlsPolicies, tlsVersions } from './tls/cipher-policy.ts';
 
@@ -145,6 +146,14 @@ const listenerSchema = z.strictObject({
   access: z
     .strictObject({ allow: z.array(prefix).default([]), deny: z.array(prefix).default([]) })
     .prefault({}),
+  /** Whose X-Forwarded-* and Forwarded stay; those of all others are replaced. */
+  trustedProxies: z.array(prefix).max(1000).default([]),
+  /** Connections of trusted proxies begin with a PROXY header, which says who the client is. */
+  acceptProxyProtocol: z.boolean().default(false),
+  /** Backends get a Forwarded field (RFC 7239) too. */
+  forwarded: z.boolean().default(false),
+  /** Connections to backends begin with a PROXY header of this version. */
+  proxyProtocol: z.enum(proxyProtocols).exactOptional(),
   /** Empty: everything goes to the pool named "default", where there is one. */
   routes: z.array(routeSchema).max(10_000).default([]),
   pools: z.array(poolSchema).max(1000).default([]),

@@ -1,5 +1,5 @@
 import { type IpAddress, ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
-import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
+import { type IpPrefix, ipPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import type {
   ProxyBackendTls,
   ProxyDesired,
@@ -7,6 +7,7 @@ import type {
   ProxyListenerMode,
   ProxyListenerTls,
 } from '@l4d/kit/proxy-api.ts';
+import { type Endpoint, type ProxyProtocol, proxyHeader } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
 import type { Weighted } from './weighted-choice.ts';
@@ -44,6 +45,14 @@ export interface Listener {
   readonly tls: ProxyListenerTls | undefined;
   /** Port of the same service over TLS, to which every request is sent. */
   readonly redirectToHttps: number | undefined;
+  /** Whose word about its client counts. */
+  readonly trustedProxies: readonly IpPrefix[];
+  /** Whether a trusted proxy begins its connections with a PROXY header. */
+  readonly acceptProxyProtocol: boolean;
+  /** Whether backends get a Forwarded field. */
+  readonly withForwarded: boolean;
+  /** How connections to backends begin; undefined: with the request. */
+  readonly proxyProtocol: ProxyProtocol | undefined;
   readonly connectMs: number;
   readonly responseMs: number;
   /** A tunnel of a listener that is not `http` is closed after so long without a byte. */
@@ -109,10 +118,26 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     pools,
     tls: listener.tls,
     redirectToHttps: listener.redirectToHttps,
+    trustedProxies: listener.trustedProxies.map(ipPrefix),
+    acceptProxyProtocol: listener.acceptProxyProtocol,
+    withForwarded: listener.forwarded,
+    proxyProtocol: listener.proxyProtocol,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
     idleMs: listener.timeouts.idleMs,
   };
+}
+
+/** Whether what this peer says of its client counts. */
+export function isTrusted(listener: Listener, peer: IpAddress): boolean {
+  return listener.trustedProxies.some((prefix) => prefixContains(prefix, peer));
+}
+
+/** What a connection to a backend, for a client of a listener, begins with; undefined: nothing. */
+export function preambleFor(listener: Listener, source: Endpoint): Uint8Array | undefined {
+  if (listener.proxyProtocol === undefined) return undefined;
+  const destination = { address: ipAddress(listener.address), port: listener.port };
+  return proxyHeader(listener.proxyProtocol, source, destination);
 }
 
 /** Every way in which backends are spoken to through TLS. */

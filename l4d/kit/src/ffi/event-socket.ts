@@ -52,8 +52,12 @@ export function lastErrno(): number {
 export const epollEvent = { in: 0x1, out: 0x4, error: 0x8, hangUp: 0x10, readHangUp: 0x2000 } as const;
 /** Flags of send(2) and recv(2): do not wait, and no SIGPIPE. */
 export const sendFlags = 0x40 | 0x4000;
+/** Flag of send(2): more follows at once, it may leave together. */
+export const sendMore = 0x8000;
 /** Flags of recv(2): do not wait. */
 export const receiveFlags = 0x40;
+/** Flag of recv(2): what is read stays. */
+export const receivePeek = 2;
 /** Size of struct epoll_event on x86-64, where it is packed; elsewhere it is 16. */
 export const epollEventSize = process.arch === 'x64' ? 12 : 16;
 const dataOffset = epollEventSize - 8;

@@ -1,5 +1,6 @@
 import { characterClass, classBit } from './characters.ts';
 import { isConnectionMeta, isFraming, isIdentifying } from './field-names.ts';
+import { speakingFields, type ToldField } from './forwarded.ts';
 import type { MessageLimits } from './limits.ts';
 
 /*
@@ -60,6 +61,8 @@ export class HeadParser {
   /** Value of the one Upgrade field; empty: there is none, or several. */
   upgrade = '';
   expectsContinue = false;
+  /** What the sender says of its client, cut out of `fields`; collected when it is believed. */
+  told: ToldField[] | undefined = undefined;
   /** Where in the text the head has ended. */
   end = 0;
   refusal: HeadRefusal | undefined = undefined;
@@ -98,6 +101,7 @@ export class HeadParser {
     this.asksUpgrade = false;
     this.upgrade = '';
     this.expectsContinue = false;
+    if (this.told !== undefined) this.told = [];
     this.end = 0;
     this.refusal = undefined;
     this.#line = 0;
@@ -229,7 +233,14 @@ export class HeadParser {
         this.expectsContinue = !cut && trimmed(text, colon + 1, end).toLowerCase() === '100-continue';
       }
     }
-    cut ||= isConnectionMeta(text, start, length) || (this.#isRequest && isIdentifying(text, start, length));
+    cut ||= isConnectionMeta(text, start, length);
+    if (!cut && this.#isRequest && isIdentifying(text, start, length)) {
+      cut = true;
+      if (this.told !== undefined) {
+        const name = text.slice(start, colon).toLowerCase();
+        if (speakingFields.has(name)) this.told.push([name, trimmed(text, colon + 1, end)]);
+      }
+    }
     if (cut) {
       if (start > this.#kept) this.fields += text.slice(this.#kept, start);
       this.#kept = end + 2;

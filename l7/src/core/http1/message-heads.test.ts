@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
+import { clientFields } from './forwarded.ts';
 import { HeadParser } from './head-parser.ts';
 import { requestLimits, responseLimits } from './limits.ts';
 import {
   clientResponseHead,
-  forwardedFields,
   interimHead,
   isIdempotent,
   responseFraming,
@@ -17,7 +17,7 @@ function parsed(kind: 'request' | 'response', text: string): HeadParser {
   return parser;
 }
 
-const forwarded = forwardedFields({ clientAddress: '192.0.2.9', scheme: 'http', port: 8080 });
+const forwarded = clientFields({ address: '192.0.2.9', scheme: 'http', port: 8080, withForwarded: false });
 const sent = (text: string, use: 'kept' | 'once' | 'tunnel' = 'kept') =>
   upstreamRequestHead(parsed('request', text), '/p', 'a.example', forwarded, use);
 

@@ -5,23 +5,6 @@ import type { HeadParser } from './head-parser.ts';
  * start line and framing are written anew, so that they say what the proxy understood.
  */
 
-/** What the proxy tells a backend of the client's side. */
-export interface ForwardedFacts {
-  /** Address of the peer of the client's connection. */
-  readonly clientAddress: string;
-  readonly scheme: 'http' | 'https';
-  /** Port of the listener. */
-  readonly port: number;
-}
-
-/** The field lines of the client's side, the same for all requests of a connection. */
-export function forwardedFields(facts: ForwardedFacts): string {
-  return (
-    `X-Forwarded-For: ${facts.clientAddress}\r\nX-Forwarded-Proto: ${facts.scheme}\r\n` +
-    `X-Forwarded-Port: ${facts.port}\r\n`
-  );
-}
-
 /** What backends can be told of a client's TLS connection. Texts are of printable ASCII. */
 export interface TlsFacts {
   readonly version?: string;

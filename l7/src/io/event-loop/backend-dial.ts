@@ -21,22 +21,34 @@ export interface DialTarget {
   /** Address as text; the name that the certificate is to have, when `tls` says no other. */
   readonly address: string;
   readonly tls: ProxyBackendTls | undefined;
+  /** What the connection begins with, before TLS; undefined: nothing. */
+  readonly preamble: Uint8Array | undefined;
 }
 
 /** A connection for a tunnel, until it is there. */
 export class BackendDial extends Stream {
   readonly #owner: DialOwner;
+  readonly #preamble: Uint8Array | undefined;
   #handshake = false;
   #problem: string | undefined = undefined;
 
-  constructor(loop: EventLoop, fd: number, owner: DialOwner, tls: TlsSession | undefined) {
+  constructor(
+    loop: EventLoop,
+    fd: number,
+    owner: DialOwner,
+    tls: TlsSession | undefined,
+    preamble: Uint8Array | undefined,
+  ) {
     super(loop, fd, epollEvent.out, tls);
     this.#owner = owner;
+    this.#preamble = preamble;
   }
 
   override onEvents(): void {
     if (this.#handshake) return void this.#shakeHands();
     if (takeSocketError(this.fd) !== 0) return void this.#fail();
+    // The client may say nothing until the backend has: it leaves at once.
+    if (this.#preamble !== undefined && !this.sendPreamble(this.#preamble, false)) return void this.#fail();
     if (this.tls === undefined) return void this.#owner.onDialed(this);
     this.#handshake = true;
     this.#shakeHands();
@@ -88,7 +100,7 @@ export function dial(
     closeSocket(fd);
     return tls;
   }
-  const begun = new BackendDial(loop, fd, owner, tls);
+  const begun = new BackendDial(loop, fd, owner, tls, target.preamble);
   begun.setDeadline(connectMs);
   return begun;
 }

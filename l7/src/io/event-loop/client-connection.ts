@@ -1,5 +1,7 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
+import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
 import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
+import type { ClientFacts } from '../../core/http1/forwarded.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
 import { requestLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, clientResponseHead, interimHead } from '../../core/http1/message-heads.ts';
@@ -31,7 +33,12 @@ type Phase =
 export interface ClientOrigin {
   readonly listenerKey: string;
   readonly counters: ListenerCounters;
-  /** Field lines about the client. */
+  readonly client: ClientFacts;
+  /** The client's own end of its connection. */
+  readonly source: Endpoint;
+  /** What the client says of its own client counts. */
+  readonly isTrusted: boolean;
+  /** Field lines about the client that are the same for all of its requests. */
   readonly forwarded: string;
 }
 
@@ -69,6 +76,7 @@ export class ClientConnection extends Stream {
     this.#engine = engine;
     this.origin = origin;
     this.#exchange = new Exchange(engine, this);
+    if (origin.isTrusted) this.head.told = [];
     // A connection with TLS was counted when it came.
     if (tls === undefined) countConnection(engine, origin);
     this.setDeadline(this.#engine.limits.headTimeoutMs);
@@ -386,6 +394,7 @@ export class ClientConnection extends Stream {
   }
 
   protected override onClosed(): void {
+    this.#exchange.closeKept();
     countClosed(this.#engine, this.origin);
   }
 }

@@ -1,12 +1,13 @@
 import { closeSocket } from '@l4d/kit/ffi/event-socket.ts';
 import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
+import { hostFields, trustedFields } from '../../core/http1/forwarded.ts';
 import {
   isIdempotent,
   type UpstreamUse,
   upstreamRequestHead,
   wantsTunnel,
 } from '../../core/http1/message-heads.ts';
-import type { Backend, Listener, Pool } from '../../core/policy.ts';
+import { type Backend, type Listener, type Pool, preambleFor } from '../../core/policy.ts';
 import { httpsLocation, readRequestTarget } from '../../core/request-target.ts';
 import { selectRoute } from '../../core/route.ts';
 import { chooseWeighted } from '../../core/weighted-choice.ts';
@@ -16,7 +17,13 @@ import type { ClientConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { UpstreamConnection, type UpstreamFailure } from './upstream-connection.ts';
-import { connectTo, upstreamTarget } from './upstream-pool.ts';
+import {
+  connectTo,
+  ownTarget,
+  type UpstreamPool,
+  type UpstreamTarget,
+  upstreamTarget,
+} from './upstream-pool.ts';
 
 const nobody: ReadonlySet<Backend> = new Set();
 
@@ -35,6 +42,8 @@ export class Exchange {
   /** Part of the body that waits for a connection. */
   #early: Buffer | undefined = undefined;
   #repeated = false;
+  /** Connections that are this client's alone. */
+  #own: UpstreamPool | undefined = undefined;
 
   constructor(engine: Engine, client: ClientConnection) {
     this.#engine = engine;
@@ -88,7 +97,7 @@ export class Exchange {
 
   /** False: the backend could not be reached, and nothing was sent. */
   #attempt(backend: Backend, offset: number, length: number): boolean {
-    const target = upstreamTarget(this.#engine.pool, backend);
+    const target = this.#target(backend);
     if (this.#use === 'kept') {
       for (let kept = target.idle.pop(); kept !== undefined; kept = target.idle.pop()) {
         this.#count(backend);
@@ -106,6 +115,8 @@ export class Exchange {
     const tls =
       backend.tls === undefined ? undefined : this.#beginTls(backend.tls, fd, backend, target.resumable);
     if (tls === 'failed') return false;
+    const listener = this.#listener;
+    const preamble = listener === undefined ? undefined : preambleFor(listener, this.#client.origin.source);
     // With TLS the connection is there when the handshake is done.
     const connected = connection.connected && tls === undefined;
     const upstream = new UpstreamConnection(
@@ -117,8 +128,10 @@ export class Exchange {
       this.#use,
       connected,
       tls,
+      preamble,
     );
     this.#upstream = upstream;
+    if (connected && !upstream.greet()) return this.#drop(upstream);
     if (connected) return this.#send(upstream, offset, length) || this.#drop(upstream);
     if (length > 0)
       this.#early = Buffer.from(this.#engine.loop.memory.bytes.subarray(offset, offset + length));
@@ -149,13 +162,42 @@ export class Exchange {
       this.#client.head,
       this.#originForm,
       this.#hostField,
-      this.#client.origin.forwarded,
+      this.#forwardedFields(),
       this.#use,
     );
     if (!upstream.sendRequest(head, offset, length)) return false;
     upstream.setDeadline(this.#listener?.responseMs ?? 0);
     if (upstream.hasUnsent) this.#client.wantRead(false);
     return true;
+  }
+
+  #forwardedFields(): string {
+    const { client, forwarded, isTrusted } = this.#client.origin;
+    const { told } = this.#client.head;
+    if (isTrusted && told !== undefined) return trustedFields(client, this.#hostField, told) + forwarded;
+    return hostFields(client, this.#hostField) + forwarded;
+  }
+
+  /**
+   * What is kept of a backend. A connection that began with a PROXY header is its client's alone: nobody else's
+   * requests may go over it.
+   */
+  #target(backend: Backend): UpstreamTarget {
+    const shared = upstreamTarget(this.#engine.pool, backend);
+    if (this.#listener?.proxyProtocol === undefined) return shared;
+    this.#own ??= new Map();
+    let own = this.#own.get(backend.connectionKey);
+    if (own === undefined) {
+      own = ownTarget(shared);
+      this.#own.set(backend.connectionKey, own);
+    }
+    return own;
+  }
+
+  /** The client has gone: connections that are its alone have no more use. */
+  closeKept(): void {
+    for (const { idle } of this.#own?.values() ?? []) for (const connection of [...idle]) connection.close();
+    this.#own = undefined;
   }
 
   /** The connection has come about. */

@@ -7,18 +7,15 @@ import {
   listenOn,
   readLocalName,
   setNoDelay,
-  setResetOnClose,
 } from '@l4d/kit/ffi/event-socket.ts';
-import { formatIpAddress, type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
-import { mayConnect } from '../../core/access.ts';
-import { forwardedFields } from '../../core/http1/message-heads.ts';
-import { type Listener, listenerKey, type PolicyTable } from '../../core/policy.ts';
-import { countHandshakeFailure, type ListenerCounters, listenerCounters } from '../counters.ts';
-import { ClientConnection } from './client-connection.ts';
-import { ClientHandshake } from './client-handshake.ts';
+import { type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
+import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
+import { isTrusted, listenerKey, type PolicyTable } from '../../core/policy.ts';
+import { listenerCounters } from '../counters.ts';
+import { admit, type Found, reject } from './admission.ts';
 import type { Engine } from './engine.ts';
+import { ProxyPreamble } from './proxy-preamble.ts';
 import { Stream } from './stream.ts';
-import { TunnelClient } from './tunnel-client.ts';
 
 const ECONNABORTED = 103;
 const EAGAIN = 11;
@@ -79,27 +76,13 @@ export class ListenerSocket extends Stream {
       engine.unknownConnections += 1;
       return void reject(fd);
     }
-    const client = addressOf(peer);
-    if (!mayConnect(local.listener.access, client)) {
-      local.counters.denied += 1;
-      return void reject(fd);
+    const { listener } = local;
+    const from = endpointOf(peer);
+    if (listener.acceptProxyProtocol && isTrusted(listener, from.address)) {
+      new ProxyPreamble(engine, fd, (source) => admit(engine, fd, local, source ?? from)).begin();
+    } else {
+      admit(engine, fd, local, from);
     }
-    const { key, port, tls } = local.listener;
-    const { counters } = local;
-    const clientAddress = formatIpAddress(client);
-    const scheme = tls === undefined ? 'http' : 'https';
-    const forwarded = forwardedFields({ clientAddress, scheme, port });
-    const origin = { listenerKey: key, counters, forwarded };
-    if (tls === undefined) {
-      if (local.listener.mode === 'http') return void new ClientConnection(engine, fd, origin).readFirst();
-      return void new TunnelClient(engine, fd, origin, local.listener).begin();
-    }
-    const contexts = engine.tls.get(key)?.contexts;
-    if (contexts === undefined) {
-      countHandshakeFailure(counters.tls, 'no certificate');
-      return void reject(fd);
-    }
-    new ClientHandshake(engine, fd, origin, contexts.first, tls).begin();
   }
 
   #find(name: string): Found | undefined {
@@ -110,7 +93,7 @@ export class ListenerSocket extends Stream {
     }
     const known = this.#found.get(name);
     if (known !== undefined) return known;
-    const key = listenerKey(addressOf(name), name.charCodeAt(0) * 256 + name.charCodeAt(1));
+    const key = listenerKey(addressOf(name), portOf(name));
     const listener = table.get(key);
     if (listener === undefined) return undefined;
     const found = { listener, counters: listenerCounters(this.#engine.counters, key) };
@@ -119,18 +102,16 @@ export class ListenerSocket extends Stream {
   }
 }
 
-/** A listener with its counts. */
-interface Found {
-  readonly listener: Listener;
-  readonly counters: ListenerCounters;
+/** What `lastName` gives. */
+function endpointOf(name: string): Endpoint {
+  return { address: addressOf(name), port: portOf(name) };
+}
+
+function portOf(name: string): number {
+  return name.charCodeAt(0) * 256 + name.charCodeAt(1);
 }
 
 /** The address in what `lastName` gives. */
 function addressOf(name: string): IpAddress {
   return ipAddressFromBytes(Buffer.from(name.slice(2), 'latin1'));
-}
-
-function reject(fd: number): void {
-  setResetOnClose(fd);
-  closeSocket(fd);
 }

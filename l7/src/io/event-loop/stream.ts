@@ -6,6 +6,7 @@ import {
   receiveFlags,
   sendAt,
   sendFlags,
+  sendMore,
   setResetOnClose,
   shutdownSocket,
 } from '@l4d/kit/ffi/event-socket.ts';
@@ -157,6 +158,23 @@ export abstract class Stream implements Expiring {
     this.#unsent = undefined;
     this.#wait(this.#events & ~epollEvent.out);
     return true;
+  }
+
+  /**
+   * Says something in the clear on a connection on which nothing was said yet, before TLS too. `more`: something
+   * follows at once and may leave with it. False: the connection is dead.
+   */
+  protected sendPreamble(bytes: Uint8Array, more: boolean): boolean {
+    const { memory } = this.loop;
+    memory.bytes.set(bytes, layout.text);
+    // The kernel has room for so little.
+    const sent = sendAt(
+      this.fd,
+      memory.address + layout.text,
+      bytes.length,
+      more ? sendFlags | sendMore : sendFlags,
+    );
+    return sent === bytes.length;
   }
 
   /** One send; how many bytes were taken. Sets `broken`. */

@@ -1,5 +1,5 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
-import type { Backend, Listener, Pool } from '../../core/policy.ts';
+import { type Backend, type Listener, type Pool, preambleFor } from '../../core/policy.ts';
 import { selectRoute } from '../../core/route.ts';
 import { maxClientHelloBytes, readClientHello } from '../../core/tls/client-hello.ts';
 import { chooseWeighted } from '../../core/weighted-choice.ts';
@@ -83,7 +83,8 @@ export class TunnelClient extends Stream implements DialOwner {
       const counters = this.#counters(backend);
       counters.requests += 1;
       const { family, sockaddr } = upstreamTarget(this.#engine.pool, backend);
-      const target = { family, sockaddr, address: backend.address, tls: backend.tls };
+      const preamble = preambleFor(this.#listener, this.#origin.source);
+      const target = { family, sockaddr, address: backend.address, tls: backend.tls, preamble };
       const begun = dial(this.loop, this.#engine.backendTls, target, this, this.#listener.connectMs);
       if (typeof begun !== 'string') {
         this.#dial = begun;

@@ -37,6 +37,7 @@ export class UpstreamConnection extends Stream {
 
   readonly #target: UpstreamTarget;
   readonly #limits: ProxyLimits;
+  readonly #preamble: Uint8Array | undefined;
   readonly #head = new HeadParser('response', responseLimits);
   #state: State;
   /** What has come of a head that is not whole. */
@@ -59,6 +60,7 @@ export class UpstreamConnection extends Stream {
     use: UpstreamUse,
     connected: boolean,
     tls?: TlsSession,
+    preamble?: Uint8Array,
   ) {
     super(loop, fd, connected ? epollEvent.in : epollEvent.out, tls);
     this.#target = target;
@@ -66,6 +68,12 @@ export class UpstreamConnection extends Stream {
     this.client = client;
     this.use = use;
     this.#state = connected ? 'head' : 'connecting';
+    this.#preamble = preamble;
+  }
+
+  /** Says what the connection begins with; false: the connection is dead. */
+  greet(): boolean {
+    return this.#preamble === undefined || this.sendPreamble(this.#preamble, true);
   }
 
   get connecting(): boolean {
@@ -117,7 +125,7 @@ export class UpstreamConnection extends Stream {
   #onConnected(): void {
     const { client } = this;
     if (client === undefined) return void this.close();
-    if (takeSocketError(this.fd) !== 0) return void this.#fail('unreachable');
+    if (takeSocketError(this.fd) !== 0 || !this.greet()) return void this.#fail('unreachable');
     if (this.tls !== undefined) {
       this.#state = 'handshake';
       return void this.#shakeHands();

@@ -43,6 +43,21 @@ export function upstreamTarget(pool: UpstreamPool, backend: Backend): UpstreamTa
   return target;
 }
 
+/** A target whose connections are kept apart from the others'; sessions of TLS are the same. */
+export function ownTarget(shared: UpstreamTarget): UpstreamTarget {
+  return {
+    family: shared.family,
+    sockaddr: shared.sockaddr,
+    idle: [],
+    get resumable() {
+      return shared.resumable;
+    },
+    set resumable(resumable) {
+      shared.resumable = resumable;
+    },
+  };
+}
+
 /** Keeps a connection for the next request; false: there are enough. */
 export function keepIdle(target: UpstreamTarget, connection: UpstreamConnection, most: number): boolean {
   if (target.idle.length >= most) return false;

@@ -72,11 +72,11 @@ function factsOf(counted: ListenerCounters | undefined, tls: ListenerFacts['tls'
 
 /** Changes whenever anything of a listener's numbers does, but for what changes together with something here. */
 function markOf(counted: ListenerCounters): string {
-  const { activeConnections, connections, denied, requests, responses, tls } = counted;
+  const { activeConnections, connections, denied, requests, unserved, responses, tls } = counted;
   const total = (counts: Iterable<number>) => [...counts].reduce((sum, count) => sum + count, 0);
   const errors = [...counted.backends.values()].map((backend) => backend.errors);
   return [
-    ...[activeConnections, connections, denied, requests, ...responses, total(errors)],
+    ...[activeConnections, connections, denied, requests, unserved, ...responses, total(errors)],
     ...[total(tls.handshakes.values()), tls.resumed, total(tls.failures.values())],
   ].join();
 }
