@@ -13,6 +13,7 @@ import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { ensureCheckRouting, markOfBackend, removeCheckRouting } from '@l4d/l4d/io/check-routing.ts';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { writeAcceptingHaproxy } from './support/haproxy.ts';
 import {
   createHealthLab,
   type HealthLab,
@@ -45,6 +46,7 @@ beforeAll(async () => {
   ] as const) {
     lab.start(namespace, 'nginx', '-c', writeNginxConfiguration(lab.folder, name));
   }
+  lab.start(lab.one, 'haproxy', '-db', '-f', writeAcceptingHaproxy(lab.folder, '10.76.0.21', 8443));
   lab.start(lab.one, process.execPath, join(import.meta.dirname, 'support/backend.mjs'));
   leave = enterNamespace(lab.balancer);
   await Promise.all(
@@ -52,6 +54,7 @@ beforeAll(async () => {
       ['10.76.0.21', 80],
       ['10.76.0.22', 80],
       ['10.76.0.21', 8080],
+      ['10.76.0.21', 8443],
       ['10.76.0.21', 2525],
     ].map(([host, port]) => waitForPort(String(host), Number(port))),
   );
@@ -127,6 +130,18 @@ describe('a real server', () => {
         ? { ...target({ type: 'tcp' }), check: checkSchema.decode({ type: 'none' }) }
         : target(check);
     await expectVerdict(wanted, verdict, reason as string);
+  });
+
+  it('that wants a PROXY header is told of a connection of ours', async () => {
+    for (const proxyProtocol of ['v1', 'v2'] as const) {
+      await expectVerdict(target({ type: 'http' }, { port: 8443, proxyProtocol }), 'up', 'HTTP 200');
+      // A check with a port of its own is not said to want it.
+      const elsewhere = target({ type: 'http', port: 80 }, { port: 8443, proxyProtocol });
+      await expectVerdict(elsewhere, 'up', 'HTTP 200');
+    }
+    checker.setTargets([]);
+    checker.setTargets([target({ type: 'http' }, { port: 8443 })]);
+    await eventually('without it, it is down', () => status().verdict === 'down');
   });
 
   it('over IPv6', async () => {

@@ -295,6 +295,14 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].backendTls.minVersion': 'As that of `tls`. By default that of the policy.',
   'vips[].redirectToHttps':
     'l7 only, without `tls`: port of the VIP with TLS, to which every request is sent with 308. By default none.',
+  'vips[].trustedProxies':
+    'l7 only: prefixes of proxies in front whose word about their clients counts: see [clients](l7.md#who-the-client-is). By default nobody is believed.',
+  'vips[].acceptProxyProtocol':
+    'l7 only: connections of `trustedProxies` begin with a PROXY header (version 1 or 2); those of others must not. By default `false`.',
+  'vips[].forwardedHeader':
+    'l7 only: backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-For`. By default `false`.',
+  'vips[].proxyProtocol':
+    'l7 only: connections to backends begin with a PROXY header of this version, which tells the client and the VIP; checks at the port of the service begin with one too. By default none.',
   'vips[].check.type': 'What is asked.',
   'vips[].check.interval': 'Time between the starts of two checks of one backend, ± 10 %.',
   'vips[].check.timeout': 'Bounded by the interval: checks of one backend never overlap.',

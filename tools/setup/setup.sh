@@ -33,6 +33,7 @@ needs="
 /usr/lib/frr/zebra frr
 vtysh frr
 nginx nginx
+haproxy haproxy
 clang clang
 llvm-strip llvm
 /usr/include/bpf/bpf_helpers.h libbpf-dev
@@ -133,7 +134,7 @@ install_packages() {
     fail "\"apt-get install$packages\" failed (see above); mend it and run this again"
   cleanup
   # Nor at the next start of the machine, when it was this script that brought them.
-  for service in nginx:nginx frr:frr bird:bird2 etcd:etcd-server keepalived:keepalived \
+  for service in nginx:nginx haproxy:haproxy frr:frr bird:bird2 etcd:etcd-server keepalived:keepalived \
     gobgpd:gobgpd exabgp:exabgp; do
     case " $packages " in
       *" ${service#*:} "*) systemctl disable --quiet "${service%%:*}" >/dev/null 2>&1 || true ;;

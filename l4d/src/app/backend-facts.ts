@@ -171,7 +171,11 @@ export function createBackendFacts(parts: BackendFactsParts) {
         port: backendPort(vip, backend),
         ...(adoptedVerdict === undefined ? {} : { adoptedVerdict }),
       };
-      if (vip.policy === 'l7') return { ...common, address: backend.address };
+      if (vip.policy === 'l7') {
+        const { proxyProtocol } = vip;
+        const said = proxyProtocol === undefined ? {} : { proxyProtocol };
+        return { ...common, ...said, address: backend.address };
+      }
       const index = heldBackend(vip, backend.address)?.index;
       const reachable = this.macOf(vip, backend) !== undefined || checker.status(common.key) !== undefined;
       if (index === undefined || !reachable) return undefined;

@@ -43,6 +43,10 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         },
         routes: (vip.routes ?? []).map((route) => ({ ...route })),
         pools: [...pools].map(([name, backends]) => ({ name, ...poolTls(vip, name), backends })),
+        trustedProxies: (vip.trustedProxies ?? []).map(formatIpPrefix),
+        acceptProxyProtocol: vip.acceptProxyProtocol ?? false,
+        forwarded: vip.forwardedHeader ?? false,
+        ...(vip.proxyProtocol === undefined ? {} : { proxyProtocol: vip.proxyProtocol }),
         ...(vip.tls === undefined ? {} : { tls: listenerTls(vip.tls) }),
         ...(vip.redirectToHttps === undefined ? {} : { redirectToHttps: vip.redirectToHttps }),
       };

@@ -17,6 +17,8 @@ import type { ProxyWorker } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient, type ProxyClient } from '@l4d/kit/proxy-client.ts';
 import { createListenerTable, type ProxyListener } from '@l4d/l4d/io/forwarding/listener-table.ts';
 
+import { writeAcceptingHaproxy } from '../support/haproxy.ts';
+
 const root = new URL('../../..', import.meta.url).pathname;
 
 /** VIPs of the tests: no interface has them. */
@@ -50,6 +52,10 @@ export interface Fabric {
   ): Promise<{ code: number; stdout: Buffer; stderr: string }>;
   curl(...args: string[]): Promise<{ code: number; body: string }>;
   startBackend(port: number, name: string, address?: string): Promise<Running>;
+  /** nginx that wants a PROXY header and answers with the client, its port, the VIP, and the number of the connection. */
+  startAcceptingNginx(port: number): Promise<Running>;
+  /** HAProxy that wants a PROXY header and answers with client and VIP. */
+  startAcceptingHaproxy(port: number): Promise<Running>;
   /** nginx, which answers everything with 200 and writes a line for every request that it has read. */
   startNginx(port: number): Promise<Running>;
   startProxy(): Promise<Running>;
@@ -148,6 +154,24 @@ export function buildFabric(): Fabric {
     }
   }
 
+  /** nginx, whose output is a line for every request that it has read. */
+  async function startNginxServer(port: number, server: string): Promise<Running> {
+    const own = join(runDir, `nginx-${port}`);
+    mkdirSync(own);
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((kind) => `${kind}_temp_path ${own}/${kind};`)
+      .join(' ');
+    writeFileSync(
+      join(own, 'nginx.conf'),
+      `daemon off; master_process off; error_log stderr notice; pid ${own}/pid; events {}
+http { log_format line 'read "$request" $status'; access_log ${own}/read line; ${temporary}
+  server { ${server} } }`,
+    );
+    const command = ['nginx', '-c', join(own, 'nginx.conf')];
+    const running = await startAndWait(names.backend, command, 'using the "epoll"');
+    return { ...running, output: () => readFileSync(join(own, 'read'), 'utf8') };
+  }
+
   async function client(command: readonly string[], input?: Buffer) {
     const [program = '', ...args] = [...inside(names.client), ...command];
     return new Promise<{ code: number; stdout: Buffer; stderr: string }>((resolve) => {
@@ -180,22 +204,19 @@ export function buildFabric(): Fabric {
         [process.execPath, 'test/integration/proxy/backend.ts', address, String(port), name],
         'listening',
       ),
-    async startNginx(port) {
-      const own = join(runDir, `nginx-${port}`);
-      mkdirSync(own);
-      const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-        .map((kind) => `${kind}_temp_path ${own}/${kind};`)
-        .join(' ');
-      writeFileSync(
-        join(own, 'nginx.conf'),
-        `daemon off; master_process off; error_log stderr notice; pid ${own}/pid; events {}
-http { log_format line 'read "$request" $status'; access_log ${own}/read line; ${temporary}
-  server { listen ${backend4}:${port}; location / { return 200 "ok"; } } }`,
-      );
-      const command = ['nginx', '-c', join(own, 'nginx.conf')];
-      const running = await startAndWait(names.backend, command, 'using the "epoll"');
-      return { ...running, output: () => readFileSync(join(own, 'read'), 'utf8') };
-    },
+    startAcceptingNginx: (port) =>
+      startNginxServer(
+        port,
+        `listen ${backend4}:${port} proxy_protocol; location / { return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $connection"; }`,
+      ),
+    startAcceptingHaproxy: (port) =>
+      startAndWait(
+        names.backend,
+        ['haproxy', '-db', '-V', '-f', writeAcceptingHaproxy(runDir, backend4, port)],
+        'epoll',
+      ),
+    startNginx: (port) =>
+      startNginxServer(port, `listen ${backend4}:${port}; location / { return 200 "ok"; }`),
     startOnClient: (command, mark) => startAndWait(names.client, command, mark),
     startOnBalancer: (port) =>
       startAndWait(

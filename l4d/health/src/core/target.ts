@@ -1,4 +1,5 @@
 import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
+import { localProxyHeader, type ProxyProtocol } from '@l4d/kit/proxy-protocol.ts';
 import type { LocalCheck } from './local-check.ts';
 import type { HealthLimits, Verdict } from './verdict.ts';
 
@@ -17,6 +18,11 @@ export interface HealthTarget {
   readonly interfaceName?: string;
   /** Verdict from before a restart. */
   readonly adoptedVerdict?: Verdict;
+  /**
+   * The service wants a PROXY header first: the check says that it is its own connection. Not where the check has a
+   * port of its own.
+   */
+  readonly proxyProtocol?: ProxyProtocol;
   /** End a TCP check by RST in place of FIN: leaves no TIME_WAIT here, but a log line there. */
   readonly reset?: boolean;
 }
@@ -24,6 +30,12 @@ export interface HealthTarget {
 /** Port that is asked. */
 export function checkPort(target: HealthTarget): number {
   return ('port' in target.check ? target.check.port : undefined) ?? target.port;
+}
+
+/** What a check over TCP says before all else; undefined: nothing. */
+export function checkPreamble({ check, proxyProtocol }: HealthTarget): Uint8Array | undefined {
+  const hasOwnPort = 'port' in check && check.port !== undefined;
+  return proxyProtocol === undefined || hasOwnPort ? undefined : localProxyHeader(proxyProtocol);
 }
 
 /** Host and port as HTTP writes them: `192.0.2.1:80`, `[2001:db8::1]:80`. */
@@ -51,7 +63,7 @@ export function compareTargets(
 }
 
 function fingerprint(target: HealthTarget): string {
-  const { check, mark, interfaceName, reset } = target;
+  const { check, mark, interfaceName, reset, proxyProtocol } = target;
   const fields = Object.entries(check).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([
     formatIpAddress(target.address),
@@ -60,5 +72,6 @@ function fingerprint(target: HealthTarget): string {
     mark,
     interfaceName,
     reset ?? false,
+    proxyProtocol,
   ]);
 }

@@ -2,6 +2,7 @@ import { Socket } from 'node:net';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { timeoutReason } from '../core/reason.ts';
+import { checkPreamble } from '../core/target.ts';
 import { bad, type CancelCheck, type CheckRun, failed, type OutcomeHandler } from './check-run.ts';
 import { connectWithin } from './check-tcp.ts';
 
@@ -59,6 +60,8 @@ export function checkOverStream(
       tell(bad(`${stream.phase}: connection closed without an answer`));
     });
     socket.on('error', (error) => tell(failed(stream.phase, error)));
+    const preamble = checkPreamble(run.target);
+    if (preamble !== undefined) socket.write(preamble);
     speak(stream);
     return () => {
       told = true;

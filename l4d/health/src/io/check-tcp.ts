@@ -1,10 +1,13 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { closeFd, constant, receive, setSocketOption, shutdown } from '@l4d/kit/ffi/libc.ts';
+import { closeFd, constant, receive, send, setSocketOption, shutdown } from '@l4d/kit/ffi/libc.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { timeoutReason } from '../core/reason.ts';
+import { checkPreamble } from '../core/target.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { openCheckSocket, whenConnected } from './check-socket.ts';
+
+const MSG_NOSIGNAL = 0x4000;
 
 /** struct linger { l_onoff = 1, l_linger = 0 }: close sends RST. */
 const resetOnClose = new Uint8Array(Int32Array.of(1, 0).buffer);
@@ -18,10 +21,21 @@ const finWithin = Milliseconds(500);
 export function checkTcp(run: CheckRun, onOutcome: OutcomeHandler): CancelCheck {
   let cancelEnding: CancelCheck | undefined;
   const cancelConnect = connectWithin(run, onOutcome, (fd) => {
+    const preamble = checkPreamble(run.target);
+    if (preamble !== undefined) sendQuietly(fd, preamble);
     cancelEnding = run.target.reset === true ? reset(fd) : finish(fd, run.clock);
     onOutcome(good('connected'));
   });
   return () => (cancelEnding ?? cancelConnect)();
+}
+
+/** The connection may be gone already: it was there, which is all that is asked. */
+function sendQuietly(fd: number, bytes: Uint8Array): void {
+  try {
+    send(fd, bytes, constant.MSG_DONTWAIT | MSG_NOSIGNAL);
+  } catch {
+    // As above.
+  }
 }
 
 /**

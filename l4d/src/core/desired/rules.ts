@@ -22,6 +22,7 @@ import {
   type Vip,
   vipKeyText,
 } from './vip.ts';
+import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
@@ -217,7 +218,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
-  for (const field of ['mode', 'tls', 'backendTls', 'redirectToHttps'] as const)
+  for (const field of ['mode', 'tls', 'backendTls', 'redirectToHttps', ...vipClientFieldNames] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
@@ -227,7 +228,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 }
 
 function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
-  const problems: PathProblem[] = [];
+  const problems: PathProblem[] = checkVipClients(vip, at);
   if (vip.protocol !== 'tcp') {
     problems.push(
       problemAt(

@@ -22,6 +22,7 @@ import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { quicSchema, schedulers } from './scheduling.ts';
+import { vipClientFields } from './vip-clients.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
 import { vrrpGroupName } from './vrrp.ts';
 
@@ -149,6 +150,7 @@ export const vipSchema = z.strictObject({
   backendTls: backendTlsSchema.exactOptional(),
   /** l7 only: every request is sent to https at this port. */
   redirectToHttps: redirectPort.exactOptional(),
+  ...vipClientFields,
 });
 
 /** A VIP as declared: what was left out is still missing. */

@@ -16,11 +16,11 @@ export interface Found {
   readonly counters: ListenerCounters;
 }
 
-/** Lets a client in whose own end is `source`, or resets its connection. */
-export function admit(engine: Engine, fd: number, { listener, counters }: Found, source: Endpoint): void {
+/** Lets a client in whose own end is `source`; false: it may not come in, and its descriptor is still the caller's. */
+export function admit(engine: Engine, fd: number, { listener, counters }: Found, source: Endpoint): boolean {
   if (!mayConnect(listener.access, source.address)) {
     counters.denied += 1;
-    return void reject(fd);
+    return false;
   }
   const { key, port, tls, withForwarded } = listener;
   const client: ClientFacts = {
@@ -33,15 +33,17 @@ export function admit(engine: Engine, fd: number, { listener, counters }: Found,
   const forwarded = trusted ? '' : clientFields(client);
   const origin: ClientOrigin = { listenerKey: key, counters, client, source, isTrusted: trusted, forwarded };
   if (tls === undefined) {
-    if (listener.mode === 'http') return void new ClientConnection(engine, fd, origin).readFirst();
-    return void new TunnelClient(engine, fd, origin, listener).begin();
+    if (listener.mode === 'http') new ClientConnection(engine, fd, origin).readFirst();
+    else new TunnelClient(engine, fd, origin, listener).begin();
+    return true;
   }
   const contexts = engine.tls.get(key)?.contexts;
   if (contexts === undefined) {
     countHandshakeFailure(counters.tls, 'no certificate');
-    return void reject(fd);
+    return false;
   }
   new ClientHandshake(engine, fd, origin, contexts.first, tls).begin();
+  return true;
 }
 
 /** Ends a connection before a byte of it is read. */

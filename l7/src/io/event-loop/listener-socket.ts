@@ -80,8 +80,8 @@ export class ListenerSocket extends Stream {
     const from = endpointOf(peer);
     if (listener.acceptProxyProtocol && isTrusted(listener, from.address)) {
       new ProxyPreamble(engine, fd, (source) => admit(engine, fd, local, source ?? from)).begin();
-    } else {
-      admit(engine, fd, local, from);
+    } else if (!admit(engine, fd, local, from)) {
+      reject(fd);
     }
   }
 

@@ -1,5 +1,6 @@
 import { epollEvent, lastErrno, receiveAt, receiveFlags, receivePeek } from '@l4d/kit/ffi/event-socket.ts';
 import { type Endpoint, maxProxyHeaderBytes, readProxyHeader } from '@l4d/kit/proxy-protocol.ts';
+import { reject } from './admission.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { Stream } from './stream.ts';
@@ -10,12 +11,12 @@ import { Stream } from './stream.ts';
  */
 export class ProxyPreamble extends Stream {
   readonly #engine: Engine;
-  readonly #onRead: (source: Endpoint | undefined) => void;
+  readonly #onRead: (source: Endpoint | undefined) => boolean;
   /** What has come of the header. */
   #header: Buffer = Buffer.alloc(0);
 
-  /** `onRead` owns the descriptor. */
-  constructor(engine: Engine, fd: number, onRead: (source: Endpoint | undefined) => void) {
+  /** `onRead` makes the next stream of the descriptor; false: it has not, and the connection is reset. */
+  constructor(engine: Engine, fd: number, onRead: (source: Endpoint | undefined) => boolean) {
     super(engine.loop, fd, epollEvent.in | epollEvent.readHangUp);
     this.#engine = engine;
     this.#onRead = onRead;
@@ -51,7 +52,9 @@ export class ProxyPreamble extends Stream {
     if (reading.kind === 'partial') return;
     this.detach();
     this.#engine.openClients -= 1;
-    this.#onRead(reading.source);
+    if (this.#onRead(reading.source)) return;
+    this.loop.remove(this);
+    reject(this.fd);
   }
 
   /** The count of bytes at `layout.receive`; 0: the end, or a failure; -1: nothing yet. */

@@ -1,0 +1,45 @@
+import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
+import { expect, it } from 'vitest';
+import { encodeDesiredState, parseDesiredState } from '../desired-state.ts';
+import { proxyDesired } from '../proxy-desired.ts';
+
+function state(vip: object) {
+  const backends = [{ address: '10.0.0.1' }];
+  return parseDesiredState({
+    version: 1,
+    host: { interface: 'eth0' },
+    vips: [{ name: 'web', address: '203.0.113.1', port: 80, policy: 'l7', backends, ...vip }],
+  });
+}
+
+it.each([
+  [{ proxyProtocol: 'v3' }, /proxyProtocol: .*v3.*allowed: v1, v2/],
+  [{ trustedProxies: ['10.0.0.0/33'] }, /trustedProxies\[0\]: /],
+  [{ acceptProxyProtocol: true }, /acceptProxyProtocol: is set, but trustedProxies is empty/],
+  [{ mode: 'tcp', forwardedHeader: true }, /forwardedHeader: is allowed for mode http only/],
+  [{ mode: 'tcp', trustedProxies: ['10.0.0.0/8'] }, /trustedProxies: there are no requests in mode tcp/],
+  [{ policy: 'forward', proxyProtocol: 'v1' }, /proxyProtocol: is allowed for policy l7 only/],
+  [{ policy: 'forward', forwardedHeader: true }, /forwardedHeader: is allowed for policy l7 only/],
+])('refused: %j', (vip, message) => {
+  const parsed = state(vip);
+  expect(parsed.ok ? '' : parsed.error.map((one) => `${one.path}: ${one.message}`).join('\n')).toMatch(
+    message,
+  );
+});
+
+it('the proxy is told, takes it, and it is stored as it was written', () => {
+  const fields = {
+    trustedProxies: ['10.9.0.0/16'],
+    acceptProxyProtocol: true,
+    forwardedHeader: true,
+    proxyProtocol: 'v2',
+  };
+  const parsed = state(fields);
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  const [vip] = parsed.value.vips;
+  if (vip === undefined) throw new Error('no VIP');
+  expect((encodeDesiredState(parsed.value) as { vips: object[] }).vips[0]).toMatchObject(fields);
+  const told = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy);
+  const { forwardedHeader: forwarded, ...same } = fields;
+  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [{ ...same, forwarded }] } });
+});

@@ -1,0 +1,63 @@
+import { proxyProtocols } from '@l4d/kit/proxy-protocol.ts';
+import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
+import { choice, flag, ipPrefixText, list } from '@l4d/kit/schema/scalars.ts';
+
+/** How the proxy learns of an l7 VIP's clients, and how it tells backends; fields of a VIP. */
+export const vipClientFields = {
+  /** l7 only: proxies in front whose word about their clients counts. */
+  trustedProxies: list(ipPrefixText, 'prefixes').exactOptional(),
+  /** l7 only: their connections begin with a PROXY header. */
+  acceptProxyProtocol: flag().exactOptional(),
+  /** l7 only: backends get a Forwarded field (RFC 7239) beside X-Forwarded-For. */
+  forwardedHeader: flag().exactOptional(),
+  /** l7 only: connections to backends begin with a PROXY header of this version. */
+  proxyProtocol: choice('a version of the PROXY protocol', proxyProtocols).exactOptional(),
+};
+
+/** Names of those fields. */
+export const vipClientFieldNames = [
+  'trustedProxies',
+  'acceptProxyProtocol',
+  'forwardedHeader',
+  'proxyProtocol',
+] as const;
+
+/** Rules over those fields of an l7 VIP. */
+export function checkVipClients(
+  vip: {
+    readonly mode?: string;
+    readonly trustedProxies?: readonly unknown[];
+    readonly acceptProxyProtocol?: boolean;
+    readonly forwardedHeader?: boolean;
+  },
+  at: readonly PathSegment[],
+): PathProblem[] {
+  const { mode = 'http', acceptProxyProtocol = false } = vip;
+  const problems: PathProblem[] = [];
+  if (mode !== 'http' && vip.forwardedHeader === true) {
+    problems.push(
+      problemAt(
+        [...at, 'forwardedHeader'],
+        `is allowed for mode http only: there are no requests in mode ${mode}`,
+        'proxyProtocol tells backends of clients in every mode',
+      ),
+    );
+  }
+  if (mode !== 'http' && vip.trustedProxies !== undefined && !acceptProxyProtocol) {
+    problems.push(
+      problemAt(
+        [...at, 'trustedProxies'],
+        `there are no requests in mode ${mode} in which they could speak for clients (allowed: with acceptProxyProtocol)`,
+      ),
+    );
+  }
+  if (!acceptProxyProtocol || (vip.trustedProxies ?? []).length > 0) return problems;
+  return [
+    ...problems,
+    problemAt(
+      [...at, 'acceptProxyProtocol'],
+      'is set, but trustedProxies is empty (allowed: with at least one prefix there)',
+      'name the addresses of the proxies in front: anybody else could claim to be any client',
+    ),
+  ];
+}
