@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import type { FabricStatus } from '@l4d/l4d/core/status.ts';
@@ -220,9 +229,10 @@ describe('stored state that is damaged', () => {
     await host.run('l4ctl', 'backend', 'weight', 'web', '10.88.0.21', '7');
     first.process.kill('SIGKILL');
     await first.ended;
-    damage('desired/2.json', '{"format":1,"revision":2,"desi');
+    const journal = readFileSync(join(stateFolder(), 'desired/1.journal'), 'utf8');
+    damage('desired/1.journal', journal.replace('"revision":2', '"revision":3'));
     const second = await host.start();
-    const aside = join(stateFolder(), 'desired/2.json.corrupt');
+    const aside = join(stateFolder(), 'desired/1.journal.corrupt');
     expect(second.log()).toContainEqual(
       expect.objectContaining({ level: 50, path: aside, msg: 'a stored state was unreadable and set aside' }),
     );

@@ -36,11 +36,13 @@ export function ipAddressFromBytes(bytes: Uint8Array): IpAddress {
 
 /** Canonical text: dotted quad, or RFC 5952 for IPv6 (IPv4-mapped in mixed notation). */
 export function formatIpAddress(address: IpAddress): string {
-  if (address.family === 4) return address.bytes.join('.');
+  const { bytes } = address;
+  // In full: it is the key of most of what is kept by address.
+  if (address.family === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`;
   const groups: number[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push(((address.bytes[i] ?? 0) << 8) | (address.bytes[i + 1] ?? 0));
+  for (let i = 0; i < 16; i += 2) groups.push(((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0));
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff) {
-    return `::ffff:${address.bytes.slice(12).join('.')}`;
+    return `::ffff:${bytes.slice(12).join('.')}`;
   }
   const { start, length } = longestZeroRun(groups);
   const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':');

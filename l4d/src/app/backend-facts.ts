@@ -22,7 +22,7 @@ import { markOfBackend } from '../io/check-routing.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { NextHop } from '../io/next-hops.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
-import type { BackendAddresses } from './backend-neighbours.ts';
+import type { BackendAddressChange } from './backend-neighbours.ts';
 
 /** What the facts about backends are gathered from. */
 export interface BackendFactsParts {
@@ -54,16 +54,42 @@ function macKey(interfaceIndex: number, address: IpAddress): string {
 export function createBackendFacts(parts: BackendFactsParts) {
   const { forwarding, checker, runtime, wallClock } = parts;
   const macs = new Map<string, MacAddress | undefined>();
+  /** Backends in the segment of an interface. */
+  const bridged = new Set<string>();
   /** By the address of a tunnel's end. */
   const hops = new Map<string, NextHop>();
+  /** How many tunnels' ends are behind each next hop, by macKey. */
+  const routers = new Map<string, number>();
+  /** When drains of limited time end (wall clock milliseconds), by VIP key. */
+  const drains = new Map<string, readonly number[]>();
 
   const keyOf = (vip: Vip, backend: Backend) =>
     backendKey(vipKeyText(vip), formatIpAddress(backend.address), backendPort(vip, backend));
 
-  const heldBackend = (vip: Vip, address: IpAddress) => {
-    const text = formatIpAddress(address);
-    return forwarding.held(vipKeyText(vip))?.backends.find((held) => formatIpAddress(held.address) === text);
-  };
+  const heldBackend = (vip: Vip, address: IpAddress) => forwarding.heldBackend(vipKeyText(vip), address);
+
+  /** Takes note of a next hop, and forgets the MAC of one that nothing is behind any more. */
+  function setHop(end: string, hop: NextHop | undefined): void {
+    const before = hops.get(end);
+    if (hop === undefined) hops.delete(end);
+    else hops.set(end, hop);
+    if (hop !== undefined && 'neighbour' in hop) {
+      const key = macKey(hop.interfaceIndex, hop.neighbour);
+      routers.set(key, (routers.get(key) ?? 0) + 1);
+    }
+    if (before === undefined || 'problem' in before) return;
+    const { neighbour, interfaceIndex } = before;
+    const key = macKey(interfaceIndex, neighbour);
+    const left = (routers.get(key) ?? 0) - 1;
+    if (left > 0) {
+      routers.set(key, left);
+      return;
+    }
+    routers.delete(key);
+    const isBridged =
+      bridged.has(formatIpAddress(neighbour)) && parts.segmentOf(neighbour) === interfaceIndex;
+    if (!isBridged) macs.delete(key);
+  }
 
   /** The verdict from before this process; a kernel entry that takes flows was up. */
   function verdictBefore(vip: Vip, backend: Backend): Verdict | undefined {
@@ -90,20 +116,18 @@ export function createBackendFacts(parts: BackendFactsParts) {
 
     /** Takes note of the way to a tunnel's end. */
     learnHop(end: IpAddress, hop: NextHop): void {
-      hops.set(formatIpAddress(end), hop);
+      setHop(formatIpAddress(end), hop);
     },
 
-    /** Forgets what was learnt of other addresses: a neighbour that comes back may have another card. */
-    keepMacs({ bridged, routed }: BackendAddresses): void {
-      const ends = new Set(routed.map(formatIpAddress));
-      for (const end of hops.keys()) if (!ends.has(end)) hops.delete(end);
-      const kept = new Set([
-        ...bridged.map((address) => macKey(parts.segmentOf(address), address)),
-        ...[...hops.values()].flatMap((hop) =>
-          'neighbour' in hop ? [macKey(hop.interfaceIndex, hop.neighbour)] : [],
-        ),
-      ]);
-      for (const key of macs.keys()) if (!kept.has(key)) macs.delete(key);
+    /** Forgets what was learnt of backends that are gone: one that comes back may have another card. */
+    changeBackends({ gone, come }: BackendAddressChange): void {
+      for (const address of come.bridged) bridged.add(formatIpAddress(address));
+      for (const address of gone.bridged) {
+        bridged.delete(formatIpAddress(address));
+        const key = macKey(parts.segmentOf(address), address);
+        if (!routers.has(key)) macs.delete(key);
+      }
+      for (const address of gone.routed) setHop(formatIpAddress(address), undefined);
     },
 
     /** The first step of packets to a backend: the MAC address is its own, or that of the next hop. */
@@ -145,8 +169,10 @@ export function createBackendFacts(parts: BackendFactsParts) {
     condition(vip: Vip, backend: Backend): BackendCondition {
       const key = keyOf(vip, backend);
       const status = checker.status(key);
-      const verdict = status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown';
-      const reason = status?.history.at(-1)?.reason ?? 'known from before the restart';
+      const isChecked = vip.check.type !== 'none';
+      const verdict = isChecked ? (status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown') : 'up';
+      const before = isChecked ? 'known from before the restart' : 'not checked';
+      const reason = status?.history.at(-1)?.reason ?? before;
       return judgeBackend({
         backend,
         verdict,
@@ -160,10 +186,11 @@ export function createBackendFacts(parts: BackendFactsParts) {
     },
 
     /**
-     * The check of a backend; undefined while one could not reach it: it is not in the kernel, or its
+     * The check of a backend; undefined for none, and while one could not reach it: it is not in the kernel, or its
      * MAC address was never known.
      */
     healthTarget(vip: Vip, backend: Backend): HealthTarget | undefined {
+      if (vip.check.type === 'none') return undefined;
       const adoptedVerdict = verdictBefore(vip, backend);
       const common = {
         key: keyOf(vip, backend),
@@ -182,14 +209,12 @@ export function createBackendFacts(parts: BackendFactsParts) {
       return { ...common, address: vip.address, mark: markOfBackend(index) };
     },
 
-    /**
-     * Drops what is saved of backends that are gone, and begins the time of new drains.
-     * Returns when the next drain ends (wall clock), if one does.
-     */
-    keepRuntime(vips: readonly Vip[]): number | undefined {
+    /** Drops what is saved of backends of `removed` that are not in `added`, and begins the time of new drains. */
+    changeRuntime(removed: readonly Vip[], added: readonly Vip[]): void {
+      for (const vip of removed) drains.delete(vipKeyText(vip));
       const keys = new Set<string>();
-      let next: number | undefined;
-      for (const vip of vips) {
+      for (const vip of added) {
+        const deadlines: number[] = [];
         for (const backend of vip.backends) {
           const key = keyOf(vip, backend);
           keys.add(key);
@@ -199,10 +224,34 @@ export function createBackendFacts(parts: BackendFactsParts) {
           }
           if (runtime.drainStarted(key) === undefined) runtime.setDrainStarted(key, wallClock());
           const deadline = drainDeadline(backend, runtime.drainStarted(key));
-          if (deadline !== undefined && deadline > wallClock()) next = Math.min(next ?? deadline, deadline);
+          if (deadline !== undefined && deadline > wallClock()) deadlines.push(deadline);
+        }
+        if (deadlines.length > 0) drains.set(vipKeyText(vip), deadlines);
+      }
+      for (const vip of removed) {
+        for (const backend of vip.backends) {
+          const key = keyOf(vip, backend);
+          if (!keys.has(key)) runtime.forgetBackend(key);
         }
       }
-      runtime.keepOnly(keys);
+    },
+
+    /** Drops what is saved of all other backends, such as those that went while no daemon ran. */
+    keepRuntimeOf(vips: readonly Vip[]): void {
+      runtime.keepOnly(new Set(vips.flatMap((vip) => vip.backends.map((backend) => keyOf(vip, backend)))));
+    },
+
+    /** Keys of the VIPs with drains of limited time that were not over when they were last looked at. */
+    drainingVips: (): readonly string[] => [...drains.keys()],
+
+    /** When the next of these drains ends (wall clock); undefined when there is none any more. */
+    nextDrainEnd(): number | undefined {
+      let next: number | undefined;
+      for (const [vipKey, deadlines] of drains) {
+        const left = deadlines.filter((at) => at > wallClock());
+        if (left.length === 0) drains.delete(vipKey);
+        else next = Math.min(next ?? Number.POSITIVE_INFINITY, ...left);
+      }
       return next;
     },
   };

@@ -32,6 +32,57 @@ export function backendAddresses(vips: readonly Vip[]): BackendAddresses {
   return { bridged: [...bridged.values()], routed: [...routed.values()] };
 }
 
+/** Backends that are not used any more, and those that are from now on. */
+export interface BackendAddressChange {
+  readonly gone: BackendAddresses;
+  readonly come: BackendAddresses;
+}
+
+/** Counts who uses which address: a change of VIPs costs what is in them. */
+export function createBackendUses(): {
+  change(removed: readonly Vip[], added: readonly Vip[]): BackendAddressChange;
+} {
+  const uses = { bridged: new Map<string, number>(), routed: new Map<string, number>() };
+  return {
+    change(removed, added) {
+      const before = { bridged: new Map<string, IpAddress>(), routed: new Map<string, IpAddress>() };
+      const after = { bridged: new Map<string, IpAddress>(), routed: new Map<string, IpAddress>() };
+      const count = (vips: readonly Vip[], one: 1 | -1) => {
+        for (const vip of vips) {
+          if (vip.policy !== 'forward') continue;
+          for (const backend of vip.backends) {
+            const kind = forwardModeOf(vip, backend) === 'l2' ? 'bridged' : 'routed';
+            const address = routedAddress(vip, backend);
+            const text = formatIpAddress(address);
+            const known = uses[kind].get(text) ?? 0;
+            if (known === 0 && one === 1) after[kind].set(text, address);
+            if (known + one > 0) uses[kind].set(text, known + one);
+            else {
+              uses[kind].delete(text);
+              before[kind].set(text, address);
+            }
+          }
+        }
+      };
+      count(removed, -1);
+      count(added, 1);
+      // Let go and taken again by the same change: nothing has happened.
+      const only = (one: ReadonlyMap<string, IpAddress>, other: ReadonlyMap<string, IpAddress>) =>
+        [...one].flatMap(([text, address]) => (other.has(text) ? [] : [address]));
+      return {
+        gone: {
+          bridged: only(before.bridged, after.bridged),
+          routed: only(before.routed, after.routed),
+        },
+        come: {
+          bridged: only(after.bridged, before.bridged),
+          routed: only(after.routed, before.routed),
+        },
+      };
+    },
+  };
+}
+
 /** What is told, and what is asked. */
 export interface BackendNeighbourEvents {
   readonly logger: Logger;
@@ -46,28 +97,38 @@ export interface BackendNeighbourEvents {
 
 /** A running watch. */
 export interface BackendNeighbours {
-  /** Replaces the backends; those that stay keep what is known. */
-  setTargets(addresses: BackendAddresses): void;
+  /** Those that stay keep what is known. */
+  change(change: BackendAddressChange): void;
   /** The interfaces changed: segments are looked at again. */
   interfacesChanged(): void;
   stop(): void;
 }
 
+/** A neighbour of one interface. */
+interface Place {
+  readonly neighbour: IpAddress;
+  readonly interfaceIndex: number;
+}
+
 /** Starts to watch, in the network namespace of the caller. Throws SyscallError. */
 export function watchBackendNeighbours(events: BackendNeighbourEvents): BackendNeighbours {
   const { logger } = events;
-  let bridged: readonly IpAddress[] = [];
+  /** Where each backend in a segment is looked for, by its address. */
+  const bridged = new Map<string, Place>();
   /** The way to each tunnel's end, by its address. */
-  const hops = new Map<string, { readonly neighbour: IpAddress; readonly interfaceIndex: number }>();
+  const hops = new Map<string, Place>();
+  /** Who needs a neighbour, as text, by the interface and its address. */
+  const users = new Map<number, Map<string, Set<string>>>();
   const watches = new Map<number, NeighbourWatch>();
 
   const nextHops = watchNextHops({
     logger,
     onChange(end, hop) {
       const text = formatIpAddress(end);
+      const old = hops.get(text);
       if ('neighbour' in hop) hops.set(text, hop);
       else hops.delete(text);
-      watch();
+      move([{ user: text, from: old, to: hops.get(text) }]);
       events.onHop(end, hop);
       events.onChange(new Set([text]));
     },
@@ -80,46 +141,91 @@ export function watchBackendNeighbours(events: BackendNeighbourEvents): BackendN
       onChange(address, mac) {
         events.onMac(interfaceIndex, address, mac);
         const text = formatIpAddress(address);
-        const behind = [...hops].filter(
-          ([, hop]) => hop.interfaceIndex === interfaceIndex && formatIpAddress(hop.neighbour) === text,
-        );
-        events.onChange(new Set([text, ...behind.map(([end]) => end)]));
+        events.onChange(new Set([text, ...(users.get(interfaceIndex)?.get(text) ?? [])]));
       },
     });
   }
 
-  function watch(): void {
-    const wanted = new Map<number, Map<string, IpAddress>>();
-    const want = (interfaceIndex: number, address: IpAddress) => {
-      const group = wanted.get(interfaceIndex) ?? new Map<string, IpAddress>();
-      group.set(formatIpAddress(address), address);
-      wanted.set(interfaceIndex, group);
+  /** Has whoever is named need other neighbours, and watches those that are needed. */
+  function move(moves: readonly { user: string; from: Place | undefined; to: Place | undefined }[]): void {
+    const gone = new Map<number, IpAddress[]>();
+    const come = new Map<number, IpAddress[]>();
+    const note = (group: Map<number, IpAddress[]>, { interfaceIndex, neighbour }: Place) => {
+      const list = group.get(interfaceIndex);
+      if (list === undefined) group.set(interfaceIndex, [neighbour]);
+      else list.push(neighbour);
     };
-    for (const address of bridged) want(events.segmentOf(address), address);
-    for (const { neighbour, interfaceIndex } of hops.values()) want(interfaceIndex, neighbour);
-    for (const [index, one] of watches) {
-      if (wanted.has(index)) continue;
-      one.stop();
-      watches.delete(index);
+    for (const { user, to } of moves) if (to !== undefined && use(user, to)) note(come, to);
+    for (const { user, from, to } of moves) {
+      if (from !== undefined && !samePlace(from, to) && letGo(user, from)) note(gone, from);
     }
-    for (const [index, group] of wanted) {
-      const one = watches.get(index) ?? watchOn(index);
-      watches.set(index, one);
-      one.setTargets([...group.values()]);
+    for (const index of new Set([...gone.keys(), ...come.keys()])) {
+      if (users.has(index)) {
+        const watch = watches.get(index) ?? watchOn(index);
+        watches.set(index, watch);
+        watch.change(gone.get(index) ?? [], come.get(index) ?? []);
+      } else {
+        watches.get(index)?.stop();
+        watches.delete(index);
+      }
     }
   }
 
+  /** Whether nobody has needed that neighbour until now. */
+  function use(user: string, { neighbour, interfaceIndex }: Place): boolean {
+    const ofInterface = users.get(interfaceIndex) ?? new Map<string, Set<string>>();
+    users.set(interfaceIndex, ofInterface);
+    const text = formatIpAddress(neighbour);
+    const known = ofInterface.get(text);
+    if (known !== undefined) {
+      known.add(user);
+      return false;
+    }
+    ofInterface.set(text, new Set([user]));
+    return true;
+  }
+
+  /** Whether nobody needs that neighbour any more. */
+  function letGo(user: string, { neighbour, interfaceIndex }: Place): boolean {
+    const ofInterface = users.get(interfaceIndex);
+    const text = formatIpAddress(neighbour);
+    const known = ofInterface?.get(text);
+    if (known?.delete(user) !== true || known.size > 0) return false;
+    ofInterface?.delete(text);
+    if (ofInterface?.size === 0) users.delete(interfaceIndex);
+    return true;
+  }
+
   return {
-    setTargets(addresses) {
-      bridged = addresses.bridged;
-      const routed = new Set(addresses.routed.map(formatIpAddress));
-      for (const end of [...hops.keys()]) if (!routed.has(end)) hops.delete(end);
-      nextHops.setTargets(addresses.routed);
-      watch();
+    change({ gone, come }) {
+      const moves = gone.bridged.map((address) => {
+        const text = formatIpAddress(address);
+        const from = bridged.get(text);
+        bridged.delete(text);
+        return { user: `${text} itself`, from, to: undefined as Place | undefined };
+      });
+      for (const address of come.bridged) {
+        const text = formatIpAddress(address);
+        const to = { neighbour: address, interfaceIndex: events.segmentOf(address) };
+        bridged.set(text, to);
+        moves.push({ user: `${text} itself`, from: undefined, to });
+      }
+      for (const address of gone.routed) {
+        const text = formatIpAddress(address);
+        moves.push({ user: text, from: hops.get(text), to: undefined });
+        hops.delete(text);
+      }
+      move(moves);
+      nextHops.change(gone.routed, come.routed);
     },
     interfacesChanged() {
-      watch();
-      events.onChange(new Set([...bridged.map(formatIpAddress), ...hops.keys()]));
+      const moves = [...bridged].map(([text, from]) => {
+        const to = { neighbour: from.neighbour, interfaceIndex: events.segmentOf(from.neighbour) };
+        bridged.set(text, to);
+        return { user: `${text} itself`, from, to };
+      });
+      move(moves);
+      events.onChange(new Set([...bridged.keys(), ...hops.keys()]));
     },
     stop() {
       nextHops.stop();
@@ -127,4 +233,12 @@ export function watchBackendNeighbours(events: BackendNeighbourEvents): BackendN
       watches.clear();
     },
   };
+}
+
+function samePlace(one: Place, other: Place | undefined): boolean {
+  return (
+    other !== undefined &&
+    one.interfaceIndex === other.interfaceIndex &&
+    formatIpAddress(one.neighbour) === formatIpAddress(other.neighbour)
+  );
 }

@@ -6,7 +6,7 @@ import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
@@ -15,9 +15,10 @@ import { requestJson } from '@l4d/kit/unix-http.ts';
 import { routePrefix } from '../core/announced-routes.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
-import { routedAddress, vipKeyText } from '../core/desired/vip.ts';
+import { vipKeyText } from '../core/desired/vip.ts';
+import { createVipIndex, keysWithBackend } from '../core/desired/vip-index.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
-import { type DesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { type DesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
@@ -37,7 +38,7 @@ import { openStateStore } from '../io/state-store.ts';
 import { checkTlsFiles } from '../io/tls-file-check.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
-import { watchBackendNeighbours } from './backend-neighbours.ts';
+import { backendAddresses, watchBackendNeighbours } from './backend-neighbours.ts';
 import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
@@ -164,16 +165,15 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
     ...{ subnets, segmentOf, egressOf: egress.numberOf },
   });
+  const index = createVipIndex();
   const neighbours = watchBackendNeighbours({
     logger,
     segmentOf,
     onMac: facts.learnMac,
     onHop: facts.learnHop,
     onChange(addresses) {
-      const concerned = desired().vips.filter((vip) =>
-        vip.backends.some((backend) => addresses.has(formatIpAddress(routedAddress(vip, backend)))),
-      );
-      fabric.touchReach(concerned.map(vipKeyText));
+      index.moveTo(desired().vips);
+      fabric.touchReach([...addresses].flatMap((address) => keysWithBackend(index, address)));
     },
   });
   const companionOptions = {
@@ -196,7 +196,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     logger,
     forwarding: dataPlane.forwarding,
-    resolve: (addresses) => neighbours.setTargets(addresses),
+    resolve: (change) => neighbours.change(change),
     checker,
     facts,
     announcer,
@@ -305,8 +305,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   };
   await takeDesired();
   await attach();
-  // What was not attached was not announced; and checks by way of a backend need what is attached now.
-  fabric.touch();
+  // What was not attached was not announced.
+  fabric.touchVerdicts();
 
   if (runtime.stop() !== undefined) {
     logger.warn('a planned stop was under way: it goes on');
@@ -324,7 +324,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const isStale =
         replaceOptions.ifRevision !== undefined && replaceOptions.ifRevision !== current.revision;
       const isForced = replaceOptions.force === true;
-      if (!isStale && sameState(next, current.state)) {
+      if (!isStale && sameDesiredState(next, current.state)) {
         forceDrain(next, isForced);
         return ok({ revision: current.revision });
       }
@@ -436,7 +436,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await routeChecks();
     if (same) return;
     if (moved) {
-      facts.keepMacs({ bridged: [], routed: [] });
+      const all = backendAddresses(desired().vips);
+      const none = { bridged: [], routed: [] };
+      facts.changeBackends({ gone: all, come: none });
+      facts.changeBackends({ gone: none, come: all });
       neighbours.interfacesChanged();
     }
     logger.warn(
@@ -518,9 +521,4 @@ function keepPrivate(folder: string): void {
 
 function namesOf(interfaces: readonly HostInterface[]): string[] {
   return interfaces.map(({ name }) => name);
-}
-
-/** A change that changes nothing is no revision: undo would do nothing with it. */
-function sameState(one: DesiredState, other: DesiredState): boolean {
-  return JSON.stringify(encodeDesiredState(one)) === JSON.stringify(encodeDesiredState(other));
 }

@@ -108,14 +108,17 @@ function standIns(): FabricParts {
       },
       problem: () => undefined,
     },
-    checker: { setTargets() {} },
+    checker: { setGroup() {} },
     facts: {
       condition: () => world.condition,
       macOf: () => undefined,
       wayOf: () => ({ mac: undefined, egress: 0 }),
       healthTarget: () => undefined,
-      keepRuntime: () => undefined,
-      keepMacs() {},
+      changeRuntime() {},
+      keepRuntimeOf() {},
+      nextDrainEnd: () => undefined,
+      drainingVips: () => [],
+      changeBackends() {},
     },
     announcer: {
       async follow(desired: { prefixes: { prefix: string; localPref?: number }[] } | undefined) {

@@ -16,9 +16,11 @@ import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { changedVips } from '../core/desired/vip-changes.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { describeOperation } from '../core/forwarding/describe-operation.ts';
 import { planVip } from '../core/forwarding/forwarding-plan.ts';
+import type { ProxiedVip } from '../core/proxy-desired.ts';
 import type { AnnouncedVip } from '../core/runtime-state.ts';
 import type { EndingView, LeavingVip, VerdictView } from '../core/status.ts';
 import type { EndingCause } from '../core/vip-ending.ts';
@@ -28,9 +30,10 @@ import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
+import type { ProxyListener } from '../io/forwarding/listener-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
-import { type BackendAddresses, backendAddresses } from './backend-neighbours.ts';
+import { type BackendAddressChange, createBackendUses } from './backend-neighbours.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
 import { createSlowStarts } from './slow-starts.ts';
 import { createVipAnnouncing } from './vip-announcing.ts';
@@ -46,8 +49,8 @@ export interface FabricParts {
   readonly forwarding: ForwardingTable;
   /** Why the programs do not run; undefined when they do. */
   readonly attachmentProblem: () => string | undefined;
-  /** Keeps the MAC addresses that packets to these backends need, and no others, resolved. */
-  readonly resolve: (addresses: BackendAddresses) => void;
+  /** Keeps the MAC addresses that packets to backends need, and no others, resolved. */
+  readonly resolve: (change: BackendAddressChange) => void;
   readonly checker: HealthChecker;
   readonly facts: BackendFactsSource;
   readonly announcer: AnnouncerFollower;
@@ -84,6 +87,8 @@ export interface Fabric {
   setDesired(state: DesiredState, detached: Detached): Promise<void>;
   /** Marks VIPs (all by default) for another look, soon. */
   touch(vipKeys?: readonly string[]): void;
+  /** As touch for all VIPs, when only their verdicts may be others, such as after an attachment. */
+  touchVerdicts(): void;
   /** As touch, when backends may have come within or out of reach of checks. */
   touchReach(vipKeys: readonly string[]): void;
   /** What a pass would do for that state, in words; moves nothing. */
@@ -114,12 +119,20 @@ export function createFabric(parts: FabricParts): Fabric {
   let detached: Detached = { all: false, vips: [] };
   const records = new Map<string, VipRecord>();
   const dirty = new Set<string>();
+  /** VIPs whose verdict may be another though nothing of theirs has changed. */
+  const unsettled = new Set<string>();
+  /** Keys of the records that are declared no more. */
+  const undeclared = new Set<string>();
+  /** Keys of those that the proxy serves, or served last. */
+  const proxied = new Set<string>();
+  /** VIPs whose checks may have to be others. */
+  const targetKeys = new Set<string>();
+  const uses = createBackendUses();
   /** VIPs that could not be programmed: they are dirty again at the next wake. */
   const retries = new Set<string>();
   /** The covering prefixes that the kernel was told of. */
   let aggregateText: string | undefined;
   let failure: { atMs: number; message: string } | undefined;
-  let targetsChanged = false;
   /** The next pass asserts also what seems not to have changed. */
   let assertAll = true;
   /** The pass under way does so. */
@@ -131,8 +144,8 @@ export function createFabric(parts: FabricParts): Fabric {
   let stopped = false;
   const waker = createWaker(clock, () => void run());
   const drainWaker = createWaker(clock, () => {
-    keepRuntime();
-    touch();
+    touch(facts.drainingVips());
+    wakeForDrains();
   });
 
   const endings = createVipEndings({
@@ -206,14 +219,28 @@ export function createFabric(parts: FabricParts): Fabric {
     for (const key of looked) look(key);
     // A VIP that leaves the proxy is forwarded before its listener goes; one that comes, after it is there.
     program(looked, 'forward');
-    await syncProxy();
+    if (asserting || concernsProxy(looked)) await syncProxy();
     program(looked, 'l7');
     await syncAggregates();
-    judge(looked);
-    wantEndings(looked);
-    const isTaken = await announcing.announce({ desired, records, canServe, asserting, tell });
+    const judged = unsettled.size === 0 ? looked : [...new Set([...looked, ...unsettled])];
+    unsettled.clear();
+    judge(judged);
+    wantEndings(judged);
+    const isTaken = await announcing.announce({
+      desired,
+      records,
+      looked: judged,
+      canServe,
+      asserting,
+      tell,
+    });
     await endForwarding(isTaken);
-    if (targetsChanged) setTargets();
+    setTargets();
+  }
+
+  /** Whether a VIP that was looked at is, or was, the proxy's. */
+  function concernsProxy(looked: readonly string[]): boolean {
+    return looked.some((key) => proxied.has(key));
   }
 
   /** Finds out what is known of a VIP's backends. */
@@ -236,7 +263,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const record = records.get(key);
       const vip = record?.vip;
       if (record === undefined || vip?.policy !== policy || !isForwarded(key, record)) continue;
-      if (programming.program(record, vip, tell)) targetsChanged = true;
+      if (programming.program(record, vip, tell)) targetKeys.add(key);
       if (record.notProgrammed === undefined) continue;
       retries.add(key);
       waker.wakeAfter(retryInterval);
@@ -245,17 +272,22 @@ export function createFabric(parts: FabricParts): Fabric {
 
   /** Gives the proxy its VIPs, and the kernel the ways to it; VIPs that end keep theirs to the end. */
   async function syncProxy(): Promise<void> {
-    const proxied = [...records].flatMap(([key, { vip, conditions, isDeclared }]) =>
-      isDeclared && vip?.policy === 'l7' && !isDetached(key)
-        ? [{ vip, healthy: conditions.map(({ healthy }) => healthy) }]
-        : [],
-    );
-    const ending = [...records].flatMap(([key, record]) =>
-      !isForwarded(key, record) && !detached.all && forwarding.held(key)?.policy === 'l7'
-        ? (forwarding.listenerOf(key) ?? [])
-        : [],
-    );
-    const changes = await handoff.sync({ vips: proxied, proxy: desired?.host.proxy }, ending, asserting);
+    const served: ProxiedVip[] = [];
+    const ending: ProxyListener[] = [];
+    for (const key of [...proxied]) {
+      const record = records.get(key);
+      const { vip, conditions = [], isDeclared = false } = record ?? {};
+      const isWanted = isDeclared && vip?.policy === 'l7';
+      const isHeld = forwarding.held(key)?.policy === 'l7';
+      if (isWanted && !isDetached(key)) {
+        served.push({ vip, healthy: conditions.map(({ healthy }) => healthy) });
+      } else if (record !== undefined && !isForwarded(key, record) && !detached.all && isHeld) {
+        const listener = forwarding.listenerOf(key);
+        if (listener !== undefined) ending.push(listener);
+      }
+      if (!isWanted && !isHeld) proxied.delete(key);
+    }
+    const changes = await handoff.sync({ vips: served, proxy: desired?.host.proxy }, ending, asserting);
     if (changes > 0) tell(`proxied listeners: ${changes} changes`);
   }
 
@@ -271,6 +303,7 @@ export function createFabric(parts: FabricParts): Fabric {
   function judge(looked: readonly string[]): void {
     if (desired === undefined) return;
     const unattached = parts.attachmentProblem();
+    const changed: { vip: Vip; verdict: VerdictView }[] = [];
     for (const key of looked) {
       const record = records.get(key);
       if (record?.vip === undefined || !record.isDeclared) continue;
@@ -289,11 +322,12 @@ export function createFabric(parts: FabricParts): Fabric {
       const verdict = judgeVip(known);
       record.canServe = mayServe(known);
       if (verdict.code !== record.verdict.code) {
-        logger.info({ vip: vip.name, verdict: verdict.code, reason: verdict.reason }, 'verdict');
+        changed.push({ vip, verdict });
         tell(`verdict of ${vip.name}: ${verdict.code}`);
       }
       record.verdict = verdict;
     }
+    logVerdicts(logger, changed);
   }
 
   /** Who wants a VIP to be announced no more, by intent; undefined when nobody does. */
@@ -322,7 +356,8 @@ export function createFabric(parts: FabricParts): Fabric {
       const isAnnounced = record.isDeclared && record.verdict.code === 'announced';
       runtime.setAnnounced(key, isAnnounced && vip !== undefined ? announcedVip(vip) : undefined);
     }
-    endings.keepOnly(records);
+    // Of what an earlier run has left and nobody knows any more.
+    if (asserting) endings.keepOnly(records);
   }
 
   /** Whether nothing has failed that a VIP needs while it is handed over. */
@@ -352,8 +387,9 @@ export function createFabric(parts: FabricParts): Fabric {
     const next = endings.afterTelling(isTaken);
     if (next !== undefined) waker.wakeAfter(Milliseconds(next));
     let endedProxied = false;
-    for (const [key, record] of records) {
-      if (isForwarded(key, record)) continue;
+    for (const key of [...undeclared, ...detached.vips]) {
+      const record = records.get(key);
+      if (record === undefined || isForwarded(key, record)) continue;
       const held = forwarding.held(key);
       if (held !== undefined) {
         if (!endings.mayEnd(key)) continue;
@@ -362,6 +398,7 @@ export function createFabric(parts: FabricParts): Fabric {
       }
       if (record.isDeclared) continue;
       records.delete(key);
+      undeclared.delete(key);
       endings.forget(key);
     }
     if (endedProxied) await syncProxy();
@@ -369,19 +406,21 @@ export function createFabric(parts: FabricParts): Fabric {
 
   function end(key: string, { vip }: VipRecord): void {
     forwarding.remove(key);
-    targetsChanged = true;
+    targetKeys.add(key);
     tell(`end of forwarding of ${key}`);
     logger.info({ vip: vip?.name ?? key, after: endings.view(key)?.text }, 'forwarding ended');
   }
 
   function setTargets(): void {
-    targetsChanged = false;
-    const targets = [...records.values()].flatMap(({ vip, isDeclared }) =>
-      isDeclared && vip !== undefined
-        ? vip.backends.flatMap((backend) => facts.healthTarget(vip, backend) ?? [])
-        : [],
-    );
-    parts.checker.setTargets(targets);
+    for (const key of targetKeys) {
+      const { vip, isDeclared } = records.get(key) ?? {};
+      const targets =
+        isDeclared === true && vip !== undefined
+          ? vip.backends.flatMap((backend) => facts.healthTarget(vip, backend) ?? [])
+          : [];
+      parts.checker.setGroup(key, targets);
+    }
+    targetKeys.clear();
   }
 
   function touch(keys: Iterable<string> = records.keys()): void {
@@ -389,48 +428,67 @@ export function createFabric(parts: FabricParts): Fabric {
     void run();
   }
 
-  function keepRuntime(): void {
-    const deadline = facts.keepRuntime(desired?.vips ?? []);
-    if (deadline === undefined) return;
-    drainWaker.wakeAfter(Milliseconds(Math.max(0, deadline - parts.wallClock()) + 1));
+  function wakeForDrains(): void {
+    const next = facts.nextDrainEnd();
+    if (next !== undefined) drainWaker.wakeAfter(Milliseconds(Math.max(0, next - parts.wallClock()) + 1));
   }
 
-  /** Takes note of what is declared; marks what differs from before. */
-  function declare(state: DesiredState, isAllNew: boolean): void {
-    const declaredKeys = new Set<string>();
-    for (const vip of state.vips) {
+  /** Takes note of what is declared; marks what differs from before, or all. */
+  function declare(before: readonly Vip[], after: readonly Vip[], isAllNew: boolean): void {
+    const { removed, added } = changedVips(before, after);
+    for (const vip of removed) {
       const key = vipKeyText(vip);
-      declaredKeys.add(key);
       const record = records.get(key);
-      // Edits keep what they do not change: a change of one VIP is looked at as one.
-      if (isAllNew || record?.vip !== vip || !record.isDeclared) dirty.add(key);
+      if (record !== undefined) record.isDeclared = false;
+      undeclared.add(key);
+      dirty.add(key);
+      targetKeys.add(key);
+    }
+    for (const vip of added) {
+      const key = vipKeyText(vip);
+      const record = records.get(key);
       if (record === undefined) records.set(key, newRecord(vip));
       else Object.assign(record, { vip, isDeclared: true });
-    }
-    // What an earlier run has left in the kernel ends like what was declared until now.
-    for (const key of forwarding.identities()) if (!records.has(key)) records.set(key, newRecord(undefined));
-    for (const [key, record] of records) {
-      if (declaredKeys.has(key)) continue;
-      record.isDeclared = false;
+      undeclared.delete(key);
       dirty.add(key);
+      targetKeys.add(key);
+      if (vip.policy === 'l7' || forwarding.held(key)?.policy === 'l7') proxied.add(key);
+    }
+    const change = uses.change(removed, added);
+    facts.changeBackends(change);
+    facts.changeRuntime(removed, added);
+    parts.resolve(change);
+    if (!isAllNew) return;
+    // What an earlier run has left in the kernel ends like what was declared until now.
+    for (const key of forwarding.identities()) {
+      if (forwarding.held(key)?.policy === 'l7') proxied.add(key);
+      if (records.has(key)) continue;
+      records.set(key, newRecord(undefined));
+      undeclared.add(key);
+    }
+    for (const key of records.keys()) {
+      dirty.add(key);
+      targetKeys.add(key);
     }
   }
 
   return {
     setDesired(state, nowDetached) {
-      declare(state, detached !== nowDetached || desired?.host !== state.host);
+      const isAllNew = detached !== nowDetached || desired?.host !== state.host;
+      if (desired === undefined) facts.keepRuntimeOf(state.vips);
+      declare(desired?.vips ?? [], state.vips, isAllNew);
       desired = state;
       detached = nowDetached;
-      targetsChanged = true;
-      keepRuntime();
-      const addresses = backendAddresses(state.vips);
-      facts.keepMacs(addresses);
-      parts.resolve(addresses);
+      wakeForDrains();
       return run();
     },
     touch,
+    touchVerdicts() {
+      for (const key of records.keys()) unsettled.add(key);
+      void run();
+    },
     touchReach(keys) {
-      targetsChanged = true;
+      for (const key of keys) targetKeys.add(key);
       touch(keys);
     },
     preview(next) {
@@ -453,8 +511,10 @@ export function createFabric(parts: FabricParts): Fabric {
     async reconcileAll() {
       const lines: string[] = [];
       told = lines;
-      for (const key of records.keys()) dirty.add(key);
-      targetsChanged = true;
+      for (const key of records.keys()) {
+        dirty.add(key);
+        targetKeys.add(key);
+      }
       assertAll = true;
       await run();
       if (told === lines) told = undefined;
@@ -469,8 +529,8 @@ export function createFabric(parts: FabricParts): Fabric {
         return [{ vip, conditions, verdict, ...(ending === undefined ? {} : { ending }) }];
       }),
     leaving: () =>
-      [...records].flatMap(([key, record]) => {
-        const ending = record.isDeclared ? undefined : endings.view(key);
+      [...undeclared].flatMap((key) => {
+        const ending = endings.view(key);
         const name = endings.subjectOf(key)?.name;
         return ending === undefined ? [] : [{ key, ...(name === undefined ? {} : { name }), ending }];
       }),
@@ -495,6 +555,24 @@ export function createFabric(parts: FabricParts): Fabric {
       endings.stop();
     },
   };
+}
+
+/** Up to so many changes of verdicts at once are told one by one. */
+const maxVerdictLines = 100;
+
+function logVerdicts(
+  logger: Logger,
+  changed: readonly { readonly vip: Vip; readonly verdict: VerdictView }[],
+): void {
+  const isMany = changed.length > maxVerdictLines;
+  const counts: Record<string, number> = {};
+  for (const { vip, verdict } of changed) {
+    counts[verdict.code] = (counts[verdict.code] ?? 0) + 1;
+    const line = { vip: vip.name, verdict: verdict.code, reason: verdict.reason };
+    if (isMany) logger.debug(line, 'verdict');
+    else logger.info(line, 'verdict');
+  }
+  if (isMany) logger.info({ vips: changed.length, verdicts: counts }, 'verdicts');
 }
 
 function announcedVip({ name, announce }: Vip): AnnouncedVip {

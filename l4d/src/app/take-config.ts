@@ -4,7 +4,7 @@ import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { guardChange } from '../core/change-guard.ts';
-import { emptyDesiredState, encodeDesiredState } from '../core/desired-state.ts';
+import { emptyDesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { readConfigFile } from '../io/config-file.ts';
 import { findHostInterface } from '../io/host-interface.ts';
 import type { StateStore } from '../io/state-store.ts';
@@ -34,9 +34,7 @@ export async function takeConfig(
   }
   // A start that must fail on this machine is not to replace a state that works.
   await findHostInterface(read.value.state.host.interface);
-  const same =
-    JSON.stringify(encodeDesiredState(read.value.state)) ===
-    JSON.stringify(encodeDesiredState(store.current().state));
+  const same = sameDesiredState(read.value.state, store.current().state);
   const { revision } = store.current();
   const reasons = isForced || revision === 0 ? [] : guardChange(store.current().state, read.value.state);
   if (reasons.length > 0) {

@@ -1,15 +1,16 @@
 /** What routers and the segment are told of VIPs, after the kernel holds them. */
 import type { OtherPath } from '@l4d/announcer/core/api.ts';
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
+import type { PrefixInput } from '@l4d/announcer/core/prefix-list.ts';
 import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { announcedRoutes, isLeavingRoute } from '../core/announced-routes.ts';
+import { createRouteBook, isLeavingRoute, type RouteClaim } from '../core/announced-routes.ts';
 import { announcerDesired } from '../core/announcement.ts';
-import type { Vip } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { hasOtherPath } from '../core/other-announcers.ts';
+import { prefixChanges } from '../core/prefix-delta.ts';
 import { riseDelay } from '../core/priority-hold.ts';
 import { isProvisional } from '../core/vip-verdict.ts';
 import { type PriorityHolds, type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
@@ -38,6 +39,8 @@ export interface VipAnnouncingParts {
 export interface AnnouncingPass {
   readonly desired: DesiredState;
   readonly records: ReadonlyMap<string, VipRecord>;
+  /** Keys of those that something may have changed about since the last pass. */
+  readonly looked: readonly string[];
   /** Whether nothing has failed that a VIP needs while it is handed over. */
   readonly canServe: (key: string) => boolean;
   /** Asserts also what seems not to have changed. */
@@ -61,7 +64,10 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
   const startedAt = clock.now();
   /** Other hosts' paths to what we announce, asked for while VIPs are handed over. */
   let otherPaths: readonly OtherPath[] = [];
-  let announced: ReadonlySet<string> = new Set();
+  const book = createRouteBook();
+  let routes = book.routes();
+  /** Keys of the VIPs that were announced as leaving. */
+  let leaving: readonly string[] = [];
   const priorityHolds: PriorityHolds = new Map();
   /** Whether every VIP has had its first verdict; stays so. */
   let isComplete = false;
@@ -77,9 +83,24 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
     return vip !== undefined && !hasOtherPath(otherPaths, vip.address, aggregates);
   }
 
+  /** What a VIP says about the route of its address; undefined: nothing. */
+  function claimOf(key: string, record: VipRecord | undefined, isLeaving: boolean): RouteClaim | undefined {
+    const vip = record?.vip;
+    if (vip?.vrrpGroup !== undefined) return undefined;
+    if (isLeaving) {
+      const address = vip?.address ?? forwarding.listenerOf(key)?.address;
+      // What is declared no more has left its attributes with its ending.
+      const announce = endings.subjectOf(key)?.announce ?? (record?.isDeclared ? vip?.announce : undefined);
+      return address === undefined ? undefined : { address, announce, state: 'leaving' };
+    }
+    if (record?.isDeclared !== true || vip === undefined) return undefined;
+    const state = record.verdict.code === 'announced' ? 'announced' : 'none';
+    return { address: vip.address, announce: vip.announce, state };
+  }
+
   /** What the virtual routers of this host are to be; undefined where none are declared. */
   function wantedVrrp({ desired, records }: AnnouncingPass): VrrpInput | undefined {
-    if (parts.vrrpPlace === undefined) return undefined;
+    if (parts.vrrpPlace === undefined || desired.host.vrrp === undefined) return undefined;
     const judged = [...records.values()].flatMap(({ vip, isDeclared, verdict, conditions }) =>
       isDeclared && vip !== undefined
         ? [
@@ -117,24 +138,16 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
     async announce(pass) {
       const { desired, records, tell } = pass;
       if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
-      const wanted = [...records.values()].flatMap(({ vip, isDeclared, verdict }) =>
-        isDeclared && isRouted(vip) && verdict.code === 'announced' ? [vip] : [],
-      );
-      const leaving = endings
-        .beforeTelling(pass.canServe, (key) => isHeld(pass, key))
-        .flatMap((key) => {
-          if (records.get(key)?.vip?.vrrpGroup !== undefined) return [];
-          const address = records.get(key)?.vip?.address ?? forwarding.listenerOf(key)?.address;
-          return address === undefined ? [] : [{ address, announce: endings.subjectOf(key)?.announce }];
-        });
-      const aggregates = desired.host.bgp?.aggregates ?? [];
-      const routes = announcedRoutes({ declared: desired.vips, announced: wanted, leaving, aggregates });
-      const now = new Set(
-        routes.map((route) => `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`),
-      );
-      for (const prefix of now) if (!announced.has(prefix)) tell(`announce ${prefix}`);
-      for (const prefix of announced) if (!now.has(prefix)) tell(`withdraw ${prefix}`);
-      announced = now;
+      const before = leaving;
+      leaving = endings.beforeTelling(pass.canServe, (key) => isHeld(pass, key));
+      const leavingNow = new Set(leaving);
+      book.setAggregates(desired.host.bgp?.aggregates ?? []);
+      for (const key of new Set([...pass.looked, ...before, ...leaving])) {
+        book.claim(key, claimOf(key, records.get(key), leavingNow.has(key)));
+      }
+      const told = routes;
+      routes = book.routes();
+      if (routes !== told) tellRoutes(told, routes, tell);
       if (pass.asserting) parts.announcer.tellAgain();
       const toTell = announcerDesired(desired, routes, parts.nextHops(), knowsAll(pass), wantedVrrp(pass));
       const isTaken = await parts.announcer.follow(toTell);
@@ -143,7 +156,16 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
   };
 }
 
-/** Whether routers are told of a VIP. */
-function isRouted(vip: Vip | undefined): vip is Vip {
-  return vip !== undefined && vip.vrrpGroup === undefined;
+/** Says in words what is announced that was not, and the reverse. */
+function tellRoutes(
+  before: readonly PrefixInput[],
+  after: readonly PrefixInput[],
+  tell: (line: string) => void,
+): void {
+  const { removed, added } = prefixChanges(before, after);
+  const text = (route: PrefixInput) =>
+    `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`;
+  const [old, now] = [new Set(removed.map(text)), new Set(added.map(text))];
+  for (const line of now) if (!old.has(line)) tell(`announce ${line}`);
+  for (const line of old) if (!now.has(line)) tell(`withdraw ${line}`);
 }

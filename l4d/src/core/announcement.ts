@@ -34,7 +34,8 @@ export function announcerDesired(
       listen: bgp.listen ? { port: bgp.listenPort } : false,
     },
     ...peersInput(state.peers, state.dynamicPeers ?? [], nextHops),
-    prefixes: [...prefixes],
+    // Not copied: what has changed is found by comparing values.
+    prefixes: prefixes as PrefixInput[],
     ...(isComplete ? {} : { complete: false }),
   };
 }

@@ -1,5 +1,6 @@
 import type { OtherPath } from '@l4d/announcer/core/api.ts';
 import { type Vip, vipKeyText } from './desired/vip.ts';
+import { changedVips } from './desired/vip-changes.ts';
 import type { DesiredState } from './desired-state.ts';
 import { withoutOtherPath } from './other-announcers.ts';
 
@@ -20,8 +21,9 @@ export function guardChange(before: DesiredState, after: DesiredState): string[]
   }
   const { maxWithdrawShare, minVips } = before.host.guard;
   if (announced.length < minVips) return [];
-  const left = new Set(after.vips.filter(({ enabled }) => enabled).map(vipKeyText));
-  const gone = announced.filter((vip) => !left.has(vipKeyText(vip)));
+  const { removed, added } = changedVips(before.vips, after.vips);
+  const left = new Set(added.filter(({ enabled }) => enabled).map(vipKeyText));
+  const gone = removed.filter((vip) => vip.enabled && !left.has(vipKeyText(vip)));
   if (gone.length * 100 <= maxWithdrawShare * announced.length) return [];
   const names = gone.slice(0, maxNames).map(({ name }) => name);
   const more = gone.length > maxNames ? `, and ${gone.length - maxNames} more` : '';

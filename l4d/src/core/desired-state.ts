@@ -17,6 +17,8 @@ import { z } from 'zod';
 import { hostSchema } from './desired/host.ts';
 import { checkRules } from './desired/rules.ts';
 import { completeVip, encodeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
+import { changedVips, vipChanges } from './desired/vip-changes.ts';
+import { createVipIndex, relatedVips } from './desired/vip-index.ts';
 
 export type { Peer } from '@l4d/announcer/core/config/peer.ts';
 export type { Check, StatusRange } from '@l4d/health/core/check.ts';
@@ -69,6 +71,59 @@ export function parseDesiredState(
 export function checkDesiredState(state: DesiredState): Result<DesiredState, PathProblem[]> {
   const problems = checkRules(state);
   return problems.length === 0 ? ok(state) : err(problems);
+}
+
+// The last state that was known to be right: edits lead from it to the next, one after another.
+const lastIndex = createVipIndex();
+
+/**
+ * Checks a state that an edit made of one that is right. Rules relate VIPs by what they share, so it is enough to
+ * look at those that changed and those related to them: an edit of one VIP costs the same among many as among few.
+ */
+export function checkEditedState(
+  before: DesiredState,
+  after: DesiredState,
+): Result<DesiredState, PathProblem[]> {
+  const isOfVipsAlone =
+    before.host === after.host && before.peers === after.peers && before.dynamicPeers === after.dynamicPeers;
+  const changes = changedVips(before.vips, after.vips);
+  if (!isOfVipsAlone || changes.added.length > maxEditedVips) return checkDesiredState(after);
+  lastIndex.moveTo(before.vips);
+  const concerned = relatedVips(lastIndex, [...changes.added, ...changes.removed]);
+  for (const vip of changes.removed) concerned.delete(vip);
+  for (const vip of changes.added) concerned.add(vip);
+  // Where something is wrong the whole is checked again: problems are told by place.
+  if (checkRules({ ...after, vips: [...concerned] }).length > 0) return checkDesiredState(after);
+  return ok(after);
+}
+
+/** From so many changed VIPs on all are checked. */
+const maxEditedVips = 1000;
+
+/** Whether two states say the same: a change that changes nothing is no revision. */
+export function sameDesiredState(one: DesiredState, other: DesiredState): boolean {
+  const changes = vipChanges(one.vips, other.vips);
+  if (changes.added.length !== changes.removed.length) return false;
+  const text = (vip: Vip) => JSON.stringify(encodeVip(vip));
+  const [first, second] = [one, other].map((state) =>
+    JSON.stringify(encodeDesiredState({ ...state, vips: [] })),
+  );
+  if (first !== second) return false;
+  return changes.added.every((vip, index) => text(vip) === text(changes.removed[index] as Vip));
+}
+
+/**
+ * The same as `next`, with the very VIPs of `before` wherever they say the same: what is new as a value is looked at
+ * as a change.
+ */
+export function withKnownVips(before: DesiredState, next: DesiredState): DesiredState {
+  const known = new Map(before.vips.map((vip) => [vipKeyText(vip), vip]));
+  const vips = next.vips.map((vip) => {
+    const old = known.get(vipKeyText(vip));
+    const isSame = old !== undefined && JSON.stringify(encodeVip(old)) === JSON.stringify(encodeVip(vip));
+    return isSame ? old : vip;
+  });
+  return { ...next, vips };
 }
 
 /** The JSON value of a state; parseDesiredState reads it back as the same. */

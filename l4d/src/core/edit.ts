@@ -21,7 +21,7 @@ import { z } from 'zod';
 import { type Backend, backendSchema } from './desired/backend.ts';
 import { hostSchema } from './desired/host.ts';
 import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
-import { checkDesiredState, type DesiredState, type JsonObject } from './desired-state.ts';
+import { checkEditedState, type DesiredState, type JsonObject } from './desired-state.ts';
 
 /** A new state, or what is wrong with the edit. */
 export type Edited = Result<DesiredState, PathProblem[]>;
@@ -92,7 +92,7 @@ export function findBackends(vip: Vip, selector: string): Result<number[], PathP
 export function addVip(state: DesiredState, json: unknown): Edited {
   const declared = decodeWith(vipSchema, json);
   if (!declared.ok) return declared;
-  return checked({ ...state, vips: [...state.vips, completeVip(declared.value)] }, [
+  return checked(state, { ...state, vips: [...state.vips, completeVip(declared.value)] }, [
     'vips',
     state.vips.length,
   ]);
@@ -102,7 +102,7 @@ export function addVip(state: DesiredState, json: unknown): Edited {
 export function removeVip(state: DesiredState, name: string): Edited {
   const found = findVip(state, name);
   if (!found.ok) return found;
-  return checked({ ...state, vips: state.vips.toSpliced(found.value.index, 1) }, []);
+  return checked(state, { ...state, vips: state.vips.toSpliced(found.value.index, 1) }, []);
 }
 
 /** Replaces fields of a VIP by those of a JSON object; null takes a field back to its default. */
@@ -114,7 +114,10 @@ export function changeVip(state: DesiredState, name: string, patch: unknown): Ed
   if (!merged.ok) return merged;
   const declared = decodeWith(vipSchema, merged.value);
   if (!declared.ok) return declared;
-  return checked({ ...state, vips: state.vips.with(index, completeVip(declared.value)) }, ['vips', index]);
+  return checked(state, { ...state, vips: state.vips.with(index, completeVip(declared.value)) }, [
+    'vips',
+    index,
+  ]);
 }
 
 /** Adds a backend, given as JSON, to a VIP. */
@@ -158,14 +161,14 @@ export function changeBackend(state: DesiredState, name: string, selector: strin
 export function addPeer(state: DesiredState, json: unknown): Edited {
   const peer = decodeWith(peerSchema, json);
   if (!peer.ok) return peer;
-  return checked({ ...state, peers: [...state.peers, peer.value] }, ['peers', state.peers.length]);
+  return checked(state, { ...state, peers: [...state.peers, peer.value] }, ['peers', state.peers.length]);
 }
 
 /** Removes a BGP neighbour. */
 export function removePeer(state: DesiredState, address: string): Edited {
   const found = findPeer(state, address);
   if (!found.ok) return found;
-  return checked({ ...state, peers: state.peers.toSpliced(found.value.index, 1) }, []);
+  return checked(state, { ...state, peers: state.peers.toSpliced(found.value.index, 1) }, []);
 }
 
 /** Replaces fields of the host, such as `draining` and `bgp`, by those of a JSON object. */
@@ -174,7 +177,7 @@ export function changeHost(state: DesiredState, patch: unknown): Edited {
   if (!merged.ok) return merged;
   const host = decodeWith(hostSchema, merged.value);
   if (!host.ok) return host;
-  return checked({ ...state, host: host.value }, ['host']);
+  return checked(state, { ...state, host: host.value }, ['host']);
 }
 
 function withBackends(
@@ -184,12 +187,12 @@ function withBackends(
   place?: number,
 ): Edited {
   const vips = state.vips.with(at.index, { ...at.vip, backends: [...backends] });
-  return checked({ ...state, vips }, place === undefined ? [] : ['vips', at.index, 'backends', place]);
+  return checked(state, { ...state, vips }, place === undefined ? [] : ['vips', at.index, 'backends', place]);
 }
 
 /** Checks the whole; problems under `prefix` are told relative to it. */
-function checked(state: DesiredState, prefix: readonly PathSegment[]): Edited {
-  const result = checkDesiredState(state);
+function checked(before: DesiredState, after: DesiredState, prefix: readonly PathSegment[]): Edited {
+  const result = checkEditedState(before, after);
   if (result.ok) return result;
   return err(
     result.error.map((problem) => {

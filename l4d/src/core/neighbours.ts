@@ -124,6 +124,11 @@ export function expire(
   return { entry: { ...entry, mac: undefined }, change: { address: entry.address, mac: undefined } };
 }
 
+/** Whether time alone may bring something for an entry: a request, or the end of its MAC. */
+export function hasDue({ probeAt, lostAt, mac }: NeighbourEntry): boolean {
+  return probeAt !== undefined || (mac !== undefined && lostAt !== undefined);
+}
+
 /** The addresses to ask for now: those due, longest overdue first, at most `limit`. */
 export function dueProbes(entries: NeighbourEntries, now: number, limit: number): NeighbourEntry[] {
   const due = [...entries.values()].filter(({ probeAt }) => probeAt !== undefined && probeAt <= now);

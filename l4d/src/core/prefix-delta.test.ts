@@ -9,7 +9,7 @@ const desired = (prefixes: DesiredInput['prefixes'], owner = 'l4d'): DesiredInpu
   prefixes,
 });
 const delta = (before: DesiredInput | undefined, after: DesiredInput) =>
-  prefixDelta(before === undefined ? undefined : toldAnnouncer(before), toldAnnouncer(after), after);
+  prefixDelta(before === undefined ? undefined : toldAnnouncer(before), toldAnnouncer(after));
 
 test('is what was added, changed and removed', () => {
   const before = desired([{ prefix: '10.0.0.1/32' }, { prefix: '10.0.0.2/32' }, { prefix: '10.0.0.3/32' }]);

@@ -1,11 +1,13 @@
 import type { DesiredInput, PatchInput } from '@l4d/announcer/core/api.ts';
 
+type PrefixInput = DesiredInput['prefixes'][number];
+
 /** What the announcer was last told, in a form that the next can be compared with. */
 export interface ToldAnnouncer {
-  /** Everything but the prefixes. */
+  /** Everything but the prefixes, as JSON. */
   readonly rest: string;
-  /** JSON by prefix. */
-  readonly prefixes: ReadonlyMap<string, string>;
+  /** Sorted or not; those that have not changed are best the same values. */
+  readonly prefixes: readonly PrefixInput[];
 }
 
 /** From this many changes on the whole state is told. */
@@ -13,25 +15,52 @@ const maxChanges = 1000;
 
 /** What telling `desired` amounts to. */
 export function toldAnnouncer({ prefixes, ...rest }: DesiredInput): ToldAnnouncer {
-  return {
-    rest: JSON.stringify(rest),
-    prefixes: new Map(prefixes.map((one) => [one.prefix, JSON.stringify(one)])),
-  };
+  return { rest: JSON.stringify(rest), prefixes };
+}
+
+/** Whether telling both amounts to the same. Lists that share their values are compared value by value. */
+export function sameDesiredInput(one: DesiredInput, other: DesiredInput): boolean {
+  if (one === other) return true;
+  const [first, second] = [toldAnnouncer(one), toldAnnouncer(other)];
+  if (first.rest !== second.rest) return false;
+  if (first.prefixes === second.prefixes) return true;
+  const { removed, added } = prefixChanges(first.prefixes, second.prefixes);
+  return JSON.stringify(removed) === JSON.stringify(added);
 }
 
 /**
- * The change that leads from what was told to `desired`; undefined when it is not about prefixes alone, is about
+ * The change that leads from what was told to `after`; undefined when it is not about prefixes alone, is about
  * too many of them, or nothing was told before.
  */
 export function prefixDelta(
   before: ToldAnnouncer | undefined,
   after: ToldAnnouncer,
-  desired: DesiredInput,
 ): Required<Pick<PatchInput, 'add' | 'remove'>> | undefined {
   if (before === undefined || before.rest !== after.rest) return undefined;
-  const add = desired.prefixes.filter(
-    ({ prefix }) => before.prefixes.get(prefix) !== after.prefixes.get(prefix),
-  );
-  const remove = [...before.prefixes.keys()].filter((prefix) => !after.prefixes.has(prefix));
+  const { removed, added } = prefixChanges(before.prefixes, after.prefixes);
+  const told = new Map(removed.map((one) => [one.prefix, one]));
+  const wanted = new Set(added.map(({ prefix }) => prefix));
+  const add = added.filter((one) => {
+    const old = told.get(one.prefix);
+    return old !== one && JSON.stringify(old) !== JSON.stringify(one);
+  });
+  const remove = removed.flatMap(({ prefix }) => (wanted.has(prefix) ? [] : [prefix]));
   return add.length + remove.length > maxChanges ? undefined : { add, remove };
+}
+
+/** Both lists without what they begin and end with alike. */
+export function prefixChanges(
+  before: readonly PrefixInput[],
+  after: readonly PrefixInput[],
+): { readonly removed: readonly PrefixInput[]; readonly added: readonly PrefixInput[] } {
+  const least = Math.min(before.length, after.length);
+  let start = 0;
+  while (start < least && before[start] === after[start]) start += 1;
+  let tail = 0;
+  while (tail < least - start && before[before.length - 1 - tail] === after[after.length - 1 - tail])
+    tail += 1;
+  return {
+    removed: before.slice(start, before.length - tail),
+    added: after.slice(start, after.length - tail),
+  };
 }

@@ -26,7 +26,7 @@ export function announcerTeller(client: Pick<AnnouncerClient, 'put' | 'patch'>):
     async tell(desired) {
       const state = toldAnnouncer(desired);
       const before = told;
-      const delta = prefixDelta(before?.state, state, desired);
+      const delta = prefixDelta(before?.state, state);
       if (before === undefined || delta === undefined) {
         await whole(desired, state);
         return;

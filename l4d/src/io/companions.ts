@@ -5,6 +5,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesiredInput, ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
+import { sameDesiredInput } from '../core/prefix-delta.ts';
 import { announcerTeller } from './announcer-teller.ts';
 import { announcerWatch } from './announcer-watch.ts';
 import { createCompanion } from './companion.ts';
@@ -45,6 +46,7 @@ export function followAnnouncer(options: CompanionsOptions): AnnouncerFollower {
       logPath: join(options.stateDir, 'log', 'announcer.log'),
     }),
     putDesired: teller.tell,
+    isSame: sameDesiredInput,
     release: () => client.shutdown(),
     async status() {
       // Each look at it is a sign of life too: without one it withdraws after its dead-man time.

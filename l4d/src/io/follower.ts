@@ -11,6 +11,8 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
   readonly clock: Clock;
   readonly logger: Logger;
   putDesired(desired: Desired): Promise<unknown>;
+  /** Whether two are the same to the companion; by default, whether their JSON is. */
+  isSame?(one: Desired, other: Desired): boolean;
   status(): Promise<Status>;
   /** Whether the companion no longer holds what it was told, by its status: it must be told the whole again. */
   isOverruled?(status: Status): boolean;
@@ -55,12 +57,10 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
 ): Follower<Desired, Status> {
   const { clock, logger, name } = options;
   let wanted: Desired | undefined;
-  /** JSON of what the companion has taken, and when that instance was started. */
-  let taken: { text: string; startedAt: string | number } | undefined;
-  /** JSON of what is wanted. */
-  let wantedText: string | undefined;
-  /** JSON of what the companion has refused, and why. */
-  let refused: { text: string; reason: string } | undefined;
+  /** What the companion has taken, and when that instance was started. What is the same is one value here. */
+  let taken: { desired: Desired; startedAt: string | number } | undefined;
+  /** What the companion has refused, and why. */
+  let refused: { desired: Desired; reason: string } | undefined;
   let last: Status | undefined;
   let digest = '';
   let timer: Timer | undefined;
@@ -70,6 +70,17 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let problem: string | undefined;
   let running: Promise<unknown> = Promise.resolve();
 
+  const isSame =
+    options.isSame ?? ((one: Desired, other: Desired) => JSON.stringify(one) === JSON.stringify(other));
+
+  /** The value that stands for what is wanted: the one that was taken, refused or wanted before, if it is the same. */
+  function known(desired: Desired): Desired {
+    for (const one of new Set([wanted, taken?.desired, refused?.desired])) {
+      if (one !== undefined && isSame(one, desired)) return one;
+    }
+    return desired;
+  }
+
   /** One conversation at a time, in order. */
   function serially<T>(work: () => Promise<T>): Promise<T> {
     const result = running.then(work);
@@ -78,21 +89,21 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   }
 
   async function put(): Promise<boolean> {
-    const text = wantedText;
-    if (wanted === undefined || text === undefined) return false;
-    if (taken?.text === text) return true;
+    const desired = wanted;
+    if (desired === undefined) return false;
+    if (taken?.desired === desired) return true;
     // Asking again for what was refused would be refused again.
-    if (refused?.text === text) return false;
+    if (refused?.desired === desired) return false;
     try {
-      await options.putDesired(wanted);
+      await options.putDesired(desired);
       last = await options.status();
-      taken = { text, startedAt: last.startedAt };
+      taken = { desired, startedAt: last.startedAt };
       refused = undefined;
       setAvailable(true);
       return true;
     } catch (error) {
       if (isRefusal(error)) {
-        refused = { text, reason: messageOf(error) };
+        refused = { desired, reason: messageOf(error) };
         logger.error({ companion: name, reason: refused.reason }, 'refuses what it is told');
         options.onChange();
       } else setAvailable(false, error);
@@ -125,7 +136,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       options.onOverruled?.();
       return;
     }
-    if (taken?.text === wantedText || refused?.text === wantedText) return;
+    if (taken?.desired === wanted || refused?.desired === wanted) return;
     await put();
     options.onChange();
   }
@@ -164,8 +175,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
 
   return {
     follow(desired) {
-      wanted = desired;
-      wantedText = desired === undefined ? undefined : JSON.stringify(desired);
+      wanted = desired === undefined ? undefined : known(desired);
       if (desired !== undefined) {
         released = false;
         // Nobody waits long for one that hangs; the next poll tells it.
@@ -185,7 +195,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
     status: () => last,
     refusal: () => refused?.reason,
     problem: () => problem,
-    inSync: () => wantedText !== undefined && taken?.text === wantedText,
+    inSync: () => wanted !== undefined && taken?.desired === wanted,
     stop() {
       stopped = true;
       timer?.cancel();

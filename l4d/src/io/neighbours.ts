@@ -17,6 +17,7 @@ import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 import {
   dueProbes,
   expire,
+  hasDue,
   type NeighbourChange,
   type NeighbourEntry,
   type NeighbourTiming,
@@ -32,7 +33,7 @@ import {
 export interface NeighbourWatchOptions {
   readonly interfaceIndex: number;
   readonly logger: Logger;
-  /** A target's MAC became known, changed, or (undefined) was given up. Never called from setTargets itself. */
+  /** A target's MAC became known, changed, or (undefined) was given up. Never called from setTargets or change itself. */
   readonly onChange: (address: IpAddress, mac: MacAddress | undefined) => void;
   readonly clock?: Clock;
   /** A number in [0, 1), for jitter. */
@@ -48,6 +49,8 @@ export interface NeighbourWatchOptions {
 export interface NeighbourWatch {
   /** Replaces the set of addresses; those that stay keep what is known. */
   setTargets(addresses: readonly IpAddress[]): void;
+  /** Takes addresses out of the set and into it: costs no more than these. */
+  change(gone: readonly IpAddress[], come: readonly IpAddress[]): void;
   /** The MAC as last reported. */
   mac(address: IpAddress): MacAddress | undefined;
   /** How often the table was read whole because events were lost. */
@@ -62,6 +65,8 @@ export const defaultNeighbourTiming: NeighbourTiming = {
   keepFor: Seconds(60),
 };
 
+/** Up to so many new addresses are looked up one by one. */
+const fewAddresses = 20;
 const tickEvery = Milliseconds(100);
 const dumpEvery = Seconds(60);
 /** Milliseconds between two log lines about requests that the kernel refused. */
@@ -75,6 +80,8 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
   const timing = options.timing ?? defaultNeighbourTiming;
   const probesPerTick = Math.max(1, Math.ceil(((options.probesPerSecond ?? 200) * tickEvery) / 1000));
   const entries = new Map<string, NeighbourEntry>();
+  /** Those of them that are to be asked for, or given up, some time. */
+  const pending = new Map<string, NeighbourEntry>();
   const rtnetlink = openRtnetlink();
   /** Events that came while the table is read. */
   const waiting: Observation[] = [];
@@ -98,7 +105,7 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     const entry = entries.get(key);
     if (entry === undefined) return;
     const { entry: next, change } = observe(entry, observation, clock.now(), random(), timing);
-    entries.set(key, next);
+    put(key, next);
     report(change);
   }
 
@@ -132,6 +139,39 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     }
   }
 
+  function change(gone: readonly IpAddress[], come: readonly IpAddress[]): void {
+    for (const address of gone) put(neighbourKey(address), undefined);
+    let isNew = false;
+    for (const address of come) {
+      const key = neighbourKey(address);
+      if (entries.has(key)) continue;
+      put(key, newEntry(address, clock.now()));
+      isNew = true;
+    }
+    if (!isNew) return;
+    // What the kernel knows of a few is asked for one by one; of many, by its whole table.
+    if (come.length > fewAddresses) dumpWanted = true;
+    else for (const address of come) void lookUp(address);
+  }
+
+  async function lookUp(address: IpAddress): Promise<void> {
+    try {
+      const neighbour = await rtnetlink.neighbour(interfaceIndex, address);
+      if (neighbour !== undefined && !stopped) takeEvent(observationOf(neighbour));
+    } catch (error) {
+      dumpWanted = true;
+      logRefusal(error, 'a neighbour could not be looked up');
+    }
+  }
+
+  /** Keeps an entry, and in mind those that something is due for: most are known and at rest. */
+  function put(key: string, entry: NeighbourEntry | undefined): void {
+    if (entry === undefined) entries.delete(key);
+    else entries.set(key, entry);
+    if (entry !== undefined && hasDue(entry)) pending.set(key, entry);
+    else pending.delete(key);
+  }
+
   function takeEvent(observation: Observation): void {
     if (dumping) waiting.push(observation);
     else take(observation);
@@ -149,16 +189,16 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     timer = clock.after(tickEvery, tick);
     const now = clock.now();
     if (dumpWanted || now >= dumpDueAt) void dump();
-    for (const [key, entry] of entries) {
+    for (const [key, entry] of pending) {
       const { entry: next, change } = expire(entry, now, timing);
       if (change === undefined) continue;
-      entries.set(key, next);
+      put(key, next);
       report(change);
     }
-    for (const { address } of dueProbes(entries, now, probesPerTick)) {
+    for (const { address } of dueProbes(pending, now, probesPerTick)) {
       const entry = entries.get(neighbourKey(address));
       if (entry === undefined) continue;
-      entries.set(neighbourKey(address), probed(entry, now, random(), timing));
+      put(neighbourKey(address), probed(entry, now, random(), timing));
       rtnetlink.resolveNeighbour(interfaceIndex, address).catch((error: unknown) => {
         logRefusal(error, 'the kernel refused to resolve a neighbour');
       });
@@ -186,14 +226,15 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
 
   return {
     setTargets(addresses) {
-      const wanted = new Map(addresses.map((address) => [neighbourKey(address), address]));
-      for (const key of [...entries.keys()]) if (!wanted.has(key)) entries.delete(key);
-      for (const [key, address] of wanted) {
-        if (entries.has(key)) continue;
-        entries.set(key, newEntry(address, clock.now()));
-        dumpWanted = true;
-      }
+      const wanted = new Set(addresses.map(neighbourKey));
+      change(
+        [...entries.values()].flatMap((entry) =>
+          wanted.has(neighbourKey(entry.address)) ? [] : [entry.address],
+        ),
+        addresses,
+      );
     },
+    change,
     mac: (address) => entries.get(neighbourKey(address))?.mac,
     resyncs: () => resyncCount,
     stop() {

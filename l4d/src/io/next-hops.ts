@@ -20,15 +20,15 @@ export type NextHop =
 /** Options of watchNextHops. */
 export interface NextHopWatchOptions {
   readonly logger: Logger;
-  /** The way to a target became known or changed. Never called from setTargets itself. */
+  /** The way to a target became known or changed. Never called from `change` itself. */
   readonly onChange: (target: IpAddress, hop: NextHop) => void;
   readonly clock?: Clock;
 }
 
 /** A running watch. */
 export interface NextHopWatch {
-  /** Replaces the set of addresses; those that stay keep what is known. */
-  setTargets(addresses: readonly IpAddress[]): void;
+  /** Takes addresses out of the set and into it; those that are in it keep what is known. */
+  change(gone: readonly IpAddress[], come: readonly IpAddress[]): void;
   stop(): void;
 }
 
@@ -118,10 +118,10 @@ export function watchNextHops(options: NextHopWatchOptions): NextHopWatch {
   });
 
   return {
-    setTargets(addresses) {
-      const wanted = new Map(addresses.map((address) => [formatIpAddress(address), address]));
-      for (const key of [...targets.keys()]) if (!wanted.has(key)) targets.delete(key);
-      for (const [key, address] of wanted) {
+    change(gone, come) {
+      for (const address of gone) targets.delete(formatIpAddress(address));
+      for (const address of come) {
+        const key = formatIpAddress(address);
         if (targets.has(key)) continue;
         targets.set(key, { address, hop: undefined });
         schedule(0);

@@ -35,6 +35,8 @@ export interface RuntimeStore {
   setStop(stop: StopRequest | undefined): void;
   drainForced(): boolean;
   setDrainForced(forced: boolean): void;
+  /** Drops what is kept of a backend. */
+  forgetBackend(key: string): void;
   /** Drops what is kept of other backends. */
   keepOnly(keys: ReadonlySet<string>): void;
   /** Saves what is not saved yet, at once. */
@@ -133,6 +135,11 @@ export function openRuntimeStore(path: string, clock: Clock, logger: Logger): Ru
       if (forced === drainForced) return;
       drainForced = forced;
       changed();
+    },
+    forgetBackend(key) {
+      put(verdicts, key, undefined);
+      put(drains, key, undefined);
+      put(slowStarts, key, undefined);
     },
     keepOnly(keys) {
       for (const map of [verdicts, drains, slowStarts]) {

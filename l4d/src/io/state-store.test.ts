@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { emptyDesiredState } from '../core/desired-state.ts';
-import { addVip } from '../core/edit.ts';
+import { type DesiredState, emptyDesiredState, parseDesiredState } from '../core/desired-state.ts';
+import { addVip, changeVip } from '../core/edit.ts';
+import { encodeCheckpoint } from '../core/stored-revision.ts';
 import { openStateStore } from './state-store.ts';
 
 let folder: string;
@@ -22,6 +23,12 @@ function stateWith(...ports: number[]) {
     state = edited.value;
   }
   return state;
+}
+
+/** As a version did that wrote each revision as a whole. */
+async function writeCheckpoint(revision: number, state: DesiredState): Promise<void> {
+  const stored = { revision, changedAt: '2026-01-01T00:00:00Z', state };
+  await writeFile(join(folder, `${revision}.json`), JSON.stringify(encodeCheckpoint(stored)));
 }
 
 const open = async (keep = 20) => (await openStateStore({ folder, keep })).store;
@@ -71,8 +78,126 @@ test('a new store has nothing to undo; its first change can be undone, also afte
 test('so many revisions are kept and no more', async () => {
   const store = await open(3);
   for (let port = 1; port <= 6; port++) await store.replace(stateWith(port));
-  expect((await readdir(folder)).sort()).toEqual(['4.json', '5.json', '6.json']);
-  expect(store.history().map((one) => one.revision)).toEqual([6, 5, 4]);
+  expect((await readdir(folder)).sort()).toEqual(['1.journal', '1.json']);
+  for (const one of [store, await open(3)]) {
+    expect(one.history().map(({ revision, state }) => [revision, state])).toEqual([
+      [6, stateWith(6)],
+      [5, stateWith(5)],
+      [4, stateWith(4)],
+    ]);
+  }
+});
+
+test('cut off at any byte, the journal gives the last revision that is whole; the next one takes its place', async () => {
+  const store = await open();
+  for (const ports of [[80], [80, 81], [80, 81, 82], [81, 82]]) await store.replace(stateWith(...ports));
+  await store.undo();
+  const path = join(folder, '1.journal');
+  const bytes = await readFile(path);
+  const expected = [
+    stateWith(80),
+    ...[
+      [80, 81],
+      [80, 81, 82],
+      [81, 82],
+      [80, 81, 82],
+    ].map((one) => stateWith(...one)),
+  ];
+  for (let length = 0; length <= bytes.length; length++) {
+    await writeFile(path, bytes.subarray(0, length));
+    const lines = bytes.subarray(0, length).filter((byte) => byte === 0x0a).length;
+    const opened = await openStateStore({ folder });
+    expect(opened.setAside).toEqual([]);
+    expect(opened.store.current()).toMatchObject({ revision: lines + 1, state: expected[lines] });
+    if (length % 97 !== 0) continue;
+    await opened.store.replace(stateWith(90));
+    const again = await openStateStore({ folder });
+    expect(again.setAside).toEqual([]);
+    expect(again.store.current()).toMatchObject({ revision: lines + 2, state: stateWith(90) });
+  }
+}, 30_000);
+
+test('wherever a byte of the journal is damaged, it is reported once, a revision before is in force, no number returns', async () => {
+  const store = await open();
+  for (const ports of [[80], [80, 81], [80, 81, 82]]) await store.replace(stateWith(...ports));
+  const path = join(folder, '1.journal');
+  const bytes = await readFile(path);
+  const first = bytes.indexOf(0x0a);
+  for (let at = 0; at < bytes.length - 1; at += 7) {
+    const damaged = Buffer.from(bytes);
+    damaged[at] = (damaged[at] ?? 0) ^ 0x01;
+    await writeFile(path, damaged);
+    const opened = await openStateStore({ folder });
+    expect(opened.setAside).toEqual([{ path: `${path}.corrupt`, reason: expect.stringMatching(/damaged/) }]);
+    expect(opened.store.current().revision).toBe(at <= first ? 1 : 2);
+    expect((await openStateStore({ folder })).setAside).toEqual([]);
+    const next = await opened.store.replace(stateWith(90));
+    expect(next.ok && next.value.revision).toBe(4);
+    const again = await openStateStore({ folder });
+    expect(again.setAside).toEqual([]);
+    expect(again.store.current()).toMatchObject({ revision: 4, state: stateWith(90) });
+    for (const name of await readdir(folder)) if (!/^1\./.test(name)) await rm(join(folder, name));
+    await rm(`${path}.corrupt`);
+  }
+}, 30_000);
+
+test('a long journal is followed by a checkpoint; undo goes on below it, also after a restart', async () => {
+  const store = await open(4);
+  const wide = (port: number) => {
+    const backends = Array.from({ length: 200 }, (_, index) => ({
+      address: `10.0.${port & 255}.${index + 1}`,
+    }));
+    const edited = addVip(stateWith(80), { address: '203.0.113.10', port, backends });
+    if (!edited.ok) throw new Error('the fixture is wrong');
+    return edited.value;
+  };
+  await store.replace(stateWith(80));
+  for (let port = 1000; port < 1040; port++) await store.replace(wide(port));
+  const checkpoints = async () => (await readdir(folder)).filter((name) => name.endsWith('.json'));
+  for (let i = 0; i < 200 && (await checkpoints()).length < 2; i++)
+    await new Promise((done) => setTimeout(done, 10));
+  expect((await checkpoints()).length).toBeGreaterThan(1);
+  for (let port = 1040; port < 1043; port++) await store.replace(wide(port));
+  const again = await open(4);
+  expect(again.current()).toMatchObject({ revision: 44, state: wide(1042) });
+  await again.undo();
+  await again.undo();
+  expect((await open(4)).current().state).toEqual(wide(1040));
+  for (let port = 2000; port < 2090; port++) await again.replace(wide(port));
+  for (let i = 0; i < 200 && (await checkpoints()).length > 3; i++)
+    await new Promise((done) => setTimeout(done, 10));
+  expect((await readdir(folder)).length).toBeLessThan(8);
+  expect((await open(4)).current().state).toEqual(wide(2089));
+}, 30_000);
+
+test('an edit of one VIP among many is a short line', async () => {
+  const store = await open();
+  const many = stateWith(...Array.from({ length: 300 }, (_, index) => 1000 + index));
+  await store.replace(many);
+  const edited = changeVip(many, '203.0.113.10-1150-tcp', { enabled: false });
+  if (!edited.ok) throw new Error('the fixture is wrong');
+  await store.replace(edited.value);
+  expect((await stat(join(folder, '1.journal'))).size).toBeLessThan(1000);
+  const again = await open();
+  expect(again.current().state).toEqual(edited.value);
+  await again.undo();
+  expect((await open()).current().state).toEqual(many);
+});
+
+test('host, peers and ranges are stored too, and taken away again', async () => {
+  const store = await open();
+  const more = parseDesiredState({
+    version: 1,
+    host: { draining: true, bgp: { as: 65001, routerId: '10.0.0.11', listen: true } },
+    peers: [{ address: '10.0.0.1', as: 65000, password: 'secret' }],
+    dynamicPeers: [{ range: '10.9.0.0/24', as: 65000 }],
+  });
+  if (!more.ok) throw new Error(JSON.stringify(more.error));
+  await store.replace(stateWith(80));
+  await store.replace({ ...more.value, vips: stateWith(80).vips });
+  expect((await open()).current().state).toEqual({ ...more.value, vips: stateWith(80).vips });
+  await store.replace(stateWith(80));
+  expect((await open()).current().state).toEqual(stateWith(80));
 });
 
 test.each<[string, (path: string) => Promise<void>, RegExp]>([
@@ -85,9 +210,8 @@ test.each<[string, (path: string) => Promise<void>, RegExp]>([
     /vips\[1\]\.port: 0 is not a port/,
   ],
 ])('a file %s is set aside and reported; the revision before is in force', async (_, damage, reason) => {
-  const store = await open();
-  await store.replace(stateWith(80));
-  await store.replace(stateWith(80, 81));
+  await (await open()).replace(stateWith(80));
+  await writeCheckpoint(2, stateWith(80, 81));
   await damage(join(folder, '2.json'));
   const opened = await openStateStore({ folder });
   expect(opened.setAside).toEqual([
@@ -153,9 +277,8 @@ test.each([
   ['format', (text: string) => text.replace('"format":1', '"format":2')],
   ['version', (text: string) => text.replace('"version":1', '"version":2')],
 ])('a file of a newer %s stays where it is for the version that wrote it', async (_, renew) => {
-  const store = await open();
-  await store.replace(stateWith(80));
-  await store.replace(stateWith(80, 81));
+  await (await open()).replace(stateWith(80));
+  await writeCheckpoint(2, stateWith(80, 81));
   const path = join(folder, '2.json');
   await writeFile(path, renew(await readFile(path, 'utf8')));
   const opened = await openStateStore({ folder });

@@ -1,33 +1,33 @@
 /**
- * The stored desired state: one file a revision, `FOLDER/REVISION.json`, the highest that can be read
- * being in force. A revision is written whole beside its place and renamed, so a crash at any point
- * leaves the old or the new one in force. Older revisions are kept for undo. A file that cannot be
- * read is renamed to `REVISION.json.corrupt` and reported; the one before it is then in force. Left
- * where they are: files of a newer version of l4d, and all of them when none can be read.
+ * The stored desired state. A revision is a line of a journal that says what it changes, so that a change costs the same
+ * however much there is; now and then a checkpoint holds a revision as a whole:
+ *
+ *   FOLDER/41.json       checkpoint: revision 41, written beside its place and renamed
+ *   FOLDER/41.journal    revisions after it, a line each, on the disk before a change is acknowledged
+ *
+ * The highest revision that can be made of them is in force, so a crash at any point leaves the old or the new one.
+ * Older revisions are kept for undo. A checkpoint that cannot be read is renamed to `REVISION.json.corrupt`, a damaged
+ * journal is copied to `REVISION.journal.corrupt` and cut; both are reported, and the revision before the damage is in
+ * force. Left where they are: files of a newer version of l4d, and all of them when none can be read.
  */
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
-import { formatConfigProblem } from '@l4d/kit/errors.ts';
+import { appendToJournal, journalLine, readJournal } from '@l4d/kit/journal.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { encodeVip } from '../core/desired/vip.ts';
+import { type DesiredState, emptyDesiredState } from '../core/desired-state.ts';
 import {
-  type DesiredState,
-  emptyDesiredState,
-  encodeDesiredState,
-  parseDesiredState,
-} from '../core/desired-state.ts';
+  decodeCheckpoint,
+  decodeRecord,
+  encodeCheckpoint,
+  encodeRecord,
+  isNewer,
+  recordRevision,
+  type StoredRevision,
+} from '../core/stored-revision.ts';
 
-/** A desired state and its number, which only grows. Revision 0 is the empty state of a new store. */
-export interface StoredRevision {
-  readonly revision: number;
-  /** Revision that `undo` goes back to; absent when there is none. */
-  readonly parent?: number;
-  /** ISO 8601 time of the change. */
-  readonly changedAt: string;
-  /** What was done, such as `vip add web`. */
-  readonly note?: string;
-  readonly state: DesiredState;
-}
+export type { StoredRevision } from '../core/stored-revision.ts';
 
 /** A file that could not be read, and where it is now: its own place when it was left there. */
 export interface SetAside {
@@ -79,15 +79,23 @@ export interface OpenedStore {
   readonly isLost: boolean;
 }
 
-const revisionFile = /^(\d+)\.json$/;
-const anyRevision = /^(\d+)\.json/;
+const checkpointFile = /^(\d+)\.json$/;
+const journalFile = /^(\d+)\.journal$/;
+const anyRevision = /^(\d+)\.(json|journal)/;
+
+/** A change that takes a longer line is stored as a checkpoint. */
+const maxLineLength = 1 << 20;
+/** A journal that is longer than this and than its checkpoint is followed by another. */
+const minJournalBytes = 1 << 18;
+/** VIPs that are encoded in one turn of the loop while a checkpoint is made beside the daemon's work. */
+const vipsPerTurn = 200;
 
 /** Opens the store of a folder. Throws the file system's error. */
 export async function openStateStore(options: StateStoreOptions): Promise<OpenedStore> {
   const { folder, now = () => new Date() } = options;
   const keep = Math.max(2, options.keep ?? 20);
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const loaded = await loadAll(folder);
+  const loaded = await loadAll(folder, keep);
   const kept = new Map(loaded.revisions.map((one) => [one.revision, one]));
   let highest = loaded.highest;
   let current = loaded.revisions.at(-1) ?? {
@@ -96,6 +104,13 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
     state: emptyDesiredState,
   };
   kept.set(current.revision, current);
+  /** Revisions that have a checkpoint. */
+  let checkpoints = loaded.checkpoints;
+  /** What is written to; undefined while the next revision has to be a checkpoint. */
+  let journal = loaded.journal;
+  /** Bytes of the last checkpoint. */
+  let checkpointBytes = loaded.checkpointBytes;
+  let isCheckpointing = false;
   let tail: Promise<unknown> = Promise.resolve();
 
   async function store(state: DesiredState, parent: number | undefined, note: string | undefined) {
@@ -106,20 +121,68 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
       ...(note === undefined ? {} : { note }),
       state,
     };
-    await writeFileAtomically(join(folder, `${next.revision}.json`), encodeRevision(next));
+    // A gap in the numbers (a revision that was set aside) is bridged by a checkpoint.
+    const isNext = current.revision === highest;
+    const line =
+      journal === undefined || !isNext ? undefined : journalLine(encodeRecord(current.state, next));
+    if (journal === undefined || line === undefined || line.length > maxLineLength) {
+      await writeCheckpoint(next.revision, `${JSON.stringify(encodeCheckpoint(next))}\n`);
+    } else {
+      const { base, size } = journal;
+      journal = { base, size: await appendToJournal(journalPath(base), size, line) };
+    }
     highest = next.revision;
     current = next;
     kept.set(next.revision, next);
     await prune();
+    if (journal !== undefined && journal.size > Math.max(minJournalBytes, checkpointBytes))
+      void checkpointBeside();
     return next;
   }
 
+  async function writeCheckpoint(revision: number, text: string): Promise<void> {
+    await writeFileAtomically(join(folder, `${revision}.json`), text);
+    checkpoints = [...checkpoints, revision];
+    checkpointBytes = text.length;
+    journal = { base: revision, size: 0 };
+  }
+
+  /** Writes the revision in force as a checkpoint, while others are stored; the journal has them all meanwhile. */
+  async function checkpointBeside(): Promise<void> {
+    if (isCheckpointing) return;
+    isCheckpointing = true;
+    try {
+      const snapshot = current;
+      const { vips } = snapshot.state;
+      for (let at = 0; at < vips.length; at += vipsPerTurn) {
+        for (const vip of vips.slice(at, at + vipsPerTurn)) encodeVip(vip);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const text = `${JSON.stringify(encodeCheckpoint(snapshot))}\n`;
+      // In turn: a line must not go to the journal that this one ends.
+      await inTurn(() => writeCheckpoint(snapshot.revision, text));
+    } catch {
+      // The journal has everything; the next change tries again.
+    } finally {
+      isCheckpointing = false;
+    }
+  }
+
+  const journalPath = (base: number) => join(folder, `${base}.journal`);
+
+  /** Drops what is neither needed to make the revisions that are kept, nor the checkpoint before. */
   async function prune(): Promise<void> {
-    const old = [...kept.keys()].sort((a, b) => a - b).slice(0, -keep);
+    const revisions = [...kept.keys()].sort((a, b) => a - b);
+    for (const revision of revisions.slice(0, -keep)) kept.delete(revision);
+    const oldest = revisions.at(-keep) ?? revisions[0] ?? 0;
+    const below = checkpoints.filter((revision) => revision <= oldest).sort((a, b) => a - b);
+    const old = below.slice(0, -2);
+    if (old.length === 0) return;
+    checkpoints = checkpoints.filter((revision) => !old.includes(revision));
     for (const revision of old) {
-      kept.delete(revision);
-      // An old revision that stays on disk does no harm: the next start reads it and prunes again.
+      // What stays on disk does no harm: the next start prunes again.
       await rm(join(folder, `${revision}.json`), { force: true }).catch(() => undefined);
+      await rm(journalPath(revision), { force: true }).catch(() => undefined);
     }
   }
 
@@ -170,79 +233,175 @@ interface Loaded {
   readonly setAside: readonly SetAside[];
   /** Highest number ever given, files set aside included: numbers are not used twice. */
   readonly highest: number;
+  readonly checkpoints: readonly number[];
+  readonly journal: { readonly base: number; readonly size: number } | undefined;
+  readonly checkpointBytes: number;
 }
 
-async function loadAll(folder: string): Promise<Loaded> {
+interface Problem extends SetAside {
+  /** Not to be touched. */
+  readonly stays: boolean;
+  /** From which byte on a journal cannot be used; undefined for a checkpoint. */
+  readonly at?: number;
+}
+
+interface FoundRecord {
+  readonly json: unknown;
+  readonly path: string;
+  /** Where its line begins. */
+  readonly at: number;
+}
+
+async function loadAll(folder: string, keep: number): Promise<Loaded> {
   const names = await readdir(folder);
-  const revisions: StoredRevision[] = [];
-  const unreadable: (SetAside & { readonly stays: boolean })[] = [];
+  const problems: Problem[] = [];
+  const checkpoints = numbersOf(names, checkpointFile);
+  const records = new Map<number, FoundRecord>();
+  let last: { readonly base: number; readonly size: number } | undefined;
   let highest = 0;
   for (const name of names) highest = Math.max(highest, Number(anyRevision.exec(name)?.[1] ?? 0));
-  for (const name of names) {
-    const revision = revisionFile.exec(name)?.[1];
-    if (revision === undefined) continue;
-    const path = join(folder, name);
-    const text = await readUnlessGone(path);
-    if (text === undefined) continue;
-    const read = decodeRevision(text, Number(revision));
-    if (read.ok) revisions.push(read.value);
-    else unreadable.push({ path, reason: read.error, stays: isNewer(text) });
+  for (const name of names.filter((one) => one.endsWith('.journal.corrupt'))) {
+    highest = Math.max(highest, highestNamed(await readUnlessGone(join(folder, name)), highest));
   }
-  const setAside: SetAside[] = [];
-  for (const { path, reason, stays } of unreadable) {
-    if (stays || revisions.length === 0) setAside.push({ path, reason });
-    else {
-      await rename(path, `${path}.corrupt`);
-      setAside.push({ path: `${path}.corrupt`, reason });
+  for (const base of numbersOf(names, journalFile)) {
+    const path = join(folder, `${base}.journal`);
+    const bytes = await readUnlessGone(path);
+    if (bytes === undefined) continue;
+    const { records: found, goodBytes, rest } = readJournal(bytes);
+    for (const { value, at } of found) {
+      const revision = recordRevision(value);
+      if (revision !== undefined) records.set(revision, { json: value, path, at });
     }
+    if (rest === 'damaged') {
+      problems.push({
+        path,
+        reason: `the line at byte ${goodBytes} is damaged`,
+        stays: false,
+        at: goodBytes,
+      });
+      // Each of these lines is a revision, whether its number can be read or not.
+      const lost = bytes.subarray(goodBytes);
+      const known = Math.max(highest, ...records.keys());
+      highest = Math.max(known + lost.filter((byte) => byte === 0x0a).length, highestNamed(lost, known));
+    }
+    last = { base, size: goodBytes };
   }
-  return { revisions: revisions.sort((a, b) => a.revision - b.revision), setAside, highest };
+  highest = Math.max(highest, ...records.keys());
+
+  const sizes = new Map<number, number>();
+  const readCheckpoint = async (revision: number): Promise<StoredRevision | undefined> => {
+    const path = join(folder, `${revision}.json`);
+    const bytes = await readUnlessGone(path);
+    if (bytes === undefined) return undefined;
+    const read = parseCheckpoint(bytes.toString('utf8'), revision);
+    if ('reason' in read) {
+      problems.push({ path, ...read });
+      return undefined;
+    }
+    sizes.set(revision, bytes.length);
+    return read.stored;
+  };
+
+  // Only what is kept is made: from the last checkpoint before it, or from where one can be read.
+  const oldest = highest - keep + 1;
+  const below = checkpoints.filter((revision) => revision <= oldest);
+  const bases = [...below.toReversed(), ...checkpoints.filter((revision) => revision > oldest)];
+  const revisions: StoredRevision[] = [];
+  let from: number | undefined;
+  for (const base of bases) {
+    const stored = await readCheckpoint(base);
+    if (stored === undefined) continue;
+    revisions.push(stored);
+    from = base;
+    break;
+  }
+  let isWhole = true;
+  for (let revision = (from ?? highest) + 1; revision <= highest; revision++) {
+    const before = revisions.at(-1);
+    const record = records.get(revision);
+    if (record !== undefined && before?.revision === revision - 1) {
+      const read = decodeRecord(record.json, before);
+      if (read.ok) {
+        revisions.push(read.value);
+        continue;
+      }
+      const { path, at, json } = record;
+      problems.push({ path, reason: read.error, stays: isNewer(json), at });
+    }
+    const stored = checkpoints.includes(revision) ? await readCheckpoint(revision) : undefined;
+    if (stored !== undefined) revisions.push(stored);
+    else isWhole = false;
+  }
+
+  const setAside: SetAside[] = [];
+  for (const { path, reason, stays, at } of problems) {
+    if (setAside.some((one) => one.path.startsWith(path))) continue;
+    if (stays || revisions.length === 0) {
+      setAside.push({ path, reason });
+      continue;
+    }
+    if (at === undefined) await rename(path, `${path}.corrupt`);
+    else {
+      await copyFile(path, `${path}.corrupt`);
+      await truncate(
+        path,
+        Math.min(at, ...problems.flatMap((one) => (one.path === path ? (one.at ?? []) : []))),
+      );
+    }
+    setAside.push({ path: `${path}.corrupt`, reason });
+  }
+  const readable = checkpoints.filter(
+    (revision) => !problems.some(({ path }) => path.endsWith(`/${revision}.json`)),
+  );
+  const newest = readable.at(-1);
+  // Nothing is added to files that something is wrong with.
+  const isSound = problems.length === 0 && isWhole && newest !== undefined && revisions.length > 0;
+  return {
+    revisions: revisions.slice(-keep),
+    setAside,
+    highest,
+    checkpoints: readable,
+    journal: !isSound ? undefined : last?.base === newest ? last : { base: newest, size: 0 },
+    checkpointBytes: newest === undefined ? 0 : (sizes.get(newest) ?? 0),
+  };
 }
 
-/** The text of a file, or undefined when a running daemon has pruned it meanwhile. */
-async function readUnlessGone(path: string): Promise<string | undefined> {
+/** Numbers that names of that form begin with, in order. */
+function numbersOf(names: readonly string[], form: RegExp): number[] {
+  return names
+    .flatMap((name) => form.exec(name)?.[1] ?? [])
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** The highest revision that lines name which cannot be read. What is far above all that is known is damage itself. */
+function highestNamed(bytes: Uint8Array | undefined, known: number): number {
+  const text = Buffer.from(bytes ?? new Uint8Array(0)).toString('latin1');
+  const named = [...text.matchAll(/"revision":(\d{1,15})/g)].map(([, digits]) => Number(digits));
+  return Math.max(known, ...named.filter((revision) => revision <= known + text.length));
+}
+
+/** The content of a file, or undefined when a running daemon has pruned it meanwhile. */
+async function readUnlessGone(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
     throw error;
   }
 }
 
-function encodeRevision(stored: StoredRevision): string {
-  const { revision, parent, changedAt, note, state } = stored;
-  return `${JSON.stringify({ format: 1, revision, parent, changedAt, note, desired: encodeDesiredState(state) })}\n`;
-}
-
-/** Whether a newer version of l4d wrote the file: that version will want it back. */
-function isNewer(text: string): boolean {
+function parseCheckpoint(
+  text: string,
+  revision: number,
+): { readonly stored: StoredRevision } | { readonly reason: string; readonly stays: boolean } {
+  let json: unknown;
   try {
-    const { format, desired } = JSON.parse(text) as { format?: unknown; desired?: { version?: unknown } };
-    const above = (value: unknown, known: number) => typeof value === 'number' && value > known;
-    return above(format, 1) || above(desired?.version, emptyDesiredState.version);
-  } catch {
-    return false;
-  }
-}
-
-function decodeRevision(text: string, revision: number): Result<StoredRevision, string> {
-  let json: { [key: string]: unknown };
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed !== 'object' || parsed === null) return err('it holds no JSON object');
-    json = parsed as { [key: string]: unknown };
+    json = JSON.parse(text);
   } catch (error) {
-    return err(`it is not JSON: ${error instanceof Error ? error.message : String(error)}`);
+    const reason = `it is not JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return { reason, stays: false };
   }
-  if (json.format !== 1) return err(`its format is ${JSON.stringify(json.format)}, known is 1`);
-  if (json.revision !== revision) return err(`it says that it is revision ${JSON.stringify(json.revision)}`);
-  const state = parseDesiredState(json.desired);
-  if (!state.ok) return err(state.error.map((problem) => formatConfigProblem(problem)).join('; '));
-  return ok({
-    revision,
-    ...(typeof json.parent === 'number' ? { parent: json.parent } : {}),
-    changedAt: String(json.changedAt),
-    ...(typeof json.note === 'string' ? { note: json.note } : {}),
-    state: state.value,
-  });
+  const read = decodeCheckpoint(json, revision);
+  return read.ok ? { stored: read.value } : { reason: read.error, stays: isNewer(json) };
 }

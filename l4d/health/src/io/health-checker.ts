@@ -60,6 +60,11 @@ export interface HealthChecker {
    * Throws a TypeError when two targets have one key.
    */
   setTargets(targets: readonly HealthTarget[]): void;
+  /**
+   * The same for the targets of one group alone, which is named by whoever asks: a change costs what is in the group.
+   * A key is of one group at most.
+   */
+  setGroup(group: string, targets: readonly HealthTarget[]): void;
   /** What is known of a target; undefined when there is none of that key. */
   status(key: string): HealthStatus | undefined;
   /** Takes a target down at once: its end was seen, and no further answer is needed. Checks bring it up again. */
@@ -84,6 +89,7 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
   const { clock, logger, random } = options;
   const version = options.version ?? '0.1.0';
   const entries = new Map<string, Entry>();
+  const groups = new Map<string, ReadonlySet<string>>();
   let ownFaultLoggedAt = Number.NEGATIVE_INFINITY;
 
   function start(target: HealthTarget, state: HealthState, history: readonly CheckRecord[]): void {
@@ -146,23 +152,38 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
     entries.delete(entry.target.key);
   }
 
+  /** Replaces those of `before` by targets; gives their keys. */
+  function replace(before: Iterable<string>, targets: readonly HealthTarget[]): ReadonlySet<string> {
+    const wanted = new Set(targets.map(({ key }) => key));
+    if (wanted.size !== targets.length) throw new TypeError('two health targets have one key');
+    for (const key of [...before]) {
+      const entry = wanted.has(key) ? undefined : entries.get(key);
+      if (entry !== undefined) forget(entry);
+    }
+    for (const target of targets) {
+      const entry = entries.get(target.key);
+      if (entry === undefined) {
+        start(target, initialHealth(clock.now(), target.adoptedVerdict), []);
+        continue;
+      }
+      const difference = compareTargets(entry.target, target);
+      if (difference === 'same') continue;
+      forget(entry);
+      if (difference === 'another') start(target, initialHealth(clock.now(), target.adoptedVerdict), []);
+      else start(target, { ...entry.state, goodInARow: 0, badInARow: 0 }, entry.history);
+    }
+    return wanted;
+  }
+
   return {
     setTargets(targets) {
-      const wanted = new Map(targets.map((target) => [target.key, target]));
-      if (wanted.size !== targets.length) throw new TypeError('two health targets have one key');
-      for (const entry of [...entries.values()]) if (!wanted.has(entry.target.key)) forget(entry);
-      for (const target of targets) {
-        const entry = entries.get(target.key);
-        if (entry === undefined) {
-          start(target, initialHealth(clock.now(), target.adoptedVerdict), []);
-          continue;
-        }
-        const difference = compareTargets(entry.target, target);
-        if (difference === 'same') continue;
-        forget(entry);
-        if (difference === 'another') start(target, initialHealth(clock.now(), target.adoptedVerdict), []);
-        else start(target, { ...entry.state, goodInARow: 0, badInARow: 0 }, entry.history);
-      }
+      replace(entries.keys(), targets);
+      groups.clear();
+    },
+    setGroup(group, targets) {
+      const keys = replace(groups.get(group) ?? [], targets);
+      if (keys.size === 0) groups.delete(group);
+      else groups.set(group, keys);
     },
     status(key) {
       const entry = entries.get(key);

@@ -48,6 +48,8 @@ export interface Rtnetlink {
   removeAddress(spec: InterfaceAddressSpec): Promise<boolean>;
   /** Neighbours, of one interface and family or of all. */
   neighbours(filter?: { interfaceIndex?: number; family?: IpFamily }): Promise<Neighbour[]>;
+  /** The neighbour of one address; undefined when there is none. */
+  neighbour(interfaceIndex: number, address: IpAddress): Promise<Neighbour | undefined>;
   /**
    * Has the kernel resolve an address (NTF_USE): makes the entry when it is missing, sends a request
    * when it is stale or failed, does nothing when it is reachable. The outcome comes as an event.
@@ -131,6 +133,15 @@ export function openRtnetlink(options: NetlinkSocketOptions = {}): Rtnetlink {
       return all.filter(
         ({ interfaceIndex: index }) => filter.interfaceIndex === undefined || index === filter.interfaceIndex,
       );
+    },
+    async neighbour(interfaceIndex, address) {
+      const payload = encodeNeighbour({
+        ...{ interfaceIndex, address, mac: undefined },
+        ...{ state: neighbourState.NONE, flags: 0 },
+      });
+      const request = { call: 'RTM_GETNEIGH', type: messageType.GETNEIGH, payload };
+      const answers = await orUndefined(socket.request(request), constant.ENOENT);
+      return decodeAll(answers ?? [], messageType.NEWNEIGH, decodeNeighbour)[0];
     },
     resolveNeighbour: (interfaceIndex, address) =>
       change(

@@ -165,13 +165,23 @@ export type Access = NonNullable<DeclaredVip['access']>;
 /** A VIP with everything filled in. `access` and `routes` are there exactly when the policy is l7. */
 export type Vip = DeclaredVip & Required<Pick<DeclaredVip, 'name' | 'tableSize' | 'idleTimeout' | 'check'>>;
 
-/** What makes a VIP the same to the packet path: `203.0.113.10-80-tcp`; also the name of one that has none. */
-export function vipKeyText(vip: {
+/** What makes a VIP the same to the packet path. */
+interface VipIdentity {
   readonly address: IpAddress;
   readonly port: number;
   readonly protocol: string;
-}): string {
-  return `${formatIpAddress(vip.address)}-${declaredPort(vip.port)}-${vip.protocol}`;
+}
+
+// The same values are asked for again and again; VIPs are immutable.
+const vipKeys = new WeakMap<VipIdentity, string>();
+
+/** Text of what makes a VIP the same: `203.0.113.10-80-tcp`; also the name of one that has none. */
+export function vipKeyText(vip: VipIdentity): string {
+  const known = vipKeys.get(vip);
+  if (known !== undefined) return known;
+  const text = `${formatIpAddress(vip.address)}-${declaredPort(vip.port)}-${vip.protocol}`;
+  vipKeys.set(vip, text);
+  return text;
 }
 
 /**

@@ -24,13 +24,39 @@ export function buildMaglevTable(backends: readonly MaglevBackend[], size: numbe
   if (members.length === 0) return new Uint32Array(0);
 
   const heaviest = members.reduce((most, member) => Math.max(most, member.weight), 0);
-  const position = members.map((member) => hashText(member.identity, 0x9747b28c) % size);
-  const step = members.map((member) => (hashText(member.identity, 0x2f0b4c47) % (size - 1)) + 1);
+  const position = Uint32Array.from(members, ({ identity }) => hashText(identity, 0x9747b28c) % size);
+  const stride = Uint32Array.from(
+    members,
+    ({ identity }) => (hashText(identity, 0x2f0b4c47) % (size - 1)) + 1,
+  );
   const quota = apportion(
     members.map((member) => member.weight),
     size,
   );
   const slots = new Uint32Array(size).fill(unset);
+  let filled = 0;
+  /** A member's turn: the next slot of its own order that is free. */
+  const take = (i: number): void => {
+    const step = stride[i] as number;
+    let slot = position[i] as number;
+    // Both are below the size: one subtraction does what the remainder would.
+    for (; slots[slot] !== unset; ) {
+      slot += step;
+      if (slot >= size) slot -= size;
+    }
+    slots[slot] = members[i]?.index as number;
+    slot += step;
+    position[i] = slot >= size ? slot - size : slot;
+    filled += 1;
+  };
+
+  if (members.every(({ weight }) => weight === heaviest)) {
+    // Everybody has a turn every round; those with a slot more have one round more.
+    for (let round = 1; filled < size; round++) {
+      for (let i = 0; i < members.length; i++) if (round <= (quota[i] as number)) take(i);
+    }
+    return slots;
+  }
 
   // The heaviest takes a turn every round, the others when their weights have added up to as much:
   // the n-th turn comes in round ceil(n * heaviest / weight). Kept by round, so that a pool of very
@@ -47,16 +73,11 @@ export function buildMaglevTable(backends: readonly MaglevBackend[], size: numbe
   };
   for (let i = 0; i < members.length; i++) schedule(i);
 
-  for (let round = 1, filled = 0; ; round++) {
+  for (let round = 1; ; round++) {
     const now = (due.get(round) ?? []).sort((a, b) => a - b);
     due.delete(round);
     for (const i of now) {
-      let slot = position[i] ?? 0;
-      const stride = step[i] ?? 1;
-      while (slots[slot] !== unset) slot = (slot + stride) % size;
-      slots[slot] = members[i]?.index ?? 0;
-      position[i] = (slot + stride) % size;
-      filled += 1;
+      take(i);
       if (filled === size) return slots;
       turns[i] = (turns[i] ?? 0) + 1;
       schedule(i);

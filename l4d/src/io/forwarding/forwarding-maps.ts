@@ -105,13 +105,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       return all;
     },
 
-    readBackend(index: number): BackendRecord {
-      const value = new Uint8Array(codec.backendSize);
-      if (!libbpf.lookupElement(fds.backends, indexKey(index), value)) {
-        throw new InvariantError(`backend index ${index} lies outside its map`);
-      }
-      return codec.decodeBackend(value);
-    },
+    readBackend: (index: number): BackendRecord => codec.decodeBackend(backendBytes(index)),
+
+    /** How often an index was freed. */
+    readGeneration: (index: number): number => codec.backendGeneration(backendBytes(index)),
 
     writeBackend(index: number, record: BackendRecord): void {
       libbpf.updateElement(fds.backends, indexKey(index), codec.encodeBackend(record));
@@ -284,6 +281,14 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   /** After each change: what the processors remember of VIPs no longer holds. Others may write it too. */
   function tellVipsChanged(): void {
     Atomics.add(vipEpoch, 0, 1);
+  }
+
+  function backendBytes(index: number): Uint8Array {
+    const value = new Uint8Array(codec.backendSize);
+    if (!libbpf.lookupElement(fds.backends, indexKey(index), value)) {
+      throw new InvariantError(`backend index ${index} lies outside its map`);
+    }
+    return value;
   }
 
   function readCounter(fd: number, index: number): TrafficCounter {

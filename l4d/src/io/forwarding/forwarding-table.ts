@@ -73,9 +73,13 @@ export function createForwardingTable(
 
     /** Index of a backend, which marked checks name; undefined before it was applied. */
     backendIndex(identity: string, address: IpAddress): number | undefined {
-      const text = formatIpAddress(address);
-      return entries.get(identity)?.held.backends.find((backend) => formatIpAddress(backend.address) === text)
-        ?.index;
+      return this.heldBackend(identity, address)?.index;
+    },
+
+    /** A backend in the kernel. */
+    heldBackend(identity: string, address: IpAddress): HeldBackend | undefined {
+      const entry = entries.get(identity);
+      return entry === undefined ? undefined : byAddress(entry.held.backends).get(formatIpAddress(address));
     },
 
     /**
@@ -94,10 +98,22 @@ export function createForwardingTable(
       }
       // A table that was compared slot by slot need not be again.
       if (operations.length === 0) entry.held = { ...entry.held, tableKey: keyOf(wanted) };
-      for (const operation of operations) {
-        if (operation.kind === 'write-backend') writeBackend(entry, operation.backend);
-        else if (operation.kind === 'free-backend') freeBackend(entry, operation.index);
-        else writeVip(entry, wanted, operation.table);
+      const backends = new Map(byAddress(entry.held.backends));
+      try {
+        for (const operation of operations) {
+          if (operation.kind === 'write-backend') writeBackend(entry, backends, operation.backend);
+          else if (operation.kind === 'write-vip') writeVip(entry, wanted, backends, operation.table);
+          else {
+            const text = formatIpAddress(operation.address);
+            const gone = backends.get(text);
+            if (gone !== undefined) freeBackend(entry.held.id, gone);
+            backends.delete(text);
+          }
+        }
+      } finally {
+        if (operations.some(({ kind }) => kind !== 'write-vip')) {
+          entry.held = { ...entry.held, backends: [...backends.values()] };
+        }
       }
       addAddress(wanted.address, identity);
       return operations.length;
@@ -108,7 +124,7 @@ export function createForwardingTable(
       const entry = entries.get(identity);
       if (entry === undefined) return false;
       maps.deleteVip(entry.key);
-      for (const backend of entry.held.backends) freeBackend(entry, backend.index);
+      for (const backend of entry.held.backends) freeBackend(entry.held.id, backend);
       releaseLater(entry.region);
       vipIndices.release(entry.held.id);
       entries.delete(identity);
@@ -162,10 +178,12 @@ export function createForwardingTable(
       const slots = entry.held.tableKey === keyOf(wanted) ? entry.held.slots : wantedSlots(entry, wanted);
       if (record.tableSize !== slots.length) return 'the Maglev table in the kernel has another size';
       const inKernel = maps.readSlots(record.tableOffset, record.tableSize);
-      if (slots.some((index, slot) => index !== inKernel[slot]))
-        return 'the Maglev table in the kernel differs';
+      for (let slot = 0; slot < slots.length; slot++) {
+        if (slots[slot] !== inKernel[slot]) return 'the Maglev table in the kernel differs';
+      }
+      const indices = byAddress(entry.held.backends);
       for (const backend of wanted.backends) {
-        const index = this.backendIndex(vipKeyText(wanted), backend.address);
+        const index = indices.get(formatIpAddress(backend.address))?.index;
         const held = index === undefined ? undefined : maps.readBackend(index);
         if (held?.vipId !== record.id || formatIpAddress(held.address) !== formatIpAddress(backend.address)) {
           return `backend ${formatIpAddress(backend.address)} is not in the kernel`;
@@ -201,13 +219,13 @@ export function createForwardingTable(
   };
 
   function adopt(): void {
-    const backendsOfVip = new Map<number, HeldBackend[]>();
+    const backendsOfVip = new Map<number, Map<string, HeldBackend>>();
     const serverIds = adoptServerIds();
     for (const [index, record] of maps.readAllBackends()) {
       backendIndices.claim(index);
-      const list = backendsOfVip.get(record.vipId) ?? [];
+      const list = backendsOfVip.get(record.vipId) ?? new Map<string, HeldBackend>();
       const text = formatIpAddress(record.address);
-      if (list.some(({ address }) => formatIpAddress(address) === text)) {
+      if (list.has(text)) {
         onContradiction(`backend ${text} of VIP number ${record.vipId} is there twice`);
         freeIndex(index);
         continue;
@@ -215,7 +233,7 @@ export function createForwardingTable(
       const { address, state, forward, mac, egress } = record;
       const serverId = serverIds.get(index);
       const id = serverId === undefined ? {} : { serverId };
-      list.push({ index, address, state, forward, mac, egress, ...vxlanOf(index, forward), ...id });
+      list.set(text, { index, address, state, forward, mac, egress, ...vxlanOf(index, forward), ...id });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -245,7 +263,7 @@ export function createForwardingTable(
         idleTicks: record.idleTicks,
         selection: record.selection,
         slots: maps.readSlots(region.offset, region.size),
-        backends: backendsOfVip.get(record.id) ?? [],
+        backends: [...(backendsOfVip.get(record.id)?.values() ?? [])],
       };
       vipIndices.claim(record.id);
       entries.set(identity, { key, held, region });
@@ -254,7 +272,7 @@ export function createForwardingTable(
     }
     // A crash between deleting a VIP and freeing its backends leaves them without an owner.
     for (const orphans of backendsOfVip.values()) {
-      for (const orphan of orphans) freeIndex(orphan.index);
+      for (const orphan of orphans.values()) freeIndex(orphan.index);
     }
     // Likewise an address entry whose last VIP is gone.
     for (const [text, identities] of vipsOfAddress) {
@@ -326,11 +344,13 @@ export function createForwardingTable(
     };
   }
 
-  function writeBackend(entry: Entry, backend: WantedBackend): void {
+  function writeBackend(entry: Entry, backends: Map<string, HeldBackend>, backend: WantedBackend): void {
     const text = formatIpAddress(backend.address);
-    const existing = entry.held.backends.find((held) => formatIpAddress(held.address) === text);
+    const existing = backends.get(text);
     const index = existing?.index ?? backendIndices.take();
-    if (existing === undefined) {
+    const generation = maps.readGeneration(index);
+    // An index that was never freed has had no owner that counted.
+    if (existing === undefined && generation !== 0) {
       maps.clearBackendCounter(index);
       maps.clearBackendLoad(index);
     }
@@ -339,7 +359,6 @@ export function createForwardingTable(
       if (existing?.serverId !== undefined) maps.deleteQuicServer(entry.held.id, existing.serverId);
       if (serverId !== undefined) maps.writeQuicServer(entry.held.id, serverId, index);
     }
-    const generation = maps.readBackend(index).generation;
     // The end before what names it; and the other way round when it goes.
     if (backend.vxlan !== undefined) maps.writeVxlanEnd(index, backend.vxlan);
     maps.writeBackend(index, {
@@ -353,28 +372,32 @@ export function createForwardingTable(
     });
     if (backend.vxlan === undefined && existing?.vxlan !== undefined) maps.deleteVxlanEnd(index);
     const { address, state, forward, mac, egress, vxlan } = backend;
-    const held: HeldBackend = {
+    backends.set(text, {
       ...{ index, address, state, forward, mac, egress },
       ...(vxlan === undefined ? {} : { vxlan }),
       ...(serverId === undefined ? {} : { serverId }),
-    };
-    entry.held = {
-      ...entry.held,
-      backends: [...entry.held.backends.filter((other) => other.index !== index), held],
-    };
+    });
   }
 
-  function writeVip(entry: Entry, wanted: WantedVip, table: readonly WantedBackend[] | 'unchanged'): void {
+  function writeVip(
+    entry: Entry,
+    wanted: WantedVip,
+    backends: ReadonlyMap<string, HeldBackend>,
+    table: readonly WantedBackend[] | 'unchanged',
+  ): void {
     let { region } = entry;
     let { slots } = entry.held;
     if (wanted.selection.by === 'load') {
-      for (const backend of eligibleBackends(wanted)) {
-        maps.writeBackendWeight(indexOf(entry, backend), backend.weight);
+      const eligible = eligibleBackends(wanted);
+      for (const [place, index] of indicesOf(backends, eligible).entries()) {
+        maps.writeBackendWeight(index, eligible[place]?.weight ?? 0);
       }
     }
     const oldRegion = region;
     if (table !== 'unchanged') {
-      slots = tableOf(table, wanted).map((position) => indexOf(entry, table[position]));
+      const indices = indicesOf(backends, table);
+      slots = tableOf(table, wanted);
+      for (let slot = 0; slot < slots.length; slot++) slots[slot] = indices[slots[slot] as number] as number;
       const taken = slots.length === 0 ? { offset: 0, size: 0 } : regions.take(slots.length);
       if (taken === undefined) {
         throw new OperatorError(
@@ -412,28 +435,26 @@ export function createForwardingTable(
   /** The table that is wanted; a backend that the kernel does not hold has an index that nothing has. */
   function wantedSlots(entry: Entry, wanted: WantedVip): Uint32Array {
     const eligible = eligibleBackends(wanted);
-    const indexByAddress = new Map(
-      entry.held.backends.map(({ address, index }) => [formatIpAddress(address), index]),
-    );
-    const indices = eligible.map(({ address }) => indexByAddress.get(formatIpAddress(address)) ?? 0xffffffff);
+    const held = byAddress(entry.held.backends);
+    const indices = eligible.map(({ address }) => held.get(formatIpAddress(address))?.index ?? 0xffffffff);
     return tableOf(eligible, wanted).map((position) => indices[position] ?? 0xffffffff);
   }
 
-  function indexOf(entry: Entry, backend: WantedBackend | undefined): number {
-    const text = backend === undefined ? '' : formatIpAddress(backend.address);
-    const held = entry.held.backends.find((candidate) => formatIpAddress(candidate.address) === text);
-    if (held === undefined) throw new InvariantError(`backend ${text} has no index`);
-    return held.index;
+  /** Indices of backends that are in the kernel, in their order. */
+  function indicesOf(
+    held: ReadonlyMap<string, HeldBackend>,
+    backends: readonly WantedBackend[],
+  ): Uint32Array {
+    return Uint32Array.from(backends, ({ address }) => {
+      const index = held.get(formatIpAddress(address))?.index;
+      if (index === undefined) throw new InvariantError(`backend ${formatIpAddress(address)} has no index`);
+      return index;
+    });
   }
 
-  function freeBackend(entry: Entry, index: number): void {
-    const { serverId } = entry.held.backends.find((backend) => backend.index === index) ?? {};
-    if (serverId !== undefined) maps.deleteQuicServer(entry.held.id, serverId);
+  function freeBackend(vipId: number, { index, serverId }: HeldBackend): void {
+    if (serverId !== undefined) maps.deleteQuicServer(vipId, serverId);
     freeIndex(index);
-    entry.held = {
-      ...entry.held,
-      backends: entry.held.backends.filter((backend) => backend.index !== index),
-    };
   }
 
   function vxlanOf(index: number, forward: ForwardMode): { readonly vxlan?: VxlanEnd } {
@@ -492,6 +513,17 @@ export function createForwardingTable(
     vipsOfAddress.delete(formatIpAddress(address));
     maps.deleteVip(addressKey(address));
   }
+}
+
+// A VIP's list is made anew when it changes, so what was made of it once holds.
+const addressIndices = new WeakMap<readonly HeldBackend[], ReadonlyMap<string, HeldBackend>>();
+
+function byAddress(backends: readonly HeldBackend[]): ReadonlyMap<string, HeldBackend> {
+  const known = addressIndices.get(backends);
+  if (known !== undefined) return known;
+  const index = new Map(backends.map((backend) => [formatIpAddress(backend.address), backend]));
+  addressIndices.set(backends, index);
+  return index;
 }
 
 /** See tableKey. */

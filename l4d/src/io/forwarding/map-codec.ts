@@ -205,6 +205,8 @@ export function createMapCodec(types: ObjectTypes) {
       });
     },
 
+    backendGeneration: (bytes: Uint8Array): number => readNumber(layouts.backend, bytes, 'generation'),
+
     decodeBackend(bytes: Uint8Array): BackendRecord {
       const flags = readNumber(layouts.backend, bytes, 'flags');
       const mac = readBytes(layouts.backend, bytes, 'mac');
