@@ -1,14 +1,18 @@
 /** What `l4ctl backend setup`, `teardown` and `decap` do to this machine; loaded when one of them runs. */
 import { spawnSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { type IpAddress, ipAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { type IpPrefix, ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
-import type { BackendSetup, SetupCommand } from '@l4d/l4d/core/backend-setup.ts';
+import type { BackendSetup, SetupCommand, VxlanDevice } from '@l4d/l4d/core/backend-setup.ts';
+import { persistCommands, unitName, unitPath } from '@l4d/l4d/core/backend-unit.ts';
 import type { ForwardMode } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
+import { derivedMac } from '@l4d/l4d/core/forwarding/vxlan-end.ts';
 import { attachDecap, detachDecap } from '@l4d/l4d/io/forwarding/decap.ts';
-import { findHostInterface } from '@l4d/l4d/io/host-interface.ts';
+import { findHostInterface, type HostInterface } from '@l4d/l4d/io/host-interface.ts';
 
 export { detachDecap, readDecap } from '@l4d/l4d/io/forwarding/decap.ts';
 
@@ -26,7 +30,12 @@ export interface DecapOptions {
 export interface SetupOptions extends DecapOptions {
   readonly forward: ForwardMode;
   readonly mtu?: number;
+  readonly vni?: number;
+  readonly vxlanPort: number;
+  readonly mac?: MacAddress;
+  readonly tenantAddress?: IpAddress;
   readonly print?: boolean;
+  readonly persist?: boolean;
 }
 
 /** What setup works with, from the machine as it is. Throws OperatorError. */
@@ -50,9 +59,53 @@ export async function setupOf(options: SetupOptions): Promise<BackendSetup> {
     vips: options.vip,
     sources,
     guePort: options.guePort,
+    ...(options.forward === 'vxlan' ? { vxlan: vxlanDevice(options, on) } : {}),
     mtu: options.mtu ?? on.mtu,
     routes: { ipv4: routesOf(4), ipv6: routesOf(6) },
   };
+}
+
+/** The tunnel's end, from what is told and the interface's own addresses. Throws OperatorError. */
+function vxlanDevice(
+  { vni, vxlanPort, mac, tenantAddress, from }: SetupOptions,
+  on: HostInterface,
+): VxlanDevice {
+  if (vni === undefined)
+    throw new OperatorError(
+      '--vni is missing: the number of the network, as the balancers have it',
+      exitCode.usage,
+    );
+  if (mac === undefined && tenantAddress === undefined) {
+    throw new OperatorError(
+      '--tenant-address is missing: the address that the balancers have for this backend, from which its MAC address ' +
+        'follows; or say --mac where they have one',
+      exitCode.usage,
+    );
+  }
+  const addresses = ([4, 6] as const).flatMap((family) => {
+    if (from?.some((source) => source.address.family === family) !== true) return [];
+    const own = on.addresses[`ipv${family}`];
+    if (own !== undefined) return [ipAddress(own)];
+    throw new OperatorError(
+      `${on.name} has no global IPv${family} address, and the balancers of --from send to one`,
+      exitCode.usage,
+    );
+  });
+  return { vni, port: vxlanPort, mac: mac ?? derivedMac(tenantAddress ?? ipAddress('::')), addresses };
+}
+
+/** Writes the unit that sets this machine up at each start, and has systemd take it. Throws OperatorError. */
+export function persist(unit: string): void {
+  writeFileSync(unitPath, unit);
+  for (const command of persistCommands) run(command);
+}
+
+/** Takes the unit away, if there is one. */
+export function forgetUnit(): void {
+  if (!existsSync(unitPath)) return;
+  run(['systemctl', 'disable', unitName], true);
+  rmSync(unitPath, { force: true });
+  run(['systemctl', 'daemon-reload'], true);
 }
 
 /** Attaches the program that ends tunnels. Throws OperatorError, SyscallError. */

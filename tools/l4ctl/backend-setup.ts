@@ -1,9 +1,11 @@
 /**
  * `l4ctl backend setup`, `teardown` and `decap`: they act on this machine, a backend, and ask no daemon.
  */
-import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
-import { type IpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { formatMacAddress, type MacAddress, parseMacAddress } from '@l4d/kit/mac-address.ts';
 import { type SetupCommand, setupCommands, teardownCommands } from '@l4d/l4d/core/backend-setup.ts';
+import { backendUnit, persistCommands, unitPath } from '@l4d/l4d/core/backend-unit.ts';
 import { forwardModes } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseNumberArgument } from './arguments.ts';
@@ -29,23 +31,47 @@ export function addBackendMachineCommands(backend: Command, ctl: Ctl): void {
       "MTU of the way from the balancers (default: the interface's)",
       parseNumberArgument,
     )
+    .option('--vni <number>', 'vxlan: the number of the network', parseNumberArgument)
+    .option('--vxlan-port <port>', 'vxlan: its UDP port', parseNumberArgument, 4789)
+    .option(
+      '--tenant-address <address>',
+      'vxlan: the address that the balancers have for this backend',
+      addressOf,
+    )
+    .option('--mac <address>', 'vxlan: the MAC address that they have for it, where they have one', macOf)
+    .option('--persist', `do it at each start of the machine too: writes ${unitPath}`)
     .option('--print', 'show the commands and run none')
     .action(async (options: SetupOptions) => {
-      const { setupOf, runAll } = await machine();
+      const { setupOf, runAll, persist } = await machine();
       const commands = setupCommands(await setupOf(options));
-      if (options.print === true) ctl.env.stdout(shellLines(commands, options.pins));
-      else await runAll(commands, options.pins);
+      const unit =
+        options.persist === true ? backendUnit(setupWords(options), teardownWords(options)) : undefined;
+      if (options.print === true) {
+        ctl.env.stdout(shellLines(commands, options.pins) + (unit === undefined ? '' : unitLines(unit)));
+        return;
+      }
+      await runAll(commands, options.pins);
+      if (unit !== undefined) persist(unit);
     });
   backend
     .command('teardown')
-    .description('undo setup on this machine; sysctls stay as they are')
+    .description(
+      'undo setup on this machine, and end what --persist has made of it; sysctls stay as they are',
+    )
     .requiredOption('--vip <address>', 'a VIP of this machine; may be repeated', collect(addressOf))
+    .option('--vni <number>', 'vxlan: the number of the network', parseNumberArgument)
+    .option('--keep-unit', `leave ${unitPath} as it is`)
     .option('--print', 'show the commands and run none')
     .option('--pins <folder>', 'folder in bpffs', decapFolder)
-    .action(async (options: { vip: readonly IpAddress[]; print?: boolean; pins: string }) => {
-      const commands = teardownCommands(options.vip);
-      if (options.print === true) ctl.env.stdout(shellLines(commands, options.pins));
-      else await (await machine()).runAll(commands, options.pins, true);
+    .action(async (options: TeardownOptions) => {
+      const commands = teardownCommands(options.vip, options.vni);
+      if (options.print === true) {
+        ctl.env.stdout(shellLines(commands, options.pins));
+        return;
+      }
+      const { runAll, forgetUnit } = await machine();
+      await runAll(commands, options.pins, true);
+      if (options.keepUnit !== true) forgetUnit();
     });
   const decap = backend
     .command('decap')
@@ -71,6 +97,58 @@ export function addBackendMachineCommands(backend: Command, ctl: Ctl): void {
     .action(async (_: unknown, command: Command) => {
       (await machine()).detachDecap(command.optsWithGlobals<DecapOptions>().pins);
     });
+}
+
+interface TeardownOptions {
+  readonly vip: readonly IpAddress[];
+  readonly vni?: number;
+  readonly keepUnit?: boolean;
+  readonly print?: boolean;
+  readonly pins: string;
+}
+
+/** This program, as systemd can start it. */
+function ownWords(): string[] {
+  return [process.execPath, ...process.argv.slice(1, 2), 'backend'];
+}
+
+/** The words of the setup, without those that are for this time alone. */
+function setupWords(options: SetupOptions): string[] {
+  const once = (name: string, value: string | number | undefined) =>
+    value === undefined ? [] : [`--${name}`, String(value)];
+  const each = (name: string, values: readonly string[]) => values.flatMap((value) => once(name, value));
+  return [
+    ...ownWords(),
+    'setup',
+    ...once('forward', options.forward),
+    ...once('interface', options.interface),
+    ...each('from', (options.from ?? []).map(formatIpPrefix)),
+    ...each('vip', options.vip.map(formatIpAddress)),
+    ...each('address', (options.address ?? []).map(formatIpAddress)),
+    ...once('gue-port', options.guePort),
+    ...once('mtu', options.mtu),
+    ...once('vni', options.vni),
+    ...once('vxlan-port', options.vxlanPort),
+    ...once('tenant-address', options.tenantAddress && formatIpAddress(options.tenantAddress)),
+    ...once('mac', options.mac && formatMacAddress(options.mac)),
+    ...once('pins', options.pins),
+  ];
+}
+
+function teardownWords({ vip, vni, pins }: SetupOptions): string[] {
+  return [
+    ...ownWords(),
+    'teardown',
+    '--keep-unit',
+    ...vip.flatMap((address) => ['--vip', formatIpAddress(address)]),
+    ...(vni === undefined ? [] : ['--vni', String(vni)]),
+    ...['--pins', pins],
+  ];
+}
+
+/** The shell's words for writing the unit and having systemd take it. */
+function unitLines(unit: string): string {
+  return `cat > ${unitPath} <<'END'\n${unit}END\n${persistCommands.map((words) => `${words.join(' ')}\n`).join('')}`;
 }
 
 function withDecapOptions(command: Command): Command {
@@ -109,6 +187,13 @@ function addressOf(text: string): IpAddress {
   const parsed = parseIpAddress(text);
   if (!parsed.ok) throw new InvalidArgumentError(parsed.error);
   return parsed.value;
+}
+
+function macOf(text: string): MacAddress {
+  const mac = parseMacAddress(text);
+  if (mac === undefined)
+    throw new InvalidArgumentError(`"${text}" is not a MAC address (allowed: such as 02:42:0a:00:00:15)`);
+  return mac;
 }
 
 function prefixOf(text: string): IpPrefix {

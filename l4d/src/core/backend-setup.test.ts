@@ -47,6 +47,31 @@ test('layer 2 needs the VIPs and ARP alone', () => {
   expect(commands.slice(1)).toEqual(['ip address replace 203.0.113.10/32 dev lo']);
 });
 
+test('VXLAN: a device of the kernel for each family of outer addresses', () => {
+  const vxlan = {
+    vni: 42,
+    port: 4789,
+    mac: Uint8Array.of(2, 0x42, 10, 0, 0, 0x15),
+    addresses: [ipAddress('192.0.2.21'), ipAddress('2001:db8:b::21')],
+  };
+  const commands = lines(setupCommands({ ...setup, forward: 'vxlan', vxlan }));
+  expect(commands.slice(3, 11)).toEqual([
+    'ip link del l4dvx42',
+    'ip link add l4dvx42 address 02:42:0a:00:00:15 type vxlan id 42 local 192.0.2.21 dstport 4789 nolearning',
+    'ip link set l4dvx42 addrgenmode none up',
+    'sysctl -qw net.ipv4.conf.l4dvx42.rp_filter=2',
+    'ip link del l4dvs42',
+    'ip link add l4dvs42 address 02:42:0a:00:00:15 type vxlan id 42 local 2001:db8:b::21 dstport 4789 nolearning udp6zerocsumrx',
+    'ip link set l4dvs42 addrgenmode none up',
+    'sysctl -qw net.ipv4.conf.l4dvs42.rp_filter=2',
+  ]);
+  expect(commands.join()).not.toContain('decap');
+  expect(lines(teardownCommands(setup.vips, 42)).slice(0, 2)).toEqual([
+    'ip link del l4dvx42',
+    'ip link del l4dvs42',
+  ]);
+});
+
 test('what setup made goes', () => {
   expect(lines(teardownCommands(setup.vips))).toEqual([
     'l4ctl backend decap detach',
@@ -64,4 +89,6 @@ test('segments leave room for the largest outer header', () => {
   expect(tunnelMss(setup, 6)).toBe(1420);
   expect(tunnelMss({ ...setup, forward: 'gue' }, 4)).toBe(1428);
   expect(tunnelMss({ ...setup, forward: 'gue', sources: both }, 4)).toBe(1408);
+  expect(tunnelMss({ ...setup, forward: 'vxlan' }, 4)).toBe(1410);
+  expect(tunnelMss({ ...setup, forward: 'vxlan', sources: both }, 6)).toBe(1370);
 });

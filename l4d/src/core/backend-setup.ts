@@ -4,10 +4,21 @@
  */
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { formatMacAddress, type MacAddress } from '@l4d/kit/mac-address.ts';
 import type { ForwardMode } from './forwarding/forwarding-plan.ts';
 
 /** A program and its arguments. */
 export type SetupCommand = readonly string[];
+
+/** The kernel's device that ends a tunnel of VXLAN. */
+export interface VxlanDevice {
+  readonly vni: number;
+  readonly port: number;
+  /** As the balancers have it. */
+  readonly mac: MacAddress;
+  /** This machine's own addresses, by the families that the balancers send from. */
+  readonly addresses: readonly IpAddress[];
+}
 
 /** What is wanted of a backend, and what is known of it. */
 export interface BackendSetup {
@@ -20,6 +31,8 @@ export interface BackendSetup {
   readonly sources: readonly IpPrefix[];
   /** UDP port of GUE. */
   readonly guePort: number;
+  /** With `forward: vxlan`: the tunnel's end. */
+  readonly vxlan?: VxlanDevice;
   /** Of the way from the balancers, in bytes of IP. */
   readonly mtu: number;
   /** Lines of `ip -o -4 route show table main` and of `ip -o -6 …`. */
@@ -31,13 +44,13 @@ export const answerTable = '19533';
 
 /** Bytes of TCP and IP before the data. */
 const headers = { 4: 40, 6: 60 } as const;
-/** UDP, and the header of variant 0: whoever sends variant 1 has 4 bytes to spare. */
-const gueBytes = 12;
+/** Of what is between the outer IP header and the packet. GUE: with the header of variant 0, which variant 1 spares. */
+const overhead = { l2: 0, ipip: 0, gue: 12, vxlan: 30 } as const satisfies Record<ForwardMode, number>;
 
 /** The largest TCP segments that come through the tunnels whole, by the family of the VIP. */
 export function tunnelMss(setup: Pick<BackendSetup, 'forward' | 'sources' | 'mtu'>, family: 4 | 6): number {
   const outer = setup.sources.some(({ address }) => address.family === 6) ? 40 : 20;
-  return setup.mtu - outer - (setup.forward === 'gue' ? gueBytes : 0) - headers[family];
+  return setup.mtu - outer - overhead[setup.forward] - headers[family];
 }
 
 /** Commands in order. Each may be run again; what they say stays until the machine starts anew. */
@@ -63,7 +76,8 @@ export function setupCommands(setup: BackendSetup): SetupCommand[] {
     ]);
   }
   if (setup.forward === 'l2') return commands;
-  commands.push(decapCommand(setup));
+  if (setup.vxlan === undefined) commands.push(decapCommand(setup));
+  else commands.push(...vxlanCommands(setup.vxlan));
   for (const family of [4, 6] as const) {
     const own = vips.filter((vip) => vip.family === family);
     if (own.length > 0) commands.push(...segmentSizeCommands(setup, family, own));
@@ -72,14 +86,43 @@ export function setupCommands(setup: BackendSetup): SetupCommand[] {
 }
 
 /** Commands that undo setupCommands; each may fail where its thing is not there. Sysctls stay as they are. */
-export function teardownCommands(vips: readonly IpAddress[]): SetupCommand[] {
+export function teardownCommands(vips: readonly IpAddress[], vni?: number): SetupCommand[] {
   const families = ([4, 6] as const).filter((family) => vips.some((vip) => vip.family === family));
   return [
-    ['l4ctl', 'backend', 'decap', 'detach'],
+    ...(vni === undefined
+      ? [['l4ctl', 'backend', 'decap', 'detach']]
+      : ([4, 6] as const).map((family): SetupCommand => ['ip', 'link', 'del', vxlanName(vni, family)])),
     ...vips.map((vip) => ruleCommand('del', vip)),
     ...families.map((family): SetupCommand => ['ip', `-${family}`, 'route', 'flush', 'table', answerTable]),
     ...vips.map((vip): SetupCommand => ['ip', 'address', 'del', hostPrefixText(vip), 'dev', 'lo']),
   ];
+}
+
+/** Name of the device: a network has one for each family of outer addresses. */
+function vxlanName(vni: number, family: 4 | 6): string {
+  return `${family === 4 ? 'l4dvx' : 'l4dvs'}${vni}`;
+}
+
+/**
+ * A device that only takes: answers leave by the machine's own routes. What comes by it comes from clients, to whom
+ * another way leads: a strict check of the source would drop it.
+ */
+function vxlanCommands({ vni, port, mac, addresses }: VxlanDevice): SetupCommand[] {
+  return addresses.flatMap((local) => {
+    const name = vxlanName(vni, local.family);
+    const ends = ['local', formatIpAddress(local), 'dstport', String(port), 'nolearning'];
+    // The balancers leave the checksum away where they would have to read the whole packet for it.
+    const checks = local.family === 6 ? ['udp6zerocsumrx'] : [];
+    return [
+      ['ip', 'link', 'del', name],
+      [
+        ...['ip', 'link', 'add', name, 'address', formatMacAddress(mac)],
+        ...['type', 'vxlan', 'id', String(vni), ...ends, ...checks],
+      ],
+      ['ip', 'link', 'set', name, 'addrgenmode', 'none', 'up'],
+      ['sysctl', '-qw', `net.ipv4.conf.${name}.rp_filter=2`],
+    ];
+  });
 }
 
 function decapCommand({ interfaceName, vips, sources, guePort }: BackendSetup): SetupCommand {
