@@ -1,9 +1,11 @@
 /** A backend in another subnet, behind a router, through IPIP and GUE: bulk both ways, checks, and what is too big. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { bulkBytes, bulkClient, bulkServer, until } from './support/bulk-traffic.ts';
 import { ipIn } from './support/network-namespace.ts';
 import { createTunnelLab, type TunnelLab, vips } from './support/tunnel-lab.ts';
 
 let lab: TunnelLab;
+let client: ReturnType<typeof bulkClient>;
 
 /** One VIP a way: family of the VIP, family of the backend, mode. */
 const ways = [
@@ -39,79 +41,9 @@ vips:
 ${ways.map((way) => vip(way, 'tcp') + vip(way, 'udp')).join('')}`;
 }
 
-/** Counts what is posted and sends as much as is asked for; echoes datagrams from the address that they came to. */
-const server = `
-const http = require('node:http'), dgram = require('node:dgram');
-for (const port of [80, 81, 82, 83]) http.createServer((request, answer) => {
-  let bytes = 0;
-  request.on('data', (chunk) => { bytes += chunk.length; });
-  request.on('end', () => answer.end(request.method === 'POST' ? String(bytes) : Buffer.alloc(Number(request.url.slice(1)), 7)));
-}).listen(port, '::');
-for (const [type, address] of [['udp4', '${vips.ipv4}'], ['udp6', '${vips.ipv6}']])
-  for (const port of [90, 91, 92, 93]) {
-    const socket = dgram.createSocket(type);
-    socket.on('message', (message, from) => socket.send(String(message.length), from.port, from.address));
-    socket.bind(port, address);
-  }
-`;
-
-const sender = `
-const [, address, port, size] = process.argv;
-const socket = require('node:dgram').createSocket(address.includes(':') ? 'udp6' : 'udp4');
-socket.on('message', (message) => { process.stdout.write(String(message)); process.exit(); });
-socket.on('error', () => process.exit());
-socket.send(Buffer.alloc(Number(size)), Number(port), address);
-setTimeout(() => process.exit(), 400);
-`;
-
-const url = (way: Way, path = '') =>
-  `http://${way.vip.includes(':') ? `[${way.vip}]` : way.vip}:${way.port}/${path}`;
-const uploadBytes = 8_000_000;
-const downloadBytes = 8_000_000;
-
-/** Posts; gives what the backend has counted. */
-const upload = (way: Way) =>
-  lab.ask(
-    'client',
-    'sh',
-    '-c',
-    `head -c ${uploadBytes} /dev/zero | curl -s -m 10 --data-binary @- '${url(way)}'`,
-  );
-const download = (way: Way) =>
-  lab.ask(
-    'client',
-    'curl',
-    '-s',
-    '-m',
-    '10',
-    '-o',
-    '/dev/null',
-    '-w',
-    '%{size_download}',
-    url(way, `${downloadBytes}`),
-  );
-const datagram = (way: Way, bytes: number) =>
-  lab.ask('client', process.execPath, '-e', sender, way.vip, String(datagramPort(way)), String(bytes));
-/** The largest packet that the client knows to come through to the VIP. */
-const clientMtu = (vip: string) =>
-  Number(/mtu (\d+)/.exec(ipIn(lab.names.client, `route get ${vip}`))?.[1] ?? 1500);
 const reasons = async () => (await lab.status()).dataplane.dropReasons;
 const states = async () =>
   (await lab.status()).vips.flatMap(({ backends }) => backends.map(({ state }) => state));
-const forget = (vip: string) =>
-  ipIn(lab.names.client, `${vip.includes(':') ? '-6' : '-4'} route flush cache`);
-
-async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
-  const start = performance.now();
-  while (!(await holds())) {
-    if (performance.now() - start > 15_000) {
-      const { vips: seen, host } = await lab.status();
-      throw new Error(`not in time: ${what}\n${JSON.stringify({ seen, host })}\n${lab.log().slice(-4000)}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 const setup = (...more: readonly string[]) =>
   lab.onBackend(
     ...['setup', '--forward', 'gue', '--interface', 'eth0', '--from', '10.99.0.0/16', '--from', 'fd99::/96'],
@@ -121,27 +53,28 @@ const setup = (...more: readonly string[]) =>
 
 beforeAll(async () => {
   lab = createTunnelLab('dpt');
+  client = bulkClient(lab);
   await lab.startDaemon(config(1));
   // Without a smaller segment size, so that clients must find out what comes through.
   setup('--mtu', '1600');
-  lab.start('backend', process.execPath, '-e', server);
+  lab.start('backend', process.execPath, '-e', bulkServer([80, 81, 82, 83], [90, 91, 92, 93]));
 });
 
 afterAll(() => lab?.remove());
 
 it('checks backends through their tunnels, and finds them up', async () => {
-  await until('all backends are up', async () => (await states()).every((state) => state === 'up'));
+  await until(lab, 'all backends are up', async () => (await states()).every((state) => state === 'up'));
 });
 
 it('tells clients what comes through, and bulk goes both ways in every pair of families', async () => {
   for (const way of ways) {
-    forget(way.vip);
+    client.forgetMtu(way.vip);
     const before = await reasons();
-    expect(await upload(way), way.name).toBe(String(uploadBytes));
-    expect(await download(way), way.name).toBe(String(downloadBytes));
+    expect(await client.upload(way), way.name).toBe(String(bulkBytes));
+    expect(await client.download(way), way.name).toBe(String(bulkBytes));
     const after = await reasons();
     expect((after['tx_too_big'] ?? 0) - (before['tx_too_big'] ?? 0), way.name).toBeGreaterThan(0);
-    expect(clientMtu(way.vip), way.name).toBe(1500 - way.overhead);
+    expect(client.knownMtu(way.vip), way.name).toBe(1500 - way.overhead);
   }
 });
 
@@ -149,13 +82,13 @@ it('takes datagrams up to the last byte that fits', async () => {
   await Promise.all(
     ([vips.ipv4, vips.ipv6] as const).map(async (vip) => {
       for (const way of ways.filter((one) => one.vip === vip)) {
-        forget(vip);
+        client.forgetMtu(vip);
         const most = 1500 - way.overhead - (vip === vips.ipv4 ? 28 : 48);
-        expect(await datagram(way, most - 1), way.name).toBe(String(most - 1));
-        expect(await datagram(way, most), way.name).toBe(String(most));
-        expect(clientMtu(vip), way.name).toBe(1500);
-        expect(await datagram(way, most + 1), way.name).toBe('');
-        expect(clientMtu(vip), way.name).toBe(1500 - way.overhead);
+        expect(await client.datagram(way.vip, datagramPort(way), most - 1), way.name).toBe(String(most - 1));
+        expect(await client.datagram(way.vip, datagramPort(way), most), way.name).toBe(String(most));
+        expect(client.knownMtu(vip), way.name).toBe(1500);
+        expect(await client.datagram(way.vip, datagramPort(way), most + 1), way.name).toBe('');
+        expect(client.knownMtu(vip), way.name).toBe(1500 - way.overhead);
       }
     }),
   );
@@ -167,7 +100,7 @@ it('tells backends what comes through to clients: ICMP errors about their answer
     // One a family: what the backend has learnt holds for the client's address.
     for (const way of ways.filter(({ name }) => name === 'ipip4' || name === 'gue6')) {
       const before = await reasons();
-      expect(await download(way), way.name).toBe(String(downloadBytes));
+      expect(await client.download(way), way.name).toBe(String(bulkBytes));
       const told = (await reasons())['tx_icmp_error_tunnel'] ?? 0;
       expect(told - (before['tx_icmp_error_tunnel'] ?? 0), way.name).toBeGreaterThan(0);
     }
@@ -179,9 +112,9 @@ it('tells backends what comes through to clients: ICMP errors about their answer
 it('with the segment size that setup gives, nothing is too big; variant 0 of GUE is taken too', async () => {
   setup();
   lab.apply(config(0));
-  for (const vip of Object.values(vips)) forget(vip);
+  for (const vip of Object.values(vips)) client.forgetMtu(vip);
   const before = await reasons();
-  for (const way of ways) expect(await upload(way), way.name).toBe(String(uploadBytes));
+  for (const way of ways) expect(await client.upload(way), way.name).toBe(String(bulkBytes));
   expect((await reasons())['tx_too_big']).toBe(before['tx_too_big']);
 });
 
@@ -193,7 +126,7 @@ it('follows the route to the backends, and says when there is none', async () =>
       backends.flatMap((one) => (one.address === '10.80.2.21' && one.state === 'down' ? [one.reason] : [])),
     );
   const routed = ways.filter(({ backend }) => backend === '10.80.2.21').length * 2;
-  await until('no route', async () => {
+  await until(lab, 'no route', async () => {
     const seen = await reasonsNow();
     return seen.length === routed && seen.some((text) => text === 'no route leads to it (ENETUNREACH)');
   });
@@ -202,9 +135,9 @@ it('follows the route to the backends, and says when there is none', async () =>
   ipIn(lab.names.router, 'address add 10.80.1.2/24 dev to-lb');
   ipIn(lab.names.lb, 'route add 10.80.2.0/24 via 10.80.1.2');
   ipIn(lab.names.lb, 'route add 198.51.100.0/24 via 10.80.1.1');
-  await until('up by the other next hop', async () => (await states()).every((state) => state === 'up'));
+  await until(lab, 'up by the other next hop', async () => (await states()).every((state) => state === 'up'));
   expect(lab.log()).toMatch(/"neighbour":"10\.80\.1\.2"/);
-  expect(await upload(ways[0])).toBe(String(uploadBytes));
+  expect(await client.upload(ways[0])).toBe(String(bulkBytes));
 });
 
 it('a failed tunnel is a failed check, and what is taken away is gone', async () => {
@@ -214,6 +147,7 @@ it('a failed tunnel is a failed check, and what is taken away is gone', async ()
   expect(ipIn(lab.names.backend, 'address show dev lo')).not.toContain(vips.ipv4);
   expect(ipIn(lab.names.backend, 'rule show')).not.toContain('19533');
   await until(
+    lab,
     'checks fail',
     async () => (await states()).filter((state) => state === 'down').length === ways.length,
   );

@@ -16,7 +16,11 @@ const setup: BackendSetup = {
       '10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.21 linkdown',
       'default proto static advmss 1400 \\\tnexthop via 10.0.0.2 dev eth0 weight 1 \\\tnexthop via 10.0.0.3 dev eth1 weight 1 ',
     ],
-    ipv6: ['default via fe80::1 dev eth0 proto ra metric 1024 expires 1790sec hoplimit 64 pref medium'],
+    ipv6: [
+      'fe80::/64 dev eth0 proto kernel metric 256 pref medium',
+      'fe80::/64 dev eth1 proto kernel metric 256 pref medium',
+      'default via fe80::1 dev eth0 proto ra metric 1024 expires 1790sec hoplimit 64 pref medium',
+    ],
   },
 };
 
@@ -55,15 +59,17 @@ test('VXLAN: a device of the kernel for each family of outer addresses', () => {
     addresses: [ipAddress('192.0.2.21'), ipAddress('2001:db8:b::21')],
   };
   const commands = lines(setupCommands({ ...setup, forward: 'vxlan', vxlan }));
-  expect(commands.slice(3, 11)).toEqual([
+  expect(commands.slice(3, 13)).toEqual([
     'ip link del l4dvx42',
     'ip link add l4dvx42 address 02:42:0a:00:00:15 type vxlan id 42 local 192.0.2.21 dstport 4789 nolearning',
     'ip link set l4dvx42 addrgenmode none up',
     'sysctl -qw net.ipv4.conf.l4dvx42.rp_filter=2',
+    'ip address replace 203.0.113.10/32 dev l4dvx42',
     'ip link del l4dvs42',
     'ip link add l4dvs42 address 02:42:0a:00:00:15 type vxlan id 42 local 2001:db8:b::21 dstport 4789 nolearning udp6zerocsumrx',
     'ip link set l4dvs42 addrgenmode none up',
     'sysctl -qw net.ipv4.conf.l4dvs42.rp_filter=2',
+    'ip address replace 203.0.113.10/32 dev l4dvs42',
   ]);
   expect(commands.join()).not.toContain('decap');
   expect(lines(teardownCommands(setup.vips, 42)).slice(0, 2)).toEqual([

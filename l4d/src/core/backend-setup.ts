@@ -77,7 +77,7 @@ export function setupCommands(setup: BackendSetup): SetupCommand[] {
   }
   if (setup.forward === 'l2') return commands;
   if (setup.vxlan === undefined) commands.push(decapCommand(setup));
-  else commands.push(...vxlanCommands(setup.vxlan));
+  else commands.push(...vxlanCommands(setup.vxlan, vips));
   for (const family of [4, 6] as const) {
     const own = vips.filter((vip) => vip.family === family);
     if (own.length > 0) commands.push(...segmentSizeCommands(setup, family, own));
@@ -105,9 +105,12 @@ function vxlanName(vni: number, family: 4 | 6): string {
 
 /**
  * A device that only takes: answers leave by the machine's own routes. What comes by it comes from clients, to whom
- * another way leads: a strict check of the source would drop it.
+ * another way leads: a strict check of the source would drop it, and a loose one does on a device without addresses.
  */
-function vxlanCommands({ vni, port, mac, addresses }: VxlanDevice): SetupCommand[] {
+function vxlanCommands(
+  { vni, port, mac, addresses }: VxlanDevice,
+  vips: readonly IpAddress[],
+): SetupCommand[] {
   return addresses.flatMap((local) => {
     const name = vxlanName(vni, local.family);
     const ends = ['local', formatIpAddress(local), 'dstport', String(port), 'nolearning'];
@@ -121,6 +124,9 @@ function vxlanCommands({ vni, port, mac, addresses }: VxlanDevice): SetupCommand
       ],
       ['ip', 'link', 'set', name, 'addrgenmode', 'none', 'up'],
       ['sysctl', '-qw', `net.ipv4.conf.${name}.rp_filter=2`],
+      ...vips
+        .filter(({ family }) => family === 4)
+        .map((vip): SetupCommand => ['ip', 'address', 'replace', hostPrefixText(vip), 'dev', name]),
     ];
   });
 }
@@ -136,7 +142,8 @@ function decapCommand({ interfaceName, vips, sources, guePort }: BackendSetup): 
 /** Copies the main table with the segment size in each route, for what is sent from the VIPs. */
 function segmentSizeCommands(setup: BackendSetup, family: 4 | 6, vips: readonly IpAddress[]): SetupCommand[] {
   const size = ['advmss', String(tunnelMss(setup, family)), 'table', answerTable];
-  const lines = setup.routes[family === 4 ? 'ipv4' : 'ipv6'];
+  // Nothing leaves from a VIP to a link-local address; and each interface has this route, the same but for its name.
+  const lines = setup.routes[family === 4 ? 'ipv4' : 'ipv6'].filter((line) => !line.startsWith('fe80::/'));
   return [
     ['ip', `-${family}`, 'route', 'flush', 'table', answerTable],
     ...lines.map(

@@ -16,12 +16,14 @@ import { ipIn, run, runIn } from './network-namespace.ts';
  *   lb      10.80.1.11,   fd80:1::11 ─────┼─ router (.1, ::1)
  *   backend 10.80.2.21,   fd80:2::21 ─────┘
  *
- * The router sends 203.0.113.80 and 2001:db8:80::80 to the balancer, and no packet to a VIP to the backend.
+ * A machine `tenant` is there without links. The router sends 203.0.113.80 and 2001:db8:80::80 to the balancer, and no packet to a VIP to the backend.
  */
 export interface TunnelLab {
   readonly names: Readonly<Record<Machine, string>>;
   /** Starts the daemon with that configuration; returns when its socket answers. */
   startDaemon(config: string): Promise<void>;
+  /** Kills the daemon; what it left in the kernel goes on. */
+  killDaemon(): Promise<void>;
   /** Makes the running daemon take another one. */
   apply(config: string): void;
   status(): Promise<FabricStatus>;
@@ -35,7 +37,8 @@ export interface TunnelLab {
   remove(): Promise<void>;
 }
 
-export type Machine = 'client' | 'router' | 'lb' | 'backend';
+/** `tenant` has no link of its own making: a test may give it one. */
+export type Machine = 'client' | 'router' | 'lb' | 'backend' | 'tenant';
 
 export const vips = { ipv4: '203.0.113.80', ipv6: '2001:db8:80::80' } as const;
 
@@ -55,12 +58,14 @@ export function createTunnelLab(prefix: string): TunnelLab {
     router: nameOf('router'),
     lb: nameOf('lb'),
     backend: nameOf('backend'),
+    tenant: nameOf('tenant'),
   };
   const folder = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
   const bpfDir = `/sys/fs/bpf/${prefix}${process.pid}`;
   const socket = join(folder, 'run', 'l4d.sock');
   const started: ChildProcess[] = [];
   let log = '';
+  let daemon: ChildProcess | undefined;
 
   const remove = async () => {
     await endProcesses(
@@ -92,20 +97,12 @@ export function createTunnelLab(prefix: string): TunnelLab {
         bpfDir,
       ];
       const main = join(root, 'l4d/src/main.ts');
-      const daemon = lab.start(
-        'lb',
-        process.execPath,
-        main,
-        'run',
-        '-c',
-        join(folder, 'l4d.yaml'),
-        ...folders,
-      );
+      daemon = lab.start('lb', process.execPath, main, 'run', '-c', join(folder, 'l4d.yaml'), ...folders);
       daemon.stderr?.on('data', (chunk: Buffer) => {
         log += chunk.toString();
       });
       for (let turn = 0; turn < 200; turn++) {
-        if (daemon.exitCode !== null) throw new Error(`the daemon has ended:\n${log}`);
+        if (daemon?.exitCode !== null) throw new Error(`the daemon has ended:\n${log}`);
         if (
           await lab.status().then(
             () => true,
@@ -116,6 +113,12 @@ export function createTunnelLab(prefix: string): TunnelLab {
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
       throw new Error(`the daemon does not answer:\n${log}`);
+    },
+    async killDaemon() {
+      const ended = new Promise((resolve) => daemon?.once('exit', resolve));
+      daemon?.kill('SIGKILL');
+      await ended;
+      daemon = undefined;
     },
     apply(config) {
       writeFileSync(join(folder, 'l4d.yaml'), config);
@@ -181,28 +184,39 @@ function build(names: TunnelLab['names']): void {
     'net.ipv4.conf.all.send_redirects=0',
     'net.ipv4.conf.default.send_redirects=0',
   );
-  for (const [machine, { ipv4, ipv6, own }] of Object.entries(links) as [
-    keyof typeof links,
-    (typeof links)[keyof typeof links],
-  ][]) {
-    const name = names[machine];
+  for (const machine of Object.keys(links) as (keyof typeof links)[]) {
+    const { ipv4, ipv6, own } = links[machine];
     const port = `to-${machine}`;
-    ipIn(name, `link add eth0 type veth peer name ${port} netns ${names.router}`);
-    for (const [where, device, last] of [
-      [name, 'eth0', own],
-      [names.router, port, '1'],
-    ] as const) {
-      ipIn(where, `address add ${ipv4}.${last}/24 dev ${device}`);
-      ipIn(where, `address add ${ipv6}:${last}/64 dev ${device} nodad`);
-      // Packets as they are on a wire: whole ones with checksums.
-      runIn(where, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off');
-      ipIn(where, `link set ${device} up`);
-    }
-    // What XDP sends back is taken by a port with a program of its own alone.
-    ipIn(names.router, `link set dev ${port} xdpdrv obj ${passProgram} sec xdp.frags`);
-    ipIn(name, `route add default via ${ipv4}.1`);
-    ipIn(name, `-6 route add default via ${ipv6}:1`);
+    linkMachines(
+      { name: names[machine], device: 'eth0', addresses: [`${ipv4}.${own}/24`, `${ipv6}:${own}/64`] },
+      { name: names.router, device: port, addresses: [`${ipv4}.1/24`, `${ipv6}:1/64`] },
+    );
+    ipIn(names[machine], `route add default via ${ipv4}.1`);
+    ipIn(names[machine], `-6 route add default via ${ipv6}:1`);
   }
   ipIn(names.router, `route add ${vips.ipv4} via 10.80.1.11`);
   ipIn(names.router, `-6 route add ${vips.ipv6} via fd80:1::11`);
+}
+
+/** One end of a link. */
+export interface LinkEnd {
+  /** Of the namespace. */
+  readonly name: string;
+  readonly device: string;
+  /** With their prefix lengths. */
+  readonly addresses: readonly string[];
+}
+
+/** Joins two machines by a link; the second end takes what XDP at the first one sends. */
+export function linkMachines(one: LinkEnd, other: LinkEnd): void {
+  ipIn(one.name, `link add ${one.device} type veth peer name ${other.device} netns ${other.name}`);
+  for (const { name, device, addresses } of [one, other]) {
+    for (const address of addresses)
+      ipIn(name, `address add ${address} dev ${device}${address.includes(':') ? ' nodad' : ''}`);
+    // Packets as they are on a wire: whole ones with checksums.
+    runIn(name, 'ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off');
+    ipIn(name, `link set ${device} up`);
+  }
+  // What XDP sends is taken by a port with a program of its own alone.
+  ipIn(other.name, `link set dev ${other.device} xdpdrv obj ${passProgram} sec xdp.frags`);
 }

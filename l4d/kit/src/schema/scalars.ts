@@ -91,7 +91,8 @@ export function textCodec<Value>(
         });
         return z.NEVER;
       },
-      encode: format,
+      // Within a list that has bounds, encoding first runs without checks: an absent field comes by here then.
+      encode: (value) => (value === undefined ? '' : format(value)),
     },
   );
 }

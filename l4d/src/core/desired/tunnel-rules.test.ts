@@ -1,7 +1,9 @@
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { expect, test } from 'vitest';
-import { parseDesiredState } from '../desired-state.ts';
+import { encodeDesiredState, parseDesiredState } from '../desired-state.ts';
 import { tunnelSettings } from '../forwarding/tunnel-settings.ts';
-import { forwardModeOf } from './vip.ts';
+import { forwardModeOf, routedAddress, vxlanEndOf } from './vip.ts';
 
 const vip = { name: 'web', address: '203.0.113.1', port: 80, backends: [{ address: '10.0.3.1' }] };
 
@@ -82,4 +84,56 @@ test('what is not declared is what the interface has', () => {
   });
   // What the interface cannot send is too big, whatever is declared.
   expect(tunnelSettings(declared.value.host.tunnel, { ...on, mtu: 1400 }).mtu).toBe(1400);
+});
+
+const vxlan = { vni: 42, remote: '192.0.2.21' };
+const tenant = (changes: object, address = '10.42.0.21') => ({
+  ...vip,
+  forward: 'vxlan',
+  backends: [{ address, vxlan: { ...vxlan, ...changes } }],
+});
+
+test.each([
+  [{ ...vip, forward: 'vxlan' }, /^vips\[0\]\.backends\[0\]\.vxlan is missing \(needed with forward: vxlan/],
+  [
+    { ...vip, backends: [{ address: '10.0.3.1', vxlan }] },
+    /^vips\[0\]\.backends\[0\]\.vxlan is allowed with forward: vxlan only/,
+  ],
+  [tenant({ vni: 0 }), /\.vxlan\.vni 0 is not a VXLAN network number \(allowed: 1 to 16777215\)/],
+  [tenant({ vni: 0x1000000 }), /\.vxlan\.vni/],
+  [tenant({ remote: '224.0.0.1' }), /\.vxlan\.remote 224\.0\.0\.1 is a multicast or reserved address/],
+  [tenant({ mac: '02:42' }), /\.vxlan\.mac "02:42" is not a MAC address/],
+  [tenant({ mac: '01:00:5e:00:00:01' }), /\.vxlan\.mac 01:00:5e:00:00:01 is no address of one machine/],
+  [tenant({ mac: '00:00:00:00:00:00' }), /\.vxlan\.mac/],
+])('%j is refused at its place', (declared, message) => {
+  const [problem = '', ...more] = refusals({}, declared);
+  expect(more).toEqual([]);
+  expect(problem).toMatch(message);
+});
+
+test('IPv6 must come through VXLAN over IPv6', () => {
+  const overSix = tenant({ remote: 'fd00::21' });
+  expect(refusals({ mtu: 1349 }, overSix)).toEqual([
+    'host.tunnel.mtu 1349 is too small for VXLAN over IPv6 (allowed: 1350 to 65535)',
+  ]);
+  expect(refusals({ mtu: 1350 }, overSix)).toEqual([]);
+  expect(refusals({ mtu: 1332 }, tenant({}))).toEqual([]);
+});
+
+test('a MAC address is declared, else that of EUI-64, else derived', () => {
+  const endOf = (declared: object) => {
+    const result = parsed({}, declared);
+    if (!result.ok) throw new Error(JSON.stringify(result.error));
+    const [web] = result.value.vips;
+    const [backend] = web?.backends ?? [];
+    if (web === undefined || backend === undefined) throw new Error('no backend');
+    // What is stored is what was declared.
+    expect(parseDesiredState(encodeDesiredState(result.value))).toEqual(result);
+    const end = vxlanEndOf(web, backend);
+    return { mac: formatMacAddress(end?.mac ?? new Uint8Array()), routed: routedAddress(web, backend) };
+  };
+  expect(endOf(tenant({}))).toEqual({ mac: '02:42:0a:2a:00:15', routed: ipAddress('192.0.2.21') });
+  expect(endOf(tenant({ mac: '02:00:00:00:00:01' })).mac).toBe('02:00:00:00:00:01');
+  expect(endOf(tenant({}, 'fd42::5054:ff:fe12:3456')).mac).toBe('52:54:00:12:34:56');
+  expect(endOf(tenant({}, 'fd42::21')).mac).toBe('02:42:00:00:00:21');
 });
