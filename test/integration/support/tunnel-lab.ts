@@ -29,6 +29,8 @@ export interface TunnelLab {
   status(): Promise<FabricStatus>;
   /** `l4ctl backend ARGS` on the backend; gives what it printed. */
   onBackend(...args: readonly string[]): string;
+  /** `l4d ARGS` on the balancer, with the daemon's folders; gives what it printed. */
+  onBalancer(...args: readonly string[]): string;
   start(machine: Machine, command: string, ...args: readonly string[]): ChildProcess;
   /** Runs a program in the background of this process to its end; gives its output, empty when it failed. */
   ask(machine: Machine, command: string, ...args: readonly string[]): Promise<string>;
@@ -64,6 +66,10 @@ export function createTunnelLab(prefix: string): TunnelLab {
   const bpfDir = `/sys/fs/bpf/${prefix}${process.pid}`;
   const socket = join(folder, 'run', 'l4d.sock');
   const started: ChildProcess[] = [];
+  const folderOptions = [
+    ...['--run-dir', join(folder, 'run'), '--state-dir', join(folder, 'state')],
+    ...['--bpf-dir', bpfDir],
+  ];
   let log = '';
   let daemon: ChildProcess | undefined;
 
@@ -88,16 +94,16 @@ export function createTunnelLab(prefix: string): TunnelLab {
     async startDaemon(config) {
       for (const part of ['run', 'state']) mkdirSync(join(folder, part), { recursive: true });
       writeFileSync(join(folder, 'l4d.yaml'), config);
-      const folders = [
-        '--run-dir',
-        join(folder, 'run'),
-        '--state-dir',
-        join(folder, 'state'),
-        '--bpf-dir',
-        bpfDir,
-      ];
       const main = join(root, 'l4d/src/main.ts');
-      daemon = lab.start('lb', process.execPath, main, 'run', '-c', join(folder, 'l4d.yaml'), ...folders);
+      daemon = lab.start(
+        'lb',
+        process.execPath,
+        main,
+        'run',
+        '-c',
+        join(folder, 'l4d.yaml'),
+        ...folderOptions,
+      );
       daemon.stderr?.on('data', (chunk: Buffer) => {
         log += chunk.toString();
       });
@@ -137,6 +143,8 @@ export function createTunnelLab(prefix: string): TunnelLab {
         '--pins',
         `${bpfDir}-decap`,
       ),
+    onBalancer: (...args) =>
+      runIn(names.lb, process.execPath, join(root, 'l4d/src/main.ts'), ...args, ...folderOptions),
     start(machine, command, ...args) {
       const child = spawn('nsenter', [`--net=/run/netns/${names[machine]}`, command, ...args], {
         stdio: ['ignore', 'pipe', 'pipe'],
