@@ -46,6 +46,11 @@ export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void
     },
     status: () => statusOf(supervisor, startedAt, table),
     renew: () => supervisor.renew(),
+    leave() {
+      log.info('leaving the workers to the next supervisor');
+      // After the answer has gone.
+      setTimeout(() => process.exit(0), 100);
+    },
   });
   const apiServer = createAdaptorServer({ fetch: api.fetch }) as Server;
   await listenOnSocket(apiServer, socketPath);

@@ -13,6 +13,7 @@ import { tlsPolicies, tlsVersions } from './tls/cipher-policy.ts';
  *   PUT /v1/desired   the whole desired state; idempotent; 200 { revision }, 400 problem+json
  *   GET /v1/status    what the proxy does and has done
  *   POST /v1/renew    replaces every worker, one after another; 200 { renewed }, 503 problem+json
+ *   POST /v1/leave    the supervisor ends, its workers serve on and are the next one's; 200 { pid }
  */
 
 /** Most workers of a proxy: each has a fair share of the kernel's buckets then. */

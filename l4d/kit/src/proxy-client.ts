@@ -19,6 +19,8 @@ export interface ProxyClient {
   status(): Promise<ProxyStatus>;
   /** Replaces every worker; returns how many. Rejects with OperatorError when a new one does not come up. */
   renew(): Promise<number>;
+  /** Ends the supervisor, whose workers serve on; returns its pid. */
+  leave(): Promise<number>;
 }
 
 /** The proxy whose socket is in `runDir`. Makes no connection before the first call. */
@@ -37,6 +39,10 @@ export function createProxyClient(runDir: string, timeoutMs = 10_000): ProxyClie
       // Each takes a moment to come up; there may be many.
       const answer = await requestJson(socketPath, 'POST', '/v1/renew', undefined, renewMs);
       return z.object({ renewed: z.int() }).parse(accept(answer)).renewed;
+    },
+    async leave() {
+      const answer = await requestJson(socketPath, 'POST', '/v1/leave', undefined, timeoutMs);
+      return z.object({ pid: z.int() }).parse(accept(answer)).pid;
     },
   };
 }

@@ -22,6 +22,7 @@ import { type DesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
+import { proxyMetrics } from '../core/proxy-metrics.ts';
 import { tlsMetrics } from '../core/tls-metrics.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
@@ -403,7 +404,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         return atMs === undefined ? [] : [{ vip: vip.name, prefix, atMs }];
       });
       const status = fabricStatus(statusParts);
-      return renderMetrics(status, [...verdictLatency(verdicts, changes), ...tlsMetrics(status.vips)]);
+      return renderMetrics(status, [
+        ...verdictLatency(verdicts, changes),
+        ...tlsMetrics(status.vips),
+        ...proxyMetrics(proxy.status()),
+      ]);
     },
   };
 

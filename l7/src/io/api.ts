@@ -12,6 +12,8 @@ export interface ApiTarget {
   status(): Promise<ProxyStatus>;
   /** Replaces all workers; returns how many. Rejects with the reason when one does not come up. */
   renew(): Promise<number>;
+  /** Ends this process a moment later; its workers serve on and are the next one's. */
+  leave(): void;
 }
 
 /** The API of kit/proxy-api.ts as a fetch handler. */
@@ -36,6 +38,10 @@ export function createApi(target: ApiTarget): Hono {
     } catch (error) {
       return problem(503, (error as Error).message);
     }
+  });
+  api.post('/v1/leave', (context) => {
+    target.leave();
+    return context.json({ pid: process.pid });
   });
   api.notFound(() => problem(404, 'there is no such resource'));
   return api;

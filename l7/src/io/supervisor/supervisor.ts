@@ -386,6 +386,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   }
 
   async function renewAll(): Promise<number> {
+    await adopted;
     let count = 0;
     for (const place of [...places.values()]) {
       if (places.get(place.index) !== place || stopping) continue;
