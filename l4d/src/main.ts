@@ -12,8 +12,10 @@ import { startDaemon, version } from './app/daemon.ts';
 import { attach, detachAll, detachVip } from './app/detach.ts';
 import { defaultFolders, type Folders } from './app/state-paths.ts';
 import { stopDaemon } from './app/stop-daemon.ts';
+import { describeProbe, missingNeeded } from './core/kernel-features.ts';
 import { schedulingWarnings } from './core/scheduling-warnings.ts';
 import { readConfigFile } from './io/config-file.ts';
+import { probeKernel } from './io/kernel-probe.ts';
 import { checkTlsFiles } from './io/tls-file-check.ts';
 
 const say = (line: string) => process.stdout.write(`${line}\n`);
@@ -80,6 +82,19 @@ program
   });
 
 program
+  .command('probe')
+  .description('what this kernel can, and what follows from what it cannot; nothing is changed')
+  .option('--interface <name>', 'try its driver too, by a program that passes everything')
+  .option('--json', 'for programs')
+  .action(async (options: { interface?: string; json?: boolean }) => {
+    const results = await probeKernel(options.interface);
+    const missing = missingNeeded(results);
+    if (options.json === true) say(JSON.stringify(results, null, 2));
+    else for (const line of describeProbe(results)) say(line);
+    process.exit(missing.length === 0 ? exitCode.ok : exitCode.system);
+  });
+
+program
   .command('detach')
   .description('the brake: withdraw, then take VIPs out of the packet path; needs no running daemon')
   .option('--all', 'everything: the programs leave the interface')
@@ -123,11 +138,11 @@ function fail(error: unknown): never {
 /** What is wrong on this machine, and the exit code; undefined when the fault is ours. */
 function machineProblem(error: unknown): { message: string; code: number } | undefined {
   if (error instanceof OperatorError) return { message: error.message, code: error.exitCode };
-  if (
-    error instanceof VerifierError ||
-    error instanceof SyscallError ||
-    error instanceof UnsupportedFeature
-  ) {
+  if (error instanceof VerifierError) {
+    const hint = '`l4d probe` tells what this kernel lacks';
+    return { message: `${error.message}\n${hint}`, code: exitCode.system };
+  }
+  if (error instanceof SyscallError || error instanceof UnsupportedFeature) {
     return { message: error.message, code: exitCode.system };
   }
   if (!(error instanceof Error) || !('syscall' in error)) return undefined;

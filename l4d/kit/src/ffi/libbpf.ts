@@ -62,6 +62,7 @@ function bindLibrary() {
       'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, _Inout_ uint32_t *count, const void *options)',
     ),
     testRun: lib.func('int bpf_prog_test_run_opts(int fd, void *options)'),
+    probeHelper: lib.func('int libbpf_probe_bpf_helper(int programType, int helper, const void *options)'),
     possibleCpus: lib.func('int libbpf_num_possible_cpus()'),
     setPrint: lib.func('void *libbpf_set_print(void *callback)'),
     vsnprintf: libc.func('int vsnprintf(void *buffer, size_t size, const char *format, void *arguments)'),
@@ -393,6 +394,29 @@ const lruHash = 9;
 /** Makes an LRU hash map without a name in bpffs; it lives for as long as somebody holds it. Throws SyscallError. */
 export function createLruMap(name: string, keySize: number, valueSize: number, entries: number): number {
   return checkErrno('bpf_map_create', bpf().mapCreate(lruHash, name, keySize, valueSize, entries, null));
+}
+
+const arrayMap = 2;
+/** BPF_F_MMAPABLE */
+const mmapable = 1 << 10;
+
+/** Makes an array map without a name, in shared memory when asked; returns its descriptor. Throws SyscallError. */
+export function createArray(valueSize: number, entries: number, isMapped: boolean): number {
+  // struct bpf_map_create_opts: size, five descriptors and type ids, map_flags.
+  const options = Buffer.alloc(48);
+  options.writeBigUInt64LE(48n, 0);
+  options.writeUInt32LE(isMapped ? mmapable : 0, 28);
+  return checkErrno('bpf_map_create', bpf().mapCreate(arrayMap, null, 4, valueSize, entries, options));
+}
+
+/** enum bpf_func_id of helpers that not every kernel has. */
+export const helperId = { jiffies64: 118, xdpGetBuffLen: 188 } as const;
+
+const xdpProgramType = 6;
+
+/** Whether XDP programs may call a helper, by its number in enum bpf_func_id. */
+export function hasXdpHelper(helper: number): boolean {
+  return (bpf().probeHelper(xdpProgramType, helper, null) as number) === 1;
 }
 
 /** CPUs that the kernel may ever have: the number of values in a per-CPU element. */
