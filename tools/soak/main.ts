@@ -4,7 +4,7 @@ import { soaks } from './soaks.ts';
 
 /** `npm run soak -- NAME [--count N] [--minutes N] [--seed N]` */
 
-const names = soaks.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join('\n');
+const names = soaks.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`).join('\n');
 
 function positive(text: string): number {
   const value = Number(text);

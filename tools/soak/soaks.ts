@@ -55,4 +55,9 @@ export const soaks: readonly Soak[] = [
     summary: 'BFD at 3 x 50 ms and 3 x 10 ms notices a cut link; prints how fast (root; a quiet machine)',
     load: async () => longTest('test/interop/bfd.test.ts'),
   },
+  {
+    name: 'kernel-6.1',
+    summary: "all packets of the tests through the programs on Debian 12's kernel, booted by qemu (root)",
+    load: () => import('./kernel.ts'),
+  },
 ];
