@@ -11,6 +11,7 @@ import { ipv6Fixtures } from './fixtures/ipv6.ts';
 import { quicFixtures } from './fixtures/quic.ts';
 import { resetFixtures } from './fixtures/reset.ts';
 import { schedulerFixtures } from './fixtures/schedulers.ts';
+import { sizeFixtures } from './fixtures/sizes.ts';
 import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
 import type { Fixture, SendStep } from './testing/fixture.ts';
 import { verifiedChecksums } from './testing/verify-checksums.ts';
@@ -34,6 +35,7 @@ const groups: ReadonlyArray<readonly [string, readonly Fixture[]]> = [
   ['quic', quicFixtures],
   ['reset', resetFixtures],
   ['any port', anyPortFixtures],
+  ['sizes', sizeFixtures],
 ];
 
 describe.each(groups)('%s', (_group, fixtures) => {

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { checksumHolds, internetChecksum } from './testing/checksum.ts';
 import { loadDataPlane, ownMac, type TestDataPlane, testEgress, testTunnel } from './testing/data-plane.ts';
+import { frameSizes, tcpFrameOf, udpFrameOf } from './testing/frame-sizes.ts';
 import {
   counting,
   etherType,
@@ -271,6 +272,12 @@ describe.each(ways)('$name', (way) => {
     expect(hex(answer.packet)).toBe(hex(tooBig(inner, large, otherMtu - overheadOf(way))));
     plane.maps.writeEgress(other.number, undefined);
     expect(plane.send(tcpFrame(inner)).reasons[0]).toBe('drop_no_egress');
+  });
+
+  it.each(frameSizes)('wraps frames of %i bytes', (size) => {
+    use(way, { mtu: 9100 });
+    expectWrapped(way, tcpFrameOf(inner, size));
+    expectWrapped(way, udpFrameOf(inner, size));
   });
 
   it('sends ICMP errors about its flows the same way', () => {
