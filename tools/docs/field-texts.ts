@@ -251,7 +251,14 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].access.allow': 'Prefixes let in.',
   'vips[].access.deny': 'Prefixes kept out.',
   'vips[].mode':
-    'l7 only: `http` looks at requests, `tcp` at nothing (with `tls`: at the name asked for), `tls-passthrough` at the name in the first message of TLS, which the backends get as it came. See [TCP](l7.md#tcp-and-tls-as-it-comes). By default `http`.',
+    'l7 only: `http` looks at requests, `tcp` at nothing (with `tls`: at the name asked for), `tls-passthrough` at the name in the first message of TLS, which the backends get as it came; `connect` and `socks` connect clients to what they ask for. See [TCP](l7.md#tcp-and-tls-as-it-comes), [forward proxies](l7.md#forward-proxies). By default `http`.',
+  'vips[].destinations':
+    'Modes `connect` and `socks` only, and needed there: what clients may reach; one that fits is enough. See [forward proxies](l7.md#forward-proxies).',
+  'vips[].destinations[].hosts':
+    'Names, with `*.` for all below. A name never leads to loopback, link-local or multicast addresses.',
+  'vips[].destinations[].prefixes':
+    'Addresses, also those that a name leads to. Without `hosts` and `prefixes`: every address but those.',
+  'vips[].destinations[].ports': 'Ports or ranges such as `"8000-8999"`. By default every port.',
   'vips[].routes': 'l7 only: which requests go to which pool. Without routes all go to the pool `default`.',
   'vips[].routes[].host':
     'Host name of the request; in other modes the name asked for in TLS. By default any.',

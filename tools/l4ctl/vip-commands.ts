@@ -163,7 +163,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       parseNumberArgument,
     )
     .option('--disabled', 'declare it without serving it yet')
-    .option('--mode <mode>', 'l7: http, tcp or tls-passthrough')
+    .option('--mode <mode>', 'l7: http, tcp, tls-passthrough, connect or socks')
     .option('--allow <prefix>', 'l7: clients let in; again for each', repeated(String))
     .option('--deny <prefix>', 'l7: clients kept out; again for each', repeated(String))
     .option('--route <route>', 'l7: [HOST][/PATH]=POOL; again for each', repeated(parseRouteArgument))

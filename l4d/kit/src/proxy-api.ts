@@ -131,9 +131,20 @@ const routeSchema = z.strictObject({
 
 /**
  * What is looked at: `http`, requests; `tcp`, nothing (with `tls`: the name that the client asks for);
- * `tls-passthrough`, the name in a TLS client's first message, which backends get as it came.
+ * `tls-passthrough`, the name in a TLS client's first message, which backends get as it came; `connect` (HTTP
+ * CONNECT) and `socks` (versions 4, 4a, 5), the destination that the client asks for.
  */
-export const proxyListenerModes = ['http', 'tcp', 'tls-passthrough'] as const;
+export const proxyListenerModes = ['http', 'tcp', 'tls-passthrough', 'connect', 'socks'] as const;
+
+const destinationSchema = z.strictObject({
+  hosts: z.array(hostPattern).max(1000).default([]),
+  prefixes: z.array(prefix).max(1000).default([]),
+  /** First and last of each range; empty: every port. */
+  ports: z
+    .array(z.tuple([port, port]).refine(([first, last]) => first <= last, 'must not end before it begins'))
+    .max(100)
+    .default([]),
+});
 
 const listenerSchema = z.strictObject({
   name,
@@ -155,6 +166,8 @@ const listenerSchema = z.strictObject({
   forwarded: z.boolean().default(false),
   /** Connections to backends begin with a PROXY header of this version. */
   proxyProtocol: z.enum(proxyProtocols).exactOptional(),
+  /** Of modes connect and socks: what clients may reach; a destination that fits none is refused. */
+  destinations: z.array(destinationSchema).max(1000).default([]),
   /** Empty: everything goes to the pool named "default", where there is one. */
   routes: z.array(routeSchema).max(10_000).default([]),
   pools: z.array(poolSchema).max(1000).default([]),
@@ -203,6 +216,13 @@ export const proxyDesiredSchema = z
       }
       if (listener.mode === 'tls-passthrough' && listener.tls !== undefined)
         refuse(['listeners', i, 'tls'], 'mode tls-passthrough leaves TLS to the backends');
+      const isForwardProxy = listener.mode === 'connect' || listener.mode === 'socks';
+      if (isForwardProxy && listener.destinations.length === 0)
+        refuse(['listeners', i, 'destinations'], `mode ${listener.mode} needs at least one`);
+      if (!isForwardProxy && listener.destinations.length > 0)
+        refuse(['listeners', i, 'destinations'], `mode ${listener.mode} has backends instead`);
+      if (isForwardProxy && listener.pools.length > 0)
+        refuse(['listeners', i, 'pools'], `mode ${listener.mode} has destinations instead`);
       if (listener.mode === 'tcp' && listener.tls === undefined) {
         for (const [j, route] of listener.routes.entries()) {
           if (route.host !== undefined)

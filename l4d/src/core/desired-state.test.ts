@@ -102,7 +102,7 @@ test.each<[string, unknown, RegExp | string]>([
   ['loopback VIP', { ...vip, address: '127.0.0.1' }, /loopback/],
   ['multicast VIP', { ...vip, address: 'ff02::1', backends: [{ address: 'fd00::1' }] }, /multicast/],
   ['no backends', { ...vip, backends: [] }, 'vips[0].backends: has no backends (allowed: at least one)'],
-  ['backends missing', { ...vip, backends: undefined }, /^vips\[0\]\.backends: is missing/],
+  ['backends missing', { ...vip, backends: undefined }, /^vips\[0\]\.backends: has no backends/],
   [
     'family',
     { ...vip, backends: [{ address: 'fd00::1' }] },
@@ -318,7 +318,7 @@ test('all problems are told at once', () => {
       version: 1,
       vips: [
         { ...vip, port: 0, prot: 1 },
-        { address: 'x', backends: [] },
+        { address: 'x', backends: 3 },
       ],
     }),
   ).toHaveLength(5);

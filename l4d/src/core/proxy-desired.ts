@@ -41,6 +41,11 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),
         },
+        destinations: (vip.destinations ?? []).map((destination) => ({
+          hosts: [...(destination.hosts ?? [])],
+          prefixes: (destination.prefixes ?? []).map(formatIpPrefix),
+          ports: (destination.ports ?? []).map(([first, last]): [number, number] => [first, last]),
+        })),
         routes: (vip.routes ?? []).map((route) => ({ ...route })),
         pools: [...pools].map(([name, backends]) => ({ name, ...poolTls(vip, name), backends })),
         trustedProxies: (vip.trustedProxies ?? []).map(formatIpPrefix),

@@ -1,6 +1,6 @@
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { isDrained } from './desired/backend.ts';
-import type { Vip } from './desired/vip.ts';
+import { isForwardProxy, type Vip } from './desired/vip.ts';
 import type { VerdictView } from './status.ts';
 
 /** What decides whether a host announces a VIP. */
@@ -61,6 +61,7 @@ export function settlingTime(vip: Vip): Duration {
 
 /** Whether so many healthy backends are enough for the VIP, and how many that is, in words. */
 export function judgeHealth(vip: Vip, healthy: readonly boolean[]): { enough: boolean; reason: string } {
+  if (isForwardProxy(vip)) return { enough: true, reason: 'the proxy serves it by itself' };
   const count = healthy.filter(Boolean).length;
   const total = vip.backends.length;
   const { minHealthy } = vip;

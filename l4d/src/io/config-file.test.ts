@@ -106,7 +106,7 @@ test('an empty document says what is needed', () => {
 
 test('problems are told in the order of the file', () => {
   const result = parseConfigText(
-    'version: 1\nvips:\n  - backends: []\n    port: 0\n    address: x\nhost: 3\n',
+    'version: 1\nvips:\n  - backends: 3\n    port: 0\n    address: x\nhost: 3\n',
     'f',
   );
   expect(result.ok ? [] : result.error.problems.map((problem) => problem.line)).toEqual([3, 4, 5, 6]);

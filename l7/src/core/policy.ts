@@ -9,6 +9,7 @@ import type {
 } from '@l4d/kit/proxy-api.ts';
 import { type Endpoint, type ProxyProtocol, proxyHeader } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
+import type { DestinationRule } from './forward-proxy/destinations.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
 import type { Weighted } from './weighted-choice.ts';
 
@@ -38,6 +39,8 @@ export interface Listener {
   readonly key: string;
   readonly mode: ProxyListenerMode;
   readonly access: AccessList;
+  /** Of a forward proxy: what its clients may reach. */
+  readonly destinations: readonly DestinationRule[];
   /** In the order in which they are asked. */
   readonly routes: readonly Route<Pool>[];
   readonly pools: readonly Pool[];
@@ -114,6 +117,11 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     key,
     mode: listener.mode,
     access: { allow: listener.access.allow.map(ipPrefix), deny: listener.access.deny.map(ipPrefix) },
+    destinations: listener.destinations.map(({ hosts, prefixes, ports }) => ({
+      hosts: hosts.map(hostMatch),
+      prefixes: prefixes.map(ipPrefix),
+      ports,
+    })),
     routes: orderRoutes(routes),
     pools,
     tls: listener.tls,

@@ -45,7 +45,8 @@ function hostRank(host: HostMatch): number {
   return host.kind === 'suffix' ? host.suffix.length : 0;
 }
 
-function hostMatches(match: HostMatch, host: string): boolean {
+/** Whether a host in lower case is one that is meant. */
+export function hostMatches(match: HostMatch, host: string): boolean {
   if (match.kind === 'any') return true;
   if (match.kind === 'exact') return match.name === host;
   return host.length > match.suffix.length && host.endsWith(match.suffix);

@@ -8,6 +8,7 @@ import type { Engine } from './event-loop/engine.ts';
 import { ListenerSocket } from './event-loop/listener-socket.ts';
 import { EventLoop } from './event-loop/loop.ts';
 import { prunePool } from './event-loop/upstream-pool.ts';
+import { createResolver, type ResolveName } from './resolve-name.ts';
 import { BackendTls } from './tls/backend-tls.ts';
 import { TlsListeners } from './tls/listener-tls.ts';
 
@@ -33,7 +34,11 @@ export interface Front {
 }
 
 /** Begins without connections, in a loop of its own in this thread. Throws SyscallError. */
-export function startFront(log: Logger, limits: ProxyLimits = defaultLimits): Front {
+export function startFront(
+  log: Logger,
+  limits: ProxyLimits = defaultLimits,
+  resolve: ResolveName = createResolver(),
+): Front {
   const loop = new EventLoop();
   const engine: Engine = {
     loop,
@@ -43,6 +48,7 @@ export function startFront(log: Logger, limits: ProxyLimits = defaultLimits): Fr
     limits,
     tls: new TlsListeners(log),
     backendTls: new BackendTls(log),
+    resolve,
     table: new Map(),
     unknownConnections: 0,
     draining: false,

@@ -1,7 +1,8 @@
 import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { parseDesiredState } from '../desired-state.ts';
+import { encodeDesiredState, parseDesiredState } from '../desired-state.ts';
 import { proxyDesired } from '../proxy-desired.ts';
+import { judgeHealth } from '../vip-verdict.ts';
 
 const certificates = [{ cert: '/a.pem' }];
 
@@ -22,7 +23,7 @@ function state(vip: object) {
 }
 
 it.each([
-  [{ mode: 'udp' }, /mode: "udp" is not a mode \(allowed: http, tcp, tls-passthrough\)/],
+  [{ mode: 'udp' }, /mode: "udp" is not a mode \(allowed: http, tcp, tls-passthrough, connect, socks\)/],
   [{ policy: 'forward', mode: 'tcp' }, /mode: is allowed for policy l7 only/],
   [{ mode: 'tcp', redirectToHttps: 443 }, /redirectToHttps: is for mode http: mode tcp knows no requests/],
   [{ mode: 'tls-passthrough', tls: { certificates } }, /tls: is for modes http and tcp/],
@@ -35,6 +36,14 @@ it.each([
     { mode: 'tcp', routes: [{ host: 'a.example', pool: 'b' }] },
     /routes\[0\]\.host: is a name, which mode tcp/,
   ],
+  [{ destinations: [{}] }, /destinations: is for modes connect and socks: mode http has backends instead/],
+  [{ mode: 'connect', backends: [] }, /destinations: has nothing that clients may reach/],
+  [{ mode: 'socks', destinations: [{}] }, /backends: mode socks has destinations instead/],
+  [
+    { mode: 'socks', backends: [], destinations: [{ ports: ['80-79'] }] },
+    /ports\[0\]: "80-79" is not a port or a range of ports/,
+  ],
+  [{ mode: 'tcp', backends: [] }, /backends: has no backends/],
 ])('refuses %j', (vip, expected) => {
   const parsed = state(vip);
   const problems = parsed.ok ? [] : parsed.error.map(({ path, message }) => `${path}: ${message}`);
@@ -53,4 +62,35 @@ it.each([
     ok: true,
     value: { listeners: [{ mode: vip.mode, timeouts: { idleMs: 1_800_000 } }] },
   });
+});
+
+it('tells the proxy what clients may reach, and a forward proxy is healthy by itself', () => {
+  const destinations = [{ hosts: ['*.example'], ports: [443, '8000-8999'] }, { prefixes: ['10.0.0.0/8'] }];
+  const parsed = state({ mode: 'connect', backends: [], destinations });
+  if (!parsed.ok || parsed.value.vips[0] === undefined) throw new Error(JSON.stringify(parsed));
+  const [vip] = parsed.value.vips;
+  const told = proxyDesired([{ vip, healthy: [] }], parsed.value.host.proxy);
+  expect(parseProxyDesired(told)).toMatchObject({
+    ok: true,
+    value: {
+      listeners: [
+        {
+          mode: 'connect',
+          destinations: [
+            {
+              hosts: ['*.example'],
+              prefixes: [],
+              ports: [
+                [443, 443],
+                [8000, 8999],
+              ],
+            },
+            { hosts: [], prefixes: ['10.0.0.0/8'], ports: [] },
+          ],
+        },
+      ],
+    },
+  });
+  expect(judgeHealth(vip, [])).toMatchObject({ enough: true });
+  expect(encodeDesiredState(parsed.value)).toMatchObject({ vips: [{ destinations }] });
 });

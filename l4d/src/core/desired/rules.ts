@@ -19,6 +19,7 @@ import {
   backendPort,
   declaredPort,
   forwardModeOf,
+  isForwardProxy,
   type Vip,
   vipKeyText,
 } from './vip.ts';
@@ -130,7 +131,7 @@ function checkVipAddress(address: IpAddress, at: readonly PathSegment[]): PathPr
 
 function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
-  if (vip.backends.length === 0) {
+  if (vip.backends.length === 0 && !isForwardProxy(vip)) {
     problems.push(
       problemAt([...at, 'backends'], 'has no backends (allowed: at least one)', 'remove the VIP instead'),
     );
@@ -178,7 +179,7 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 function checkHealth(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   const count = vip.backends.length;
-  if (vip.minHealthy.kind === 'count' && vip.minHealthy.count > count) {
+  if (vip.minHealthy.kind === 'count' && vip.minHealthy.count > count && count > 0) {
     problems.push(
       problemAt(
         [...at, 'minHealthy'],
@@ -218,7 +219,14 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
   if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
-  for (const field of ['mode', 'tls', 'backendTls', 'redirectToHttps', ...vipClientFieldNames] as const)
+  for (const field of [
+    'mode',
+    'destinations',
+    'tls',
+    'backendTls',
+    'redirectToHttps',
+    ...vipClientFieldNames,
+  ] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
     if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
@@ -273,7 +281,7 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     if (first === undefined) seen.set(match, index);
     else problems.push(problemAt(where, `matches the same requests as routes[${first}]`));
   }
-  if (routes.length === 0 && !pools.includes(defaultPool)) {
+  if (routes.length === 0 && !pools.includes(defaultPool) && !isForwardProxy(vip)) {
     problems.push(
       problemAt(
         [...at, 'routes'],

@@ -21,6 +21,7 @@ import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts
 import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
+import { destinationSchema } from './destination.ts';
 import { quicSchema, schedulers } from './scheduling.ts';
 import { vipClientFields } from './vip-clients.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
@@ -126,9 +127,10 @@ export const vipSchema = z.strictObject({
   /** 900 s for TCP, 90 s for UDP by default. */
   idleTimeout: durationText(Seconds(1), Seconds(86_400)).exactOptional(),
   check: checkSchema.exactOptional(),
+  /** At least one, but for a forward proxy, which has none. */
   backends: list(backendSchema, 'backends, at least one')
-    .min(1, { error: 'has no backends (allowed: at least one)' })
-    .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` }),
+    .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` })
+    .prefault([]),
   /** How the address is announced to routers. */
   announce: announceSchema.exactOptional(),
   /** Group of host.vrrp that the address moves with, in place of routes. */
@@ -142,6 +144,8 @@ export const vipSchema = z.strictObject({
     .exactOptional(),
   /** l7 only: what is looked at; `http` by default. */
   mode: choice('a mode', proxyListenerModes).exactOptional(),
+  /** Modes connect and socks only: what clients may reach. */
+  destinations: list(destinationSchema, 'destinations').exactOptional(),
   /** l7 only: which requests go to which pool. */
   routes: list(routeSchema, 'routes').exactOptional(),
   /** l7 only: what comes is TLS. */
@@ -241,6 +245,11 @@ export function vxlanEndOf(vip: Vip, backend: Backend): VxlanEnd | undefined {
 /** The address that packets to a backend of a `forward` VIP are routed by: its own, or that of the machine it is in. */
 export function routedAddress(vip: Vip, backend: Backend): IpAddress {
   return vxlanEndOf(vip, backend)?.remote ?? backend.address;
+}
+
+/** Whether the proxy connects clients of a VIP to what they ask for: there are no backends. */
+export function isForwardProxy(vip: Pick<DeclaredVip, 'policy' | 'mode'>): boolean {
+  return vip.policy === 'l7' && (vip.mode === 'connect' || vip.mode === 'socks');
 }
 
 /** How packets get to a backend of a `forward` VIP. */

@@ -5,10 +5,10 @@ import { mayConnect } from '../../core/access.ts';
 import { type ClientFacts, clientFields } from '../../core/http1/forwarded.ts';
 import { isTrusted, type Listener } from '../../core/policy.ts';
 import { countHandshakeFailure, type ListenerCounters } from '../counters.ts';
-import { ClientConnection, type ClientOrigin } from './client-connection.ts';
+import type { ClientOrigin } from './client-connection.ts';
 import { ClientHandshake } from './client-handshake.ts';
 import type { Engine } from './engine.ts';
-import { TunnelClient } from './tunnel-client.ts';
+import { serveClient } from './serve-client.ts';
 
 /** A listener with its counts. */
 export interface Found {
@@ -33,8 +33,7 @@ export function admit(engine: Engine, fd: number, { listener, counters }: Found,
   const forwarded = trusted ? '' : clientFields(client);
   const origin: ClientOrigin = { listenerKey: key, counters, client, source, isTrusted: trusted, forwarded };
   if (tls === undefined) {
-    if (listener.mode === 'http') new ClientConnection(engine, fd, origin).readFirst();
-    else new TunnelClient(engine, fd, origin, listener).begin();
+    serveClient(engine, fd, origin, listener);
     return true;
   }
   const contexts = engine.tls.get(key)?.contexts;

@@ -10,8 +10,8 @@ import { connectTo } from './upstream-pool.ts';
 export interface DialOwner {
   /** The connection is there, its TLS handshake done: it is the owner's to detach. */
   onDialed(dial: BackendDial): void;
-  /** It did not come about and is closed. `problem`: what TLS said. */
-  onDialFailed(dial: BackendDial, problem: string | undefined): void;
+  /** It did not come about and is closed. `problem`: what TLS said; `timedOut`: nothing came at all. */
+  onDialFailed(dial: BackendDial, problem: string | undefined, timedOut: boolean): void;
 }
 
 /** Where to, and how it is spoken to. */
@@ -46,9 +46,10 @@ export class BackendDial extends Stream {
 
   override onEvents(): void {
     if (this.#handshake) return void this.#shakeHands();
-    if (takeSocketError(this.fd) !== 0) return void this.#fail();
+    if (takeSocketError(this.fd) !== 0) return void this.#fail(false);
     // The client may say nothing until the backend has: it leaves at once.
-    if (this.#preamble !== undefined && !this.sendPreamble(this.#preamble, false)) return void this.#fail();
+    if (this.#preamble !== undefined && !this.sendPreamble(this.#preamble, false))
+      return void this.#fail(false);
     if (this.tls === undefined) return void this.#owner.onDialed(this);
     this.#handshake = true;
     this.#shakeHands();
@@ -64,7 +65,7 @@ export class BackendDial extends Stream {
         return void this.waitFor(epollEvent.out);
       case 'failed':
         this.#problem = tls.verifyProblem ?? tls.failure;
-        return void this.#fail();
+        return void this.#fail(false);
       case 'done':
         return void this.#owner.onDialed(this);
     }
@@ -72,12 +73,12 @@ export class BackendDial extends Stream {
 
   override onDeadline(): void {
     if (this.#handshake) this.#problem = 'the handshake was not done in time';
-    this.#fail();
+    this.#fail(true);
   }
 
-  #fail(): void {
+  #fail(timedOut: boolean): void {
     this.close();
-    this.#owner.onDialFailed(this, this.#problem);
+    this.#owner.onDialFailed(this, this.#problem, timedOut);
   }
 }
 

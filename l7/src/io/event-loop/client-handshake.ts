@@ -3,10 +3,10 @@ import type { ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
 import { type TlsFacts, tlsFields } from '../../core/http1/message-heads.ts';
 import { countHandshake, countHandshakeFailure } from '../counters.ts';
 import { TlsSession } from '../tls/tls-session.ts';
-import { ClientConnection, type ClientOrigin, countClosed, countConnection } from './client-connection.ts';
+import { type ClientOrigin, countClosed, countConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
+import { serveClient } from './serve-client.ts';
 import { Stream } from './stream.ts';
-import { TunnelClient } from './tunnel-client.ts';
 
 /** What a client's connection waits for, so that the next stream need not ask for anything else. */
 const events = epollEvent.in | epollEvent.readHangUp;
@@ -59,11 +59,9 @@ export class ClientHandshake extends Stream {
     countHandshake(this.#origin.counters.tls, session.version, session.resumed);
     this.waitFor(events);
     this.detach();
-    const listener = engine.table.get(this.#origin.listenerKey);
-    if (listener !== undefined && listener.mode !== 'http')
-      return void new TunnelClient(engine, this.fd, this.#origin, listener, session).begin();
     const forwarded = this.#origin.forwarded + tlsFields(this.#facts());
-    new ClientConnection(engine, this.fd, { ...this.#origin, forwarded }, session).readFirst();
+    const listener = engine.table.get(this.#origin.listenerKey);
+    serveClient(engine, this.fd, { ...this.#origin, forwarded }, listener, session);
   }
 
   #facts(): TlsFacts {

@@ -2,6 +2,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyLimits } from '../../core/limits.ts';
 import type { PolicyTable } from '../../core/policy.ts';
 import type { Counters } from '../counters.ts';
+import type { ResolveName } from '../resolve-name.ts';
 import type { BackendTls } from '../tls/backend-tls.ts';
 import type { TlsListeners } from '../tls/listener-tls.ts';
 import type { EventLoop } from './loop.ts';
@@ -16,6 +17,7 @@ export interface Engine {
   readonly limits: ProxyLimits;
   readonly tls: TlsListeners;
   readonly backendTls: BackendTls;
+  readonly resolve: ResolveName;
   table: PolicyTable;
   /** Connections for an address and port without a listener. */
   unknownConnections: number;

@@ -10,6 +10,7 @@ import { compilePolicy } from '../../core/policy.ts';
 import { listenerStatus } from '../counters.ts';
 import { type Front, startFront } from '../front.ts';
 import { bindLoopback } from '../listening-socket.ts';
+import type { ResolveName } from '../resolve-name.ts';
 
 /** What a test's backend does with a connection. */
 export type BackendScript = (socket: Socket, request: string) => void;
@@ -47,6 +48,9 @@ export interface TestClient {
 export interface ListenerParts {
   readonly mode?: NonNullable<ProxyDesiredInput['listeners'][number]['mode']>;
   readonly idleMs?: number;
+  readonly destinations?: NonNullable<ProxyDesiredInput['listeners'][number]['destinations']>;
+  /** In place of name servers. */
+  readonly resolve?: ResolveName;
   readonly routes?: NonNullable<ProxyDesiredInput['listeners'][number]['routes']>;
   /** In place of the scripted backend's pool. */
   readonly pools?: NonNullable<ProxyDesiredInput['listeners'][number]['pools']>;
@@ -81,7 +85,11 @@ export async function startProxyUnderTest(
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const fd = bindLoopback(4);
-  const front = startFront(createLogger('l7-test'), { ...defaultLimits, drainIdleMs: 0, ...limits });
+  const front = startFront(
+    createLogger('l7-test'),
+    { ...defaultLimits, drainIdleMs: 0, ...limits },
+    options.resolve,
+  );
   front.serve([fd]);
   const port = portOf(fd);
   const desired = parseProxyDesired({
@@ -92,6 +100,7 @@ export async function startProxyUnderTest(
         port,
         mode: options.mode,
         routes: options.routes,
+        destinations: options.destinations,
         tls: options.tls,
         redirectToHttps: options.redirectToHttps,
         pools: options.pools ?? [
