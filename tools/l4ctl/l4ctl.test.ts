@@ -281,7 +281,8 @@ test('status shows the fabric, and what is wrong with it', async () => {
 host       auto, XDP native, draining
 vips       0 of 1 announced
 bgp        off: host.bgp is not declared
-dataplane  l4d_xdp, flow table 12 of 65536
+dataplane  l4d_xdp
+flows      12 of 65536, at most 1092 new a second
 drops      drop_no_backend 3
 ! vip web is not announced: the host is draining
 `,

@@ -18,6 +18,20 @@ export function addStatusCommand(program: Command, ctl: Ctl): void {
 /** Verdicts with nothing to act on here: what is detached has its own line, a standby waits for its turn. */
 const needsNobody: ReadonlySet<VerdictCode> = new Set<VerdictCode>(['detached', 'standby']);
 
+/** The flow table: what is in it, what it loses, and what it does not take. */
+function flowsText({ flowTable, dropReasons }: FabricStatus['dataplane']): string {
+  const { kind, entries, capacity, insertsPerSecond, census } = flowTable;
+  const limited = dropReasons['note_flow_limited'] ?? 0;
+  return [
+    `${entries === undefined ? '' : `${compactCount(entries)} of `}${compactCount(capacity)}${kind === 'per-cpu' ? ', and a table for each CPU' : ''}`,
+    ...(census === undefined
+      ? []
+      : [`evicted ${compactCount(census.evicted)} (a pass takes ${(census.tookMs / 1000).toFixed(1)} s)`]),
+    ...(insertsPerSecond === 0 ? [] : [`at most ${compactCount(insertsPerSecond)} new a second`]),
+    ...(limited === 0 ? [] : [`${compactCount(limited)} packets not stored`]),
+  ].join(', ');
+}
+
 /** A status in a few lines; what needs the operator's eye stands last. */
 export function statusText(status: FabricStatus, nowMs: number): string {
   const { host, dataplane, vips, bgp } = status;
@@ -29,7 +43,6 @@ export function statusText(status: FabricStatus, nowMs: number): string {
   const drops = Object.entries(dataplane.dropReasons).filter(
     ([reason, count]) => reason.startsWith('drop_') && count > 0,
   );
-  const entries = dataplane.flowTable.entries;
   const trouble = [
     ...(host.warnings ?? []),
     ...(status.leaving ?? []).map(
@@ -63,7 +76,8 @@ export function statusText(status: FabricStatus, nowMs: number): string {
     bgp.state === 'running'
       ? `bgp        ${established} of ${peers.length} sessions established`
       : `bgp        ${bgp.state}${bgp.reason === undefined ? '' : `: ${bgp.reason}`}`,
-    `dataplane  ${dataplane.program ?? 'no program'}, flow table ${entries === undefined ? '' : `${compactCount(entries)} of `}${compactCount(dataplane.flowTable.capacity)}`,
+    `dataplane  ${dataplane.program ?? 'no program'}`,
+    `flows      ${flowsText(dataplane)}`,
     `drops      ${drops.length === 0 ? 'none' : drops.map(([reason, count]) => `${reason} ${compactCount(count)}`).join(', ')}`,
     ...trouble.map((text) => `! ${text}`),
   ];

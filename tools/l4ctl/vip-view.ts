@@ -10,6 +10,11 @@ export interface VipAnswer {
     readonly protocol: string;
     readonly policy: string;
     readonly tableSize: number;
+    readonly scheduler?: string;
+    readonly sourcePrefixLength?: number;
+    readonly slowStart?: string;
+    readonly stateful?: boolean;
+    readonly quic?: { readonly configId: number; readonly serverIdLength: number };
     readonly minHealthy: number | string;
     readonly onBackendDown: string;
     readonly idleTimeout: string;
@@ -67,6 +72,7 @@ export function vipDetail({ vip, status }: VipAnswer): string {
     `  ${verdict?.reason ?? 'the daemon has not taken it up yet'}`,
     `  check ${checkText}`,
     `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
+    ...(vip.policy === 'l7' ? [] : [`  ${schedulerText(vip)}`]),
     ...(access === undefined
       ? []
       : [`  allow ${access.allow.join(' ') || 'all'}  deny ${access.deny.join(' ') || 'none'}`]),
@@ -96,6 +102,33 @@ function tlsLines(tls: VipStatus['tls']): string[] {
   ];
 }
 
+function schedulerText({
+  scheduler,
+  sourcePrefixLength,
+  slowStart,
+  stateful,
+  quic,
+}: VipAnswer['vip']): string {
+  return [
+    `scheduler ${scheduler ?? 'maglev'}${sourcePrefixLength === undefined ? '' : `/${sourcePrefixLength}`}`,
+    ...(slowStart === undefined ? [] : [`slow-start ${slowStart}`]),
+    ...(stateful === false ? ['no flow table'] : []),
+    ...(quic === undefined
+      ? []
+      : [`quic config ${quic.configId}, server ids of ${quic.serverIdLength} bytes`]),
+  ].join('  ');
+}
+
+/** Why a backend is in its state, and what its VIP's scheduler has to say of it. */
+function reasonOf({ reason, slowStartTenths, activeFlows, serverId }: BackendStatus): string {
+  return [
+    reason,
+    ...(slowStartTenths === undefined ? [] : [`starts slowly, ${slowStartTenths * 10} % of its weight`]),
+    ...(activeFlows === undefined ? [] : [`${activeFlows} active flows`]),
+    ...(serverId === undefined ? [] : [`server id ${serverId}`]),
+  ].join('; ');
+}
+
 const backendColumns = [
   { head: '-> BACKEND' },
   { head: 'WEIGHT', right: true },
@@ -115,7 +148,7 @@ export function backendTable(backends: readonly BackendStatus[], indent = ''): s
     backend.state,
     ...counters(backend.counters),
     backend.mac ?? '-',
-    backend.tlsProblem === undefined ? backend.reason : `${backend.reason}; TLS: ${backend.tlsProblem}`,
+    `${reasonOf(backend)}${backend.tlsProblem === undefined ? '' : `; TLS: ${backend.tlsProblem}`}`,
   ]);
   return renderTable(backendColumns, rows, indent);
 }
@@ -126,7 +159,7 @@ export function explainVip(name: string, status: VipStatus | undefined): string 
   const lines = [
     `${name} ${announcedText(status)}: ${status.verdict.reason} [${status.verdict.code}]`,
     ...status.backends.map(
-      (backend) => `  backend ${backend.address} is ${backend.state}: ${backend.reason}`,
+      (backend) => `  backend ${backend.address} is ${backend.state}: ${reasonOf(backend)}`,
     ),
   ];
   return `${lines.join('\n')}\n`;

@@ -43,6 +43,7 @@ import { backendAddresses, watchBackendNeighbours } from './backend-neighbours.t
 import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
+import { startFlowPasses } from './flow-passes.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
@@ -225,7 +226,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const refusedAt = store.current().revision;
   const monotonicOffset = wallClock() - clock.now();
+  const flowPasses = startFlowPasses({ dataPlane, clock, logger });
+  const { flowTable } = desired().host;
   const statusParts: StatusParts = {
+    flowPasses,
+    flowTable,
     version,
     startedAtMs: wallClock(),
     interfaceName: () => on.name,
@@ -483,6 +488,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       stopLinks();
       interfaces.stop();
       stopWatching();
+      flowPasses.stop();
       fabric.stop();
       checker.stop();
       neighbours.stop();

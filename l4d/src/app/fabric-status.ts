@@ -14,6 +14,7 @@ import {
   vxlanEndOf,
 } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
+import { fullShare } from '../core/slow-start.ts';
 import type {
   BackendStatus,
   BgpStatus,
@@ -28,6 +29,8 @@ import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { Fabric, VipView } from './fabric.ts';
+import type { FlowPasses } from './flow-passes.ts';
+import { flowTableStatus, schedulingStatus } from './scheduling-status.ts';
 import { vrrpPlaceOf, vrrpView } from './vrrp-view.ts';
 
 /** What the status is made of. */
@@ -43,6 +46,9 @@ export interface StatusParts {
   /** Those of host.interfaces that are not there. */
   readonly missingInterfaces: () => readonly string[];
   readonly facts: BackendFactsSource;
+  readonly flowPasses: FlowPasses;
+  /** The kind of flow table that the daemon was started with. */
+  readonly flowTable: 'shared' | 'per-cpu';
   readonly checker: HealthChecker;
   readonly announcer: AnnouncerFollower;
   /** What the proxy says of itself; undefined while it does not answer. */
@@ -120,7 +126,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
       mode,
       dropReasons: dataPlane.maps.readReasons(),
-      flowTable: { capacity: dataPlane.maps.capacity.flows },
+      flowTable: flowTableStatus(parts),
     },
     ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
     ...(lastError === undefined ? {} : { lastError }),
@@ -204,6 +210,9 @@ function vipStatus(
     verdict: place?.shown(view.verdict) ?? shownVerdict(view, isAdvertised, bgp, refusals, covering),
     ...(view.ending === undefined ? {} : { ending: view.ending }),
     tableSize: vip.tableSize,
+    ...(vip.policy === 'l7'
+      ? {}
+      : { scheduler: vip.stateful ? vip.scheduler : `${vip.scheduler}, stateless` }),
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
       const now = parts.facts.condition(vip, backend);
@@ -221,6 +230,7 @@ function vipStatus(
           : { forward: forwardModeOf(vip, backend) }),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
+        ...schedulingStatus(parts, vip, backend, view.shares[index] ?? fullShare),
         // The last pass decided on the state; its reason may have been confirmed since.
         reason: (now.shown === condition?.shown ? now : condition)?.reason ?? '',
         ...(health === undefined ? {} : { sinceMs: Math.round(parts.wallTimeOf(health.since)) }),

@@ -76,6 +76,8 @@ export interface VipView {
   readonly vip: Vip;
   /** In the order of the VIP's backends. */
   readonly conditions: readonly BackendCondition[];
+  /** Tenths of its weight that each backend has now (slow-start.ts). */
+  readonly shares: readonly number[];
   readonly verdict: VerdictView;
   /** Set while the operator wants it not to be announced. */
   readonly ending?: EndingView;
@@ -526,7 +528,8 @@ export function createFabric(parts: FabricParts): Fabric {
         if (record === undefined) return [];
         const ending = endings.view(vipKeyText(vip));
         const { conditions, verdict } = record;
-        return [{ vip, conditions, verdict, ...(ending === undefined ? {} : { ending }) }];
+        const shares = vip.backends.map((backend) => slowStarts.shareOf(vip, backend));
+        return [{ vip, conditions, shares, verdict, ...(ending === undefined ? {} : { ending }) }];
       }),
     leaving: () =>
       [...undeclared].flatMap((key) => {

@@ -52,6 +52,10 @@ export async function renderMetrics(
   const backendPackets = counter('l4d_backend_packets_total', 'Packets forwarded', ['vip', 'backend']);
   const backendBytes = counter('l4d_backend_bytes_total', 'Bytes of frames forwarded', ['vip', 'backend']);
   const backendFlows = counter('l4d_backend_flows_total', 'Flows begun', ['vip', 'backend']);
+  const activeFlows = gauge('l4d_backend_active_flows', 'Flows counted now, of VIPs with least-connections', [
+    'vip',
+    'backend',
+  ]);
   for (const vip of status.vips) {
     const labels = { vip: vip.name };
     announced.set(labels, vip.announced ? 1 : 0);
@@ -63,11 +67,33 @@ export async function renderMetrics(
       const name = backend.port === undefined ? backend.address : `${backend.address} port ${backend.port}`;
       const both = { vip: vip.name, backend: name };
       backendUp.set(both, backend.state === 'up' ? 1 : 0);
+      if (backend.activeFlows !== undefined) activeFlows.set(both, backend.activeFlows);
       if (backend.counters === undefined) continue;
       backendPackets.inc(both, backend.counters.packets);
       backendBytes.inc(both, backend.counters.bytes);
       backendFlows.inc(both, backend.counters.flows);
     }
+  }
+
+  const { flowTable } = status.dataplane;
+  gauge('l4d_flow_table_capacity', 'Flows that each address family has room for').set(flowTable.capacity);
+  gauge('l4d_flow_table_inserts_limit', 'Flows a second that may be stored; 0: any').set(
+    flowTable.insertsPerSecond,
+  );
+  const { census } = flowTable;
+  if (census !== undefined) {
+    const entries = gauge('l4d_flow_table_entries', 'Entries of the flow table', ['family']);
+    const expired = gauge('l4d_flow_table_expired', 'Entries of flows that are over', ['family']);
+    const idle = gauge('l4d_flow_table_longest_idle_seconds', 'Idle time of the oldest entry', ['family']);
+    for (const family of ['ipv4', 'ipv6'] as const) {
+      entries.set({ family }, census[family].entries);
+      expired.set({ family }, census[family].expired);
+      idle.set({ family }, census[family].longestIdleMs / 1000);
+    }
+    counter('l4d_flow_table_evicted_total', 'Entries dropped for others, as estimated').inc(census.evicted);
+    gauge('l4d_flow_table_pass_seconds', 'Time of the last pass over the flow table').set(
+      census.tookMs / 1000,
+    );
   }
 
   const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);

@@ -7,6 +7,7 @@ import type { PeerStatus } from '@l4d/announcer/core/api.ts';
 import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
+import type { FlowTableCensus } from './forwarding/flow-census.ts';
 import type { ForwardMode } from './forwarding/forwarding-plan.ts';
 import type { VipTlsStatus } from './tls-view.ts';
 
@@ -32,6 +33,12 @@ export interface BackendStatus {
   readonly forward?: ForwardMode;
   readonly weight: number;
   readonly state: BackendState;
+  /** Tenths of its weight that it has now, while it starts slowly. */
+  readonly slowStartTenths?: number;
+  /** Of a VIP with least-connections: flows that are counted for it now. */
+  readonly activeFlows?: number;
+  /** Of a VIP with QUIC: the server id in its connection ids, hexadecimal. */
+  readonly serverId?: string;
   /** Why it is in this state, such as `3 checks failed: connection refused`. */
   readonly reason: string;
   /** When it came into this state. */
@@ -109,6 +116,8 @@ export interface VipStatus {
   /** Set while the operator wants it not to be announced. */
   readonly ending?: EndingView;
   readonly tableSize: number;
+  /** How new flows find their backend, such as `wrr` or `maglev, stateless`; not for l7. */
+  readonly scheduler?: string;
   readonly backends: readonly BackendStatus[];
   readonly counters: CountersView;
   /** Of an l7 VIP with `tls`, while the proxy answers. */
@@ -211,6 +220,18 @@ export interface VrrpView {
   readonly dropped: Readonly<Record<string, number>>;
 }
 
+/** The flow table. */
+export interface FlowTableStatus {
+  readonly kind: 'shared' | 'per-cpu';
+  /** Entries that each address family has room for. */
+  readonly capacity: number;
+  /** Flows a second that may be stored; 0: as fast as they come. */
+  readonly insertsPerSecond: number;
+  /** Of both families, as the last pass found them; absent before the first pass is over. */
+  readonly entries?: number;
+  readonly census?: FlowTableCensus;
+}
+
 /** The packet path as it is in the kernel. */
 export interface DataplaneStatus {
   /** Name and tag of the attached program; absent when none is attached. */
@@ -218,7 +239,7 @@ export interface DataplaneStatus {
   readonly mode: 'native' | 'generic' | 'none';
   /** Packets dropped or passed, by named reason. */
   readonly dropReasons: Readonly<Record<string, number>>;
-  readonly flowTable: { readonly entries?: number; readonly capacity: number };
+  readonly flowTable: FlowTableStatus;
 }
 
 /** The whole of `GET /v1/status`. */

@@ -61,6 +61,10 @@ function bindLibrary() {
     lookupBatch: lib.func(
       'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, _Inout_ uint32_t *count, const void *options)',
     ),
+    // The count as memory, which stays where it is while the call runs beside the event loop.
+    lookupBatchBeside: lib.func(
+      'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *options)',
+    ),
     testRun: lib.func('int bpf_prog_test_run_opts(int fd, void *options)'),
     probeHelper: lib.func('int libbpf_probe_bpf_helper(int programType, int helper, const void *options)'),
     possibleCpus: lib.func('int libbpf_num_possible_cpus()'),
@@ -364,23 +368,30 @@ export interface HashBatch {
 
 /**
  * Reads so many elements of a hash map from `from` (undefined: the beginning) on; an LRU map does not take it for
- * use. Elements there throughout are read once; `room` must be larger than a chain of collisions. Throws SyscallError.
+ * use. Off the event loop: an almost empty map is gone through bucket by bucket. Elements there throughout are read
+ * once; `room` must be larger than a chain of collisions. Throws SyscallError.
  */
 export function readHashBatch(
   fd: number,
   sizes: { readonly key: number; readonly value: number },
   room: number,
   from: Uint8Array | undefined,
-): HashBatch {
+): Promise<HashBatch> {
   const keys = new Uint8Array(sizes.key * room);
   const values = new Uint8Array(sizes.value * room);
   const next = new Uint8Array(4);
-  const count = [room];
-  const result = bpf().lookupBatch(fd, from ?? null, next, keys, values, count, null) as number;
-  const isEnd = result < 0;
-  // ENOENT tells that the end of the map was reached.
-  if (isEnd && koffi.errno() !== 2) throw new SyscallError('bpf_map_lookup_batch', koffi.errno());
-  return { keys, values, count: count[0] ?? 0, next: isEnd ? undefined : next };
+  const count = Uint32Array.of(room);
+  return new Promise((resolve, reject) => {
+    bpf().lookupBatchBeside.async(
+      ...[fd, from ?? null, next, keys, values, count, null],
+      (error: Error | null, result: number) => {
+        // ENOENT tells that the end of the map was reached.
+        if (error !== null) reject(error);
+        else if (result < 0 && result !== -2) reject(new SyscallError('bpf_map_lookup_batch', -result));
+        else resolve({ keys, values, count: count[0] ?? 0, next: result < 0 ? undefined : next });
+      },
+    );
+  });
 }
 
 /** A map of that id, which a map of maps gives as its value. Throws SyscallError. */

@@ -65,7 +65,7 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
         program: 'l4d_xdp',
         mode: 'native',
         dropReasons: { drop_no_backend: 3, drop_fragment: 0, pass_not_vip: 7 },
-        flowTable: { entries: 12, capacity: 65_536 },
+        flowTable: { kind: 'shared', entries: 12, capacity: 65_536, insertsPerSecond: 1092 },
       },
     }),
     bgp: async () => port.bgpStatus,

@@ -9,6 +9,8 @@ import type { Egress } from '../../core/forwarding/egress.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
 import { createEgressTable } from './egress-table.ts';
+import { openFlowClock } from './flow-clock.ts';
+import { readFlows } from './flow-reader.ts';
 import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
@@ -108,6 +110,10 @@ export function openDataPlane(options: DataPlaneOptions) {
   return {
     maps,
     forwarding,
+    /** The stored flows of a family, in batches. */
+    readFlows: (family: 4 | 6) => readFlows(mapFds, codec, family),
+    /** The tick that flows are dated with now. */
+    flowTick: openFlowClock(),
     egress,
     listeners: createListenerTable(lookupFds.listeners),
     workersLive: () => holdsSockets(lookupFds.sockets),

@@ -4,6 +4,7 @@ import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
 import { sameSelection, usualSelection } from '../../core/forwarding/backend-selection.ts';
+import type { CountedVip } from '../../core/forwarding/flow-census.ts';
 import {
   eligibleBackends,
   type ForwardMode,
@@ -205,6 +206,21 @@ export function createForwardingTable(
       const entry = entries.get(identity);
       return entry === undefined ? undefined : maps.readVipCounter(entry.held.id);
     },
+
+    /** The VIPs by their numbers in the kernel, as a pass over the flow table needs them. */
+    countedVips: (): Map<number, CountedVip> =>
+      new Map(
+        [...entries.values()].map(({ held: { id, idleTicks, selection } }) => [
+          id,
+          { idleTicks, byLoad: selection.by === 'load' },
+        ]),
+      ),
+
+    /** Indices of the backends whose loads are compared. */
+    comparedBackends: (): number[] =>
+      [...entries.values()].flatMap(({ held }) =>
+        held.selection.by === 'load' ? held.backends.map(({ index }) => index) : [],
+      ),
 
     /** Flows that least-connections counts for a backend. */
     activeFlows(identity: string, address: IpAddress): number | undefined {

@@ -1,4 +1,5 @@
-import type { ObjectTypes } from '@l4d/kit/btf.ts';
+import type { ObjectTypes, StructLayout } from '@l4d/kit/btf.ts';
+import { InvariantError } from '@l4d/kit/errors.ts';
 import { fromMappedBytes, type IpAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
@@ -118,6 +119,19 @@ export function createMapCodec(types: ObjectTypes) {
     /** The number of an interface as flags of backends have it. */
     egressFlags: (number: number) => number * egressUnit,
     quicServerSize: layouts.quicServer.size,
+    /** Where the members of an entry of a flow table stand. */
+    flowOffsets(family: 4 | 6) {
+      const key = family === 4 ? layouts.flow4Key : layouts.flow6Key;
+      return {
+        client: offsetOf(key, 'client'),
+        vipId: offsetOf(key, 'vip_id'),
+        clientPort: offsetOf(key, 'client_port'),
+        backend: offsetOf(layouts.flow, 'backend'),
+        generation: offsetOf(layouts.flow, 'generation'),
+        lastTick: offsetOf(layouts.flow, 'last_tick'),
+        closed: offsetOf(layouts.flow, 'closed'),
+      };
+    },
     flowSizes: (family: 4 | 6) => ({
       key: (family === 4 ? layouts.flow4Key : layouts.flow6Key).size,
       value: layouts.flow.size,
@@ -295,6 +309,12 @@ export function createMapCodec(types: ObjectTypes) {
       return { packets: Number(packets), bytes: Number(bytes), flows: Number(flows) };
     },
   };
+}
+
+function offsetOf(layout: StructLayout, member: string): number {
+  const field = layout.fields.get(member);
+  if (field === undefined) throw new InvariantError(`struct ${layout.name} has no member ${member}`);
+  return field.offset;
 }
 
 /** A prefix as an address and the bits of its last word that may vary, as a little-endian machine reads network order. */
