@@ -1,19 +1,44 @@
 /**
- * HTTP/1.1 through one proxy core at 1 KiB: requests a second, processor time of the proxy a request, and the
- * 99th percentile under that load; nginx and HAProxy in turn in the same run.
+ * HTTP/1.1 through one proxy core, plain and in TLS: requests a second at 1 KiB, processor time of the proxy a
+ * request, and the 99th percentile under that load; handshakes, full and resumed; bulk. nginx and HAProxy in turn
+ * in the same run.
  */
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
-import { createProxyLab, type Load } from './io/proxy-lab.ts';
+import { createProxyLab, type Load, type LoadResult } from './io/proxy-lab.ts';
 import { hasWrk, proxySubjects } from './io/proxy-subjects.ts';
 
 const rounds = 3;
 /** Before what is measured: code is compiled, pools are filled. */
-const warmUp: Load = { connections: 64, seconds: 2, newConnections: false };
+const warmUp: Load = { connections: 64, seconds: 2, newConnections: false, transport: 'plain' };
+const many = { connections: 64, seconds: 5 } as const;
+const few = { connections: 16, seconds: 5, newConnections: false, bulk: true } as const;
 const cases: readonly (Load & { readonly name: string })[] = [
-  { name: 'keep-alive, 64 connections', connections: 64, seconds: 5, newConnections: false },
-  { name: 'a connection a request, 64 at a time', connections: 64, seconds: 5, newConnections: true },
+  { name: 'keep-alive, 64 connections', ...many, newConnections: false, transport: 'plain' },
+  { name: 'a connection a request, 64 at a time', ...many, newConnections: true, transport: 'plain' },
+  { name: 'bulk, answers of 1 MiB, 16 connections', ...few, transport: 'plain' },
+  { name: 'TLS, keep-alive, 64 connections', ...many, newConnections: false, transport: 'tickets' },
+  { name: 'TLS, a full handshake a request', ...many, newConnections: true, transport: 'no-tickets' },
+  { name: 'TLS, a resumed handshake a request', ...many, newConnections: true, transport: 'tickets' },
+  { name: 'TLS, bulk, answers of 1 MiB, 16 connections', ...few, transport: 'tickets' },
 ];
+
+function metricsOf(
+  { bulk, seconds }: Load,
+  result: LoadResult,
+): readonly (readonly [string, string, number])[] {
+  if (bulk === true) {
+    return [
+      ['throughput', 'Gbit/s', (result.gigabytes * 8) / seconds],
+      ['CPU a gigabyte', 's', result.cpuSeconds / result.gigabytes],
+    ];
+  }
+  return [
+    ['requests', '/s', result.requestsPerSecond],
+    ['CPU a request', 'us', result.cpuMicroseconds],
+    ['99th percentile', 'ms', result.p99Milliseconds],
+  ];
+}
 
 /** Runs all cases, the proxies in turn. Needs root, two cores, wrk and nginx. */
 export async function run(progress: (line: string) => void): Promise<BenchResult> {
@@ -30,12 +55,9 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
         const proxy = await subject.start(lab);
         lab.run(proxy, warmUp);
         for (const one of cases) {
-          const result = lab.run(proxy, one);
-          for (const [metric, unit, value] of [
-            ['requests', '/s', result.requestsPerSecond],
-            ['CPU a request', 'us', result.cpuMicroseconds],
-            ['99th percentile', 'ms', result.p99Milliseconds],
-          ] as const) {
+          const port = (await proxy.portFor?.(one.transport ?? 'plain')) ?? proxy.port;
+          const result = lab.run({ ...proxy, port }, one);
+          for (const [metric, unit, value] of metricsOf(one, result)) {
             const key = JSON.stringify([one.name, subject.subject, metric, unit]);
             samples.set(key, [...(samples.get(key) ?? []), value]);
           }

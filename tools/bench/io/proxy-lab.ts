@@ -3,6 +3,7 @@
  * client (wrk) and backend (nginx) share another.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,7 +25,14 @@ export interface LoadResult {
   readonly p99Milliseconds: number;
   /** Processor time of the proxy's process for one request. */
   readonly cpuMicroseconds: number;
+  /** Bodies and heads that came, 10^9 bytes. */
+  readonly gigabytes: number;
+  /** Processor time of the proxy's process. */
+  readonly cpuSeconds: number;
 }
+
+/** How clients speak to the proxy: `tickets`, sessions are resumed; `no-tickets`, they cannot be. */
+export type Transport = 'plain' | 'tickets' | 'no-tickets';
 
 /** What a run asks for. */
 export interface Load {
@@ -32,6 +40,10 @@ export interface Load {
   readonly seconds: number;
   /** Each request on a connection of its own. */
   readonly newConnections: boolean;
+  /** By default plain. */
+  readonly transport?: Transport;
+  /** The answer is of 1 MiB, not of 1 KiB. */
+  readonly bulk?: boolean;
 }
 
 /** One transfer through the proxy. */
@@ -45,11 +57,26 @@ export interface BulkResult {
 export interface RunningProxy {
   readonly pid: number;
   readonly port: number;
+  /** Its port for another transport; absent: it has none. */
+  portFor?(transport: Transport): Promise<number>;
+}
+
+/** Certificate and key of the proxies (ECDSA P-256), and keys of session tickets, as each of them wants them. */
+export interface BenchSecrets {
+  readonly cert: string;
+  readonly key: string;
+  /** Certificate and key in one file. */
+  readonly both: string;
+  /** A key of 80 bytes. */
+  readonly ticketKey: string;
+  /** Three in base64, a line each. */
+  readonly ticketKeys: string;
 }
 
 /** The lab, running. */
 export interface ProxyLab {
   readonly folder: string;
+  readonly secrets: BenchSecrets;
   /** Starts a program on the proxy's core. */
   start(command: string, ...args: readonly string[]): ChildProcess;
   /** Waits until something listens on a port. */
@@ -86,6 +113,7 @@ export async function createProxyLab(): Promise<ProxyLab> {
   execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
   const lab: ProxyLab = {
     folder,
+    secrets: makeSecrets(folder),
     start: (...command) => spawnOn(proxyCore, command),
     async listening(port) {
       for (let i = 0; i < 500; i++) {
@@ -101,12 +129,13 @@ export async function createProxyLab(): Promise<ProxyLab> {
         .map((line) => Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]));
     },
     run(proxy, load) {
+      const scheme = (load.transport ?? 'plain') === 'plain' ? 'http' : 'https';
       const before = cpuTicks(proxy.pid);
       const text = output(
         ...['taskset', '-c', String(clientCore), 'wrk', '-t1', '--latency', '--timeout', '5s'],
         ...[`-c${load.connections}`, `-d${load.seconds}s`],
         ...(load.newConnections ? ['-H', 'Connection: close'] : []),
-        `http://127.0.0.1:${proxy.port}/`,
+        `${scheme}://127.0.0.1:${proxy.port}/${load.bulk === true ? 'bulk' : ''}`,
       );
       const ticks = cpuTicks(proxy.pid) - before;
       const requests = Number(/(\d+) requests in/.exec(text)?.[1] ?? 0);
@@ -116,6 +145,8 @@ export async function createProxyLab(): Promise<ProxyLab> {
         requestsPerSecond: Number(/Requests\/sec:\s+([\d.]+)/.exec(text)?.[1]),
         p99Milliseconds: milliseconds(/99%\s+([\d.]+)(us|ms|s)/.exec(text)),
         cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / requests,
+        gigabytes: bytes(/, ([\d.]+)([KMGT]?B) read/.exec(text)) / 1e9,
+        cpuSeconds: ticks / ticksPerSecond,
       };
     },
     bulk(proxy, seconds, direction) {
@@ -175,17 +206,56 @@ http { access_log off; ${temporary} ${http} }`,
 
 function writeBackend(folder: string): string {
   const body = 'x'.repeat(1024);
+  writeFileSync(join(folder, 'bulk'), Buffer.alloc(1024 * 1024, 'x'));
   return writeNginx(
     folder,
     'backend',
-    `keepalive_requests 1000000000; server { listen 127.0.0.1:${backendPort} backlog=4096; location / { return 200 "${body}"; } }`,
+    `keepalive_requests 1000000000; server { listen 127.0.0.1:${backendPort} backlog=4096; location / { return 200 "${body}"; } location /bulk { root ${folder}; } }`,
   );
+}
+
+function makeSecrets(folder: string): BenchSecrets {
+  const path = (name: string) => join(folder, name);
+  const [cert, key] = [path('bench.pem'), path('bench.key')];
+  execFileSync(
+    'openssl',
+    [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'],
+      ...[
+        '-keyout',
+        key,
+        '-out',
+        cert,
+        '-subj',
+        '/CN=bench.example',
+        '-addext',
+        'subjectAltName=DNS:bench.example',
+      ],
+    ],
+    { stdio: 'ignore' },
+  );
+  writeFileSync(path('both.pem'), readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'));
+  writeFileSync(path('ticket.key'), randomBytes(80));
+  const lines = [1, 2, 3].map(() => `${randomBytes(80).toString('base64')}\n`);
+  writeFileSync(path('ticket.keys'), lines.join(''));
+  return {
+    cert,
+    key,
+    both: path('both.pem'),
+    ticketKey: path('ticket.key'),
+    ticketKeys: path('ticket.keys'),
+  };
 }
 
 /** User and system time of a process, with all its threads. */
 function cpuTicks(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
   return Number(fields[11]) + Number(fields[12]);
+}
+
+/** wrk counts in powers of 1024. */
+function bytes(match: RegExpExecArray | null): number {
+  return Number(match?.[1]) * 1024 ** ['B', 'KB', 'MB', 'GB', 'TB'].indexOf(match?.[2] ?? '');
 }
 
 function milliseconds(match: RegExpExecArray | null): number {

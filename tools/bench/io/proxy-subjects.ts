@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { createProxyClient } from '@l4d/kit/proxy-client.ts';
-import { backendPort, type ProxyLab, type RunningProxy, writeNginx } from './proxy-lab.ts';
+import { backendPort, type ProxyLab, type RunningProxy, type Transport, writeNginx } from './proxy-lab.ts';
 
 /** A proxy that can be measured. */
 export interface ProxySubject {
@@ -63,35 +63,58 @@ export async function startOwnWith(
   }
   if (own === undefined) throw new OperatorError('the proxy does not listen', 1);
   const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backend }] }];
-  const listener = { name: 'bench', address: '127.0.0.1', port: own, mode, pools };
   const proxy = createProxyClient(runDir);
-  await proxy.putDesired({ workers: 1, listeners: [listener] });
+  const { cert, key, ticketKeys } = lab.secrets;
+  // A worker has one socket: it is one listener after the other.
+  const use = async (transport: Transport): Promise<number> => {
+    const tickets = transport === 'tickets' ? { ticketKeys } : { tickets: false };
+    const tls = transport === 'plain' ? {} : { tls: { certificates: [{ cert, key }], ...tickets } };
+    const listener = { name: 'bench', address: '127.0.0.1', port: own, mode, pools, ...tls };
+    await proxy.putDesired({ workers: 1, listeners: [listener] });
+    return own;
+  };
+  await use('plain');
   const { workers } = await proxy.status();
   // It is the worker that works.
-  return { pid: workers[0]?.pid ?? pid, port: own };
+  return { pid: workers[0]?.pid ?? pid, port: own, portFor: use };
 }
 
+/** Ports of the peers. */
+const portOf: Readonly<Record<Transport, number>> = {
+  plain: port,
+  tickets: port + 1,
+  'no-tickets': port + 2,
+};
+
 async function startNginx(lab: ProxyLab): Promise<RunningProxy> {
+  const { cert, key, ticketKey } = lab.secrets;
+  const location = `location / { proxy_pass http://backend; proxy_http_version 1.1;
+     proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; }`;
   const file = writeNginx(
     lab.folder,
     'proxy',
     // As many requests of a connection as ours, and its usual buffers.
     `keepalive_requests 100; upstream backend { server 127.0.0.1:${backendPort}; keepalive 128; keepalive_requests 1000000000; }
-     server { listen 127.0.0.1:${port} backlog=4096; location / { proxy_pass http://backend; proxy_http_version 1.1;
-     proxy_set_header Connection ""; proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr; } }`,
+     ssl_certificate ${cert}; ssl_certificate_key ${key}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off;
+     server { listen 127.0.0.1:${portOf.plain} backlog=4096; ${location} }
+     server { listen 127.0.0.1:${portOf.tickets} ssl backlog=4096; ssl_session_ticket_key ${ticketKey}; ${location} }
+     server { listen 127.0.0.1:${portOf['no-tickets']} ssl backlog=4096; ssl_session_tickets off; ${location} }`,
   );
   const { pid = 0 } = lab.start('nginx', '-c', file);
   await lab.listening(port);
-  return { pid, port };
+  return { pid, port, portFor: async (transport) => portOf[transport] };
 }
 
 async function startHaproxy(lab: ProxyLab): Promise<RunningProxy> {
+  const { both, ticketKeys } = lab.secrets;
   const file = join(lab.folder, 'haproxy.cfg');
   writeFileSync(
     file,
     `global
   nbthread 1
   maxconn 8192
+  tune.ssl.cachesize 0
+  ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http
   timeout client 60s
@@ -99,7 +122,9 @@ defaults
   timeout connect 5s
   http-reuse always
 frontend f
-  bind 127.0.0.1:${port} backlog 4096
+  bind 127.0.0.1:${portOf.plain} backlog 4096
+  bind 127.0.0.1:${portOf.tickets} ssl crt ${both} tls-ticket-keys ${ticketKeys} backlog 4096
+  bind 127.0.0.1:${portOf['no-tickets']} ssl crt ${both} no-tls-tickets backlog 4096
   option forwardfor
   default_backend b
 backend b
@@ -108,7 +133,7 @@ backend b
   );
   const { pid = 0 } = lab.start('haproxy', '-db', '-f', file);
   await lab.listening(port);
-  return { pid, port };
+  return { pid, port, portFor: async (transport) => portOf[transport] };
 }
 
 /** Whether the load generator is there. */

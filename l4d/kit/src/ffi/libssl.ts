@@ -122,7 +122,11 @@ function load() {
       address: string,
     ) => number,
     randomBytes: crypto.func('int RAND_bytes(uintptr_t, int)') as (into: Address, count: number) => number,
-    aes256Cbc: crypto.func('uintptr_t EVP_aes_256_cbc()') as () => Address,
+    fetchCipher: crypto.func('uintptr_t EVP_CIPHER_fetch(uintptr_t, const char *, uintptr_t)') as (
+      library: Address,
+      name: string,
+      properties: Address,
+    ) => Address,
     encryptInit: crypto.func(
       'int EVP_EncryptInit_ex(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)',
     ) as CipherInit,

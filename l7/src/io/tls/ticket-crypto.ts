@@ -56,7 +56,8 @@ const copy = koffi.load(null).func('void *memcpy(uintptr_t to, uintptr_t from, s
 /** The callback of SSL_CTX_set_tlsext_ticket_key_evp_cb(3); `ringOf` finds the keys of a connection. */
 export function ticketCallback(ringOf: (ssl: number) => TicketKeyRing | undefined) {
   const openssl = libssl();
-  const aes = openssl.aes256Cbc();
+  // Fetched once: by its name alone it would be looked for at every ticket.
+  const aes = openssl.fetchCipher(0, 'AES-256-CBC', 0);
   const init = (
     ring: TicketKeyRing,
     index: number,
