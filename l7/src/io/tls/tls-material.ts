@@ -48,8 +48,11 @@ export function loadTls(tls: ProxyListenerTls, ownTickets: TicketKeyRing, nowMs:
       if (!read.ok) throw new Error(read.error);
       const response = ocsp === undefined ? undefined : readOcsp(ocsp, read.value.serial, nowMs);
       if (response?.problem !== undefined) warnings.push(response.problem);
-    const { notBeforeMs } = read.value;
-    if (notBeforeMs > nowMs) warnings.push(`${cert} begins on ${new Date(notBeforeMs).toISOString()}: clocks?`);
+      const { notBeforeMs } = read.value;
+      if (notBeforeMs > nowMs)
+        warnings.push(
+          `${cert} begins on ${new Date(notBeforeMs).toISOString()}, later than the clock of this host`,
+        );
       return { path: cert, certificate: read.value, ocsp: response?.told, der: response?.der };
     },
   );
