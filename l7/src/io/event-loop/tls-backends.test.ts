@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { copyFileSync, readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
+import { createTestAuthority, type TestAuthority } from '@l4d/kit/tls/test-authority.ts';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import {
   type ListenerParts,
@@ -10,7 +11,6 @@ import {
   startProxyUnderTest,
   until,
 } from '../testing/proxy-under-test.ts';
-import { createTestAuthority, type TestAuthority } from '../testing/test-certificates.ts';
 
 let authority: TestAuthority;
 let stranger: TestAuthority;

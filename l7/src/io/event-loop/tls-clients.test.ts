@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect as connectTcp, createServer } from 'node:net';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
+import { createTestAuthority, type TestAuthority } from '@l4d/kit/tls/test-authority.ts';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import {
   openDescriptors,
@@ -12,7 +13,6 @@ import {
   startProxyUnderTest,
   until,
 } from '../testing/proxy-under-test.ts';
-import { createTestAuthority, type TestAuthority } from '../testing/test-certificates.ts';
 
 let authority: TestAuthority;
 const proxies: ProxyUnderTest[] = [];

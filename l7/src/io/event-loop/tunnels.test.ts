@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { createTestAuthority, type TestAuthority } from '@l4d/kit/tls/test-authority.ts';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import {
   openDescriptors,
@@ -11,7 +12,6 @@ import {
   startProxyUnderTest,
   until,
 } from '../testing/proxy-under-test.ts';
-import { createTestAuthority, type TestAuthority } from '../testing/test-certificates.ts';
 
 let authority: TestAuthority;
 const proxies: ProxyUnderTest[] = [];
