@@ -3,8 +3,10 @@
  * The packet's way: parse, find the VIP, choose the backend, forward. What is not a VIP's is
  * passed to the stack untouched; no packet is dropped but a VIP's, and each for a counted reason.
  */
+#include "behind.h"
 #include "count.h"
 #include "forward.h"
+#include "fragment.h"
 #include "icmp.h"
 #include "parse.h"
 #include "serve.h"
@@ -32,7 +34,7 @@ static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OTHER_TRANSPORT || (void *)(ip + 1) > end ||
 	    !find_vip4(tuple.vip[0], 0, IPPROTO_ICMP))
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	return finish(parsed == PARSE_FRAGMENT ? DROP_FRAGMENT : DROP_MALFORMED, XDP_DROP);
+	return parsed == PARSE_BEHIND ? GO_ON(context, STAGE_BEHIND) : finish(DROP_MALFORMED, XDP_DROP);
 }
 
 static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_offset)
@@ -56,7 +58,7 @@ static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OTHER_TRANSPORT || (void *)(ip + 1) > end ||
 	    !find_vip6(tuple.vip, 0, IPPROTO_ICMPV6))
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	return finish(parsed == PARSE_FRAGMENT ? DROP_FRAGMENT : DROP_MALFORMED, XDP_DROP);
+	return parsed == PARSE_BEHIND ? GO_ON(context, STAGE_BEHIND) : finish(DROP_MALFORMED, XDP_DROP);
 }
 
 SEC("xdp.frags")
@@ -81,6 +83,18 @@ SEC("xdp.frags")
 int l4d_icmp(struct xdp_md *context)
 {
 	return handle_icmp(context);
+}
+
+SEC("xdp.frags")
+int l4d_behind(struct xdp_md *context)
+{
+	return handle_behind(context);
+}
+
+SEC("xdp.frags")
+int l4d_fragment(struct xdp_md *context)
+{
+	return handle_fragment(context);
 }
 
 char _license[] SEC("license") = "GPL";

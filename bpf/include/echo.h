@@ -7,18 +7,35 @@
 #include "parse.h"
 #include "rewrite.h"
 
-static __always_inline int reply_to_echo4(struct ethhdr *ethernet, struct iphdr *ip, struct icmp_header *icmp)
+/* Turns an IPv4 header round: back to where it came from. */
+static __always_inline void turn_ip4(struct iphdr *ip)
 {
 	__be32 client = ip->saddr;
 	__u16 *ttl_and_protocol = (__u16 *)&ip->ttl;
-	__u16 *type_and_code = (__u16 *)icmp;
 	__u16 old_word = *ttl_and_protocol;
 
 	ip->saddr = ip->daddr;
 	ip->daddr = client;
 	ip->ttl = REPLY_TTL;
 	ip->check = replace_in_checksum(ip->check, old_word, *ttl_and_protocol);
-	old_word = *type_and_code;
+}
+
+/* Alike. The sum of a pseudo-header does not change when its addresses trade places. */
+static __always_inline void turn_ip6(struct ipv6hdr *ip)
+{
+	struct in6_addr client = ip->saddr;
+
+	ip->saddr = ip->daddr;
+	ip->daddr = client;
+	ip->hop_limit = REPLY_TTL;
+}
+
+static __always_inline int reply_to_echo4(struct ethhdr *ethernet, struct iphdr *ip, struct icmp_header *icmp)
+{
+	__u16 *type_and_code = (__u16 *)icmp;
+	__u16 old_word = *type_and_code;
+
+	turn_ip4(ip);
 	icmp->type = ICMP_ECHOREPLY;
 	icmp->checksum = replace_in_checksum(icmp->checksum, old_word, *type_and_code);
 	/* A reply of zeros alone sums to 0, not to 0xffff as receivers ask; the two are equal otherwise. */
@@ -30,14 +47,10 @@ static __always_inline int reply_to_echo4(struct ethhdr *ethernet, struct iphdr 
 
 static __always_inline int reply_to_echo6(struct ethhdr *ethernet, struct ipv6hdr *ip, struct icmp_header *icmp)
 {
-	struct in6_addr client = ip->saddr;
 	__u16 *type_and_code = (__u16 *)icmp;
 	__u16 old_word = *type_and_code;
 
-	/* The pseudo-header's sum does not change when its addresses trade places. */
-	ip->saddr = ip->daddr;
-	ip->daddr = client;
-	ip->hop_limit = REPLY_TTL;
+	turn_ip6(ip);
 	icmp->type = ICMPV6_ECHO_REPLY;
 	icmp->checksum = replace_in_checksum(icmp->checksum, old_word, *type_and_code);
 	swap_ethernet(ethernet);

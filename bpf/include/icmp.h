@@ -7,6 +7,7 @@
 #include "echo.h"
 #include "parse.h"
 #include "serve.h"
+#include "transport.h"
 #include "vip_lookup.h"
 
 /* The packet that an ICMP error quotes went from the VIP to the client: turn its tuple round. */
@@ -39,33 +40,30 @@ static __always_inline int parse_quoted_ports(void *transport, void *end, struct
 }
 
 static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_offset, struct iphdr *ip,
-					struct icmp_header *icmp)
+					struct icmp_header *icmp, __u32 quote_offset)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct vip *address = find_vip4(ip->daddr, 0, IPPROTO_ICMP);
+	struct transport_place place = {};
 	struct tuple quoted = {};
 	struct iphdr *inner;
 	struct vip *vip;
 
 	if (!address)
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	if ((void *)(icmp + 1) > end)
+	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMP_ECHO && icmp->code == 0)
 		return reply_to_echo4(data, ip, icmp);
 	if (icmp->type != ICMP_DEST_UNREACH && icmp->type != ICMP_TIME_EXCEEDED &&
 	    icmp->type != ICMP_PARAMETERPROB)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	inner = (void *)(icmp + 1);
-	/* Only a first fragment has ports where they are looked for. */
-	if ((void *)(inner + 1) > end || inner->version != 4 || inner->ihl < 5 ||
-	    (inner->frag_off & bpf_htons(IP_OFFSET_MASK)))
+	inner = data + quote_offset;
+	/* Only a first fragment has ports. */
+	if (!read_packet(context, quote_offset, 0, &quoted, &place) || place.fragment_offset)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	quoted.client[0] = inner->saddr;
-	quoted.vip[0] = inner->daddr;
-	quoted.protocol = inner->protocol;
-	if (!parse_quoted_ports((void *)inner + inner->ihl * 4, end, &quoted))
+	if (!parse_quoted_ports(transport_of(inner, &place), end, &quoted))
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	turn_round(&quoted);
 	vip = find_vip4(quoted.vip[0], quoted.vip_port, quoted.protocol);
@@ -75,31 +73,31 @@ static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_of
 }
 
 static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_offset, struct ipv6hdr *ip,
-					const struct tuple *tuple, struct icmp_header *icmp)
+					const struct tuple *tuple, struct icmp_header *icmp,
+					__u32 quote_offset)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct vip *address = find_vip6(tuple->vip, 0, IPPROTO_ICMPV6);
-	struct tuple quoted = { .is_ipv6 = 1 };
+	struct transport_place place = {};
+	struct tuple quoted = {};
 	struct ipv6hdr *inner;
 	struct vip *vip;
 
 	if (!address)
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	if ((void *)(icmp + 1) > end)
+	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMPV6_ECHO_REQUEST && icmp->code == 0)
 		return reply_to_echo6(data, ip, icmp);
 	/* Types below 128 are errors (RFC 4443 section 2.1). */
 	if (icmp->type & ICMPV6_INFOMSG_MASK)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	inner = (void *)(icmp + 1);
-	if ((void *)(inner + 1) > end || inner->version != 6)
+	inner = data + quote_offset;
+	/* Only a first fragment has ports. */
+	if (!read_packet(context, quote_offset, 1, &quoted, &place) || place.fragment_offset)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	__builtin_memcpy(quoted.client, &inner->saddr, 16);
-	__builtin_memcpy(quoted.vip, &inner->daddr, 16);
-	quoted.protocol = inner->nexthdr;
-	if (!parse_quoted_ports(inner + 1, end, &quoted))
+	if (!parse_quoted_ports(transport_of(inner, &place), end, &quoted))
 		return finish(PASS_VIP_ICMP, XDP_PASS);
 	turn_round(&quoted);
 	vip = find_vip6(quoted.vip, quoted.vip_port, quoted.protocol);
@@ -108,26 +106,24 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 	return serve(context, network_offset, &quoted, vip, 1);
 }
 
-/* The stage's way in: an IPv4 or IPv6 packet whose transport is ICMP or ICMPv6. */
+/* The stage's way in: an IPv4 or IPv6 packet whose transport is ICMP or ICMPv6, no fragment. */
 static __always_inline int handle_icmp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
-	void *transport = NULL;
+	struct transport_place place = {};
 	struct tuple tuple = {};
-	__u32 network_offset = 0;
-	void *network;
+	__u32 network_offset = 0, quote_offset;
+	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
+	void *network = data + network_offset, *transport;
 
-	if (parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6)) {
-		network = data + network_offset;
-		if (parse_ipv6(network, end, &tuple, &transport) != PARSE_OTHER_TRANSPORT)
-			return finish(PASS_NOT_VIP, XDP_PASS);
-		return handle_icmp6(context, network_offset, network, &tuple, transport);
-	}
-	network = data + network_offset;
-	if (parse_ipv4(network, end, &tuple, &transport) != PARSE_OTHER_TRANSPORT)
+	if (!read_packet(context, network_offset, is_ipv6, &tuple, &place) || place.is_fragment)
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	return handle_icmp4(context, network_offset, network, transport);
+	transport = transport_of(network, &place);
+	quote_offset = network_offset + (place.offset & TRANSPORT_OFFSET_MASK) + sizeof(struct icmp_header);
+	if (is_ipv6)
+		return handle_icmp6(context, network_offset, network, &tuple, transport, quote_offset);
+	return handle_icmp4(context, network_offset, network, transport, quote_offset);
 }
 
 #endif

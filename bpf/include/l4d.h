@@ -207,6 +207,49 @@ struct flow {
 	__u32 closed; /* its client has sent FIN or RST; kept where VIP_SCHEDULED alone */
 };
 
+/* Names the packet that fragments are of: IPv4 addresses in the first words. */
+struct fragment_key {
+	__u32 client[4];
+	__u32 vip[4];
+	__be32 id;
+	__u8 protocol; /* IPv4 alone: identifications are of a protocol there */
+	__u8 is_ipv6;
+	__u8 pad[2];
+};
+
+/* What became of a packet's first fragment, and so becomes of the others. */
+enum fragment_fate {
+	FRAGMENT_FORWARD, /* went to a backend */
+	FRAGMENT_PASS, /* is the stack's */
+};
+
+struct fragment {
+	__u64 hash; /* of the flow */
+	__u32 fate; /* enum fragment_fate */
+	__u32 backend;
+	__u32 generation;
+	__u32 vip_id;
+	__u32 tick; /* when the first fragment came */
+	__u32 pad;
+};
+
+/* A packet whose fragments take longer than so many ticks is given up, as by receivers (RFC 8200: 60 s; Linux: 30 s). */
+#define FRAGMENT_TICKS 28
+
+/* A host of the fabric, as seen from this one. */
+struct fragment_host {
+	__u8 mac[6];
+	__u16 is_self;
+};
+
+/* Hosts that may get fragments of one packet each; the one element of fragment_hosts. None: each host keeps what it gets. */
+#define MAX_FRAGMENT_HOSTS 32
+struct fragment_hosts {
+	__u32 count;
+	__u32 pad;
+	struct fragment_host host[MAX_FRAGMENT_HOSTS];
+};
+
 /* Per CPU. */
 struct traffic_counter {
 	__u64 packets;
@@ -226,7 +269,7 @@ enum reason {
 	PASS_NO_STAGE, /* a part of the program is not loaded: to be seen never */
 	PASS_VIP_ICMP, /* ICMP to a VIP that is no echo request and quotes no flow of a VIP */
 	DROP_MALFORMED, /* a VIP's packet whose headers end early or contradict each other */
-	DROP_FRAGMENT, /* a fragment of a VIP's packet: it cannot be placed */
+	DROP_FRAGMENT, /* a fragment of a VIP's packet without ports, whose first one has not come */
 	DROP_NO_BACKEND, /* no backend is up */
 	DROP_UNRESOLVED, /* the backend's MAC address is not known */
 	DROP_NO_TUNNEL_SOURCE, /* this host has no outer source address of the backend's family */
@@ -235,6 +278,8 @@ enum reason {
 	DROP_TTL_EXPIRED, /* its TTL or hop limit does not allow one more hop */
 	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
 	TX_FORWARD, /* to a backend */
+	TX_FRAGMENT_HOST, /* a fragment to the host of the fabric that places all of its packet */
+	TX_FRAGMENT_ROUND, /* a fragment whose first one has not come, once round by another host */
 	TX_ECHO, /* echo reply to the client */
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
 	TX_TUNNEL, /* to a backend, through its tunnel */
@@ -264,5 +309,7 @@ enum reason {
 #define MAX_EMBRYONIC_FLOWS 16384
 /* The daemon sets it to the machine's. */
 #define MAX_CPUS 8
+/* Packets in fragments under way at once; 100 bytes each. */
+#define MAX_FRAGMENTED_PACKETS 16384
 
 #endif

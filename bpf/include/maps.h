@@ -188,6 +188,21 @@ struct {
 	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
 } virtual_macs SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+	__uint(max_entries, MAX_FRAGMENTED_PACKETS);
+} fragments SEC(".maps");
+
+/* Read for fragments alone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct fragment_hosts);
+	__uint(max_entries, 1);
+} fragment_hosts SEC(".maps");
+
 /* Read for backends that are tunnelled, or reached by another interface than the packet's, alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

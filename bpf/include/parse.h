@@ -15,9 +15,6 @@
 
 /* A VLAN tag and the tag of QinQ before it: what switches put on frames in practice. */
 #define MAX_VLAN_TAGS 2
-/* IPv6 extension headers before the transport header; RFC 8200 names four that may precede it. */
-#define MAX_EXTENSION_HEADERS 4
-
 #define IP_FRAGMENT_MASK 0x3fff /* more-fragments bit and offset */
 #define IP_OFFSET_MASK 0x1fff
 
@@ -51,15 +48,10 @@ struct vlan_tag {
 	__be16 next_protocol;
 };
 
-struct extension_header {
-	__u8 next_header;
-	__u8 length; /* in units of 8 bytes, not counting the first (RFC 8200 section 4) */
-};
-
 enum parse_result {
 	PARSE_OK,
 	PARSE_SHORT, /* ends before its headers do */
-	PARSE_FRAGMENT, /* valid, but a fragment: ports may be missing */
+	PARSE_BEHIND, /* a fragment, or headers stand before the transport header: read by a stage (transport.h) */
 	PARSE_OTHER_TRANSPORT, /* neither TCP, UDP nor ICMP */
 };
 
@@ -154,23 +146,29 @@ static __always_inline enum parse_result parse_ipv4(struct iphdr *ip, void *end,
 	if (ip->version != 4 || header_length < sizeof(*ip))
 		return PARSE_SHORT;
 	if (ip->frag_off & bpf_htons(IP_FRAGMENT_MASK))
-		return PARSE_FRAGMENT;
+		return PARSE_BEHIND;
 	*transport = (void *)ip + header_length;
+	if (ip->protocol == IPPROTO_AH)
+		return PARSE_BEHIND;
 	return parse_transport(*transport, end, tuple);
 }
 
-static __always_inline int is_extension_header(__u8 protocol)
+/* Whether such a header may stand between the IP header and the transport header: the authentication header in both families. */
+static __always_inline int stands_before(__u8 protocol, int is_ipv6)
 {
-	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+	if (protocol == IPPROTO_AH)
+		return 1;
+	return is_ipv6 && (protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+			   protocol == IPPROTO_DSTOPTS || protocol == IPPROTO_FRAGMENT);
 }
 
-/* As parse_ipv4. Walks extension headers (RFC 8200 section 4) up to MAX_EXTENSION_HEADERS. */
+/* As parse_ipv4. */
 static __always_inline enum parse_result parse_ipv6(struct ipv6hdr *ip, void *end, struct tuple *tuple,
 						     void **transport)
 {
-	void *next = ip + 1;
+	enum parse_result parsed;
 
-	if (next > end)
+	if ((void *)(ip + 1) > end)
 		return PARSE_SHORT;
 	__builtin_memcpy(tuple->client, &ip->saddr, 16);
 	__builtin_memcpy(tuple->vip, &ip->daddr, 16);
@@ -178,23 +176,9 @@ static __always_inline enum parse_result parse_ipv6(struct ipv6hdr *ip, void *en
 	tuple->protocol = ip->nexthdr;
 	if (ip->version != 6)
 		return PARSE_SHORT;
-	if (is_extension_header(tuple->protocol)) {
-#pragma unroll
-		for (int i = 0; i < MAX_EXTENSION_HEADERS; i++) {
-			struct extension_header *extension = next;
-
-			if (!is_extension_header(tuple->protocol))
-				break;
-			if ((void *)(extension + 1) > end)
-				return PARSE_SHORT;
-			tuple->protocol = extension->next_header;
-			next += (extension->length + 1) * 8;
-		}
-	}
-	if (tuple->protocol == IPPROTO_FRAGMENT)
-		return PARSE_FRAGMENT;
-	*transport = next;
-	return parse_transport(next, end, tuple);
+	*transport = ip + 1;
+	parsed = parse_transport(ip + 1, end, tuple);
+	return parsed == PARSE_OTHER_TRANSPORT && stands_before(ip->nexthdr, 1) ? PARSE_BEHIND : parsed;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "count.h"
 #include "parse.h"
 #include "rewrite.h"
+#include "transport.h"
 
 #define TCP_WORDS (sizeof(struct tcphdr) / 2)
 
@@ -46,6 +47,9 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 
 	if ((void *)(tcp + 1) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
+	/* Who authenticates packets believes no reset without it. */
+	if (ip->protocol != IPPROTO_TCP)
+		return finish(DROP_NO_BACKEND, XDP_DROP);
 	header_length = ip->ihl * 4;
 	total_length = bpf_ntohs(ip->tot_len);
 	old_tcp = (void *)ip + header_length;
@@ -82,7 +86,38 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	return finish(TX_RESET, XDP_TX);
 }
 
-/* As reset_flow4. Flows behind extension headers are dropped: their TCP header would have to move. */
+/*
+ * Moves the TCP header of a packet with extension headers to where it is without them; false when there is none, or
+ * what is authenticated. A function of its own, not inlined: few packets have them.
+ */
+__noinline int bring_tcp_forward(struct xdp_md *context, __u32 network_offset)
+{
+	void *data = (void *)(long)context->data;
+	void *end = (void *)(long)context->data_end;
+	struct transport_place place = {};
+	struct tuple tuple = {};
+	struct tcphdr *from, *to;
+	struct tcphdr moved;
+	struct ipv6hdr *ip;
+
+	if (network_offset > 22)
+		return 0;
+	ip = data + network_offset;
+	if (!read_packet(context, network_offset, 1, &tuple, &place) || place.protocol != IPPROTO_TCP || place.is_protected ||
+	    place.fragment_offset || place.packet_length < place.offset)
+		return 0;
+	from = transport_of(ip, &place);
+	to = (void *)(ip + 1);
+	if ((void *)(from + 1) > end || (void *)(to + 1) > end)
+		return 0;
+	moved = *from;
+	*to = moved;
+	ip->nexthdr = IPPROTO_TCP;
+	ip->payload_len = bpf_htons(place.packet_length - place.offset);
+	return 1;
+}
+
+/* As reset_flow4. */
 static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_offset)
 {
 	void *data = (void *)(long)context->data;
@@ -92,8 +127,10 @@ static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_off
 	struct in6_addr client;
 	__u32 payload_length, tcp_length, frame_length, reset_length;
 
-	if ((void *)(tcp + 1) > end || ip->nexthdr != IPPROTO_TCP)
+	if ((void *)(tcp + 1) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
+	if (ip->nexthdr != IPPROTO_TCP && !bring_tcp_forward(context, network_offset))
+		return finish(DROP_NO_BACKEND, XDP_DROP);
 	payload_length = bpf_ntohs(ip->payload_len);
 	tcp_length = tcp->doff * 4;
 	frame_length = bpf_xdp_get_buff_len(context);

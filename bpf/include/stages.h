@@ -12,10 +12,14 @@
 
 enum stage {
 	STAGE_ICMP,
+	STAGE_BEHIND, /* headers before the transport header, and fragments */
+	STAGE_FRAGMENT,
 	STAGE_COUNT,
 };
 
 int l4d_icmp(struct xdp_md *context);
+int l4d_behind(struct xdp_md *context);
+int l4d_fragment(struct xdp_md *context);
 
 /*
  * One for each loaded set of programs, so that a set never goes on to a stage of another version. The kernel
@@ -29,6 +33,8 @@ struct {
 } stages SEC(".maps") = {
 	.values = {
 		[STAGE_ICMP] = (void *)&l4d_icmp,
+		[STAGE_BEHIND] = (void *)&l4d_behind,
+		[STAGE_FRAGMENT] = (void *)&l4d_fragment,
 	},
 };
 

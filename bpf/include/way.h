@@ -23,7 +23,8 @@ struct way_job {
 	__u32 begun;
 	__u8 is_ipv6;
 	__u8 is_quote; /* an ICMP error: none is sent about it (RFC 1122 section 3.2.2) */
-	__u8 pad[6];
+	__u8 is_untold; /* a later fragment, or one that another host has sent on: nor about those */
+	__u8 pad[5];
 };
 
 /* Reads what the outer header needs; false for a packet that contradicts itself. Takes the hop. */
@@ -36,6 +37,9 @@ static __always_inline int describe_inner4(struct iphdr *ip, void *end, struct i
 	inner->length = bpf_ntohs(ip->tot_len);
 	inner->traffic_class = ip->tos;
 	inner->is_ipv6 = 0;
+	/* Of a fragment the transport header may be missing, and its checksum is that of the whole. */
+	if (ip->frag_off & bpf_htons(IP_FRAGMENT_MASK))
+		return inner->length >= ip->ihl * 4;
 	transport = (void *)ip + ip->ihl * 4;
 	if (inner->length < ip->ihl * 4 || transport + sizeof(struct udphdr) > end)
 		return 0;
@@ -119,7 +123,7 @@ __noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *j
 	if (!is_whole || offset + inner.length > bytes)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (inner.length + tunnel.overhead > egress->tunnel_mtu) {
-		if (job->is_quote || egress->tunnel_mtu <= tunnel.overhead)
+		if (job->is_quote || job->is_untold || egress->tunnel_mtu <= tunnel.overhead)
 			return finish(DROP_TOO_BIG, XDP_DROP);
 		return WAY_TOO_BIG + egress->tunnel_mtu - tunnel.overhead;
 	}
@@ -186,7 +190,7 @@ __noinline int forward_elsewhere(struct xdp_md *context, const struct way_job *j
 	if (!describe_inner(network, end, job->is_ipv6, &inner))
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (inner.length > egress->mtu)
-		return job->is_quote ? finish(DROP_TOO_BIG, XDP_DROP) : WAY_TOO_BIG + (int)egress->mtu;
+		return job->is_quote || job->is_untold ? finish(DROP_TOO_BIG, XDP_DROP) : WAY_TOO_BIG + (int)egress->mtu;
 	if (!take_hop(network, end, job->is_ipv6))
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);
 	bytes = bpf_xdp_get_buff_len(context);

@@ -18,6 +18,7 @@ export const protocolNumber = {
   fragment: 44,
   icmp6: 58,
   noNext: 59,
+  authentication: 51,
   destinationOptions: 60,
 } as const;
 
@@ -64,6 +65,7 @@ export interface Ipv4Parts {
   readonly ttl?: number;
   /** Multiple of 4 bytes. */
   readonly options?: Uint8Array;
+  readonly identification?: number;
   /** Flags and offset, such as 0x2000 for "more fragments". */
   readonly fragment?: number;
   readonly version?: number;
@@ -78,7 +80,7 @@ export function ipv4(parts: Ipv4Parts, payload: Uint8Array): Uint8Array {
   const header = join(
     Uint8Array.of(((parts.version ?? 4) << 4) | words, 0),
     word(parts.totalLength ?? 20 + options.length + payload.length),
-    word(0x1d0f),
+    word(parts.identification ?? 0x1d0f),
     word(parts.fragment ?? 0x4000),
     Uint8Array.of(parts.ttl ?? 63, parts.protocol),
     word(0),
@@ -108,7 +110,12 @@ export function ipv6(parts: Ipv6Parts, payload: Uint8Array): Uint8Array {
   const types = [...chain.map(([type]) => type), parts.nextHeader];
   const extensions = chain.map(([type, content], index) => {
     // The fragment header's second byte is reserved; the others hold their length.
-    const length = type === protocolNumber.fragment ? 0 : (content.length + 2) / 8 - 1;
+    const length =
+      type === protocolNumber.fragment
+        ? 0
+        : type === protocolNumber.authentication
+          ? (content.length + 2) / 4 - 2
+          : (content.length + 2) / 8 - 1;
     return join(Uint8Array.of(types[index + 1] ?? 0, length), content);
   });
   const body = join(...extensions, payload);

@@ -68,6 +68,10 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.nextHops.ipv6': 'For IPv6 prefixes.',
   'host.metrics':
     'Address and port where `/metrics` is served beside the unix socket. Takes effect at the next start of the daemon.',
+  'host.fragments':
+    'Which hosts put the fragments of a packet together; without it each host keeps what it gets.',
+  'host.fragments.hosts':
+    "Addresses of all balancer hosts in the interface's subnet, this one's too: 2 to 32, one a host, the same list on all of them.",
   'host.tunnel':
     'How packets are wrapped for backends with `forward: ipip`, `gue` or `vxlan`: see [forwarding modes](forwarding.md).',
   'host.tunnel.sourceIpv4':

@@ -44,6 +44,7 @@ import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
 import { startFlowPasses } from './flow-passes.ts';
+import { followFragmentHosts } from './fragment-neighbours.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
@@ -228,6 +229,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const monotonicOffset = wallClock() - clock.now();
   const flowPasses = startFlowPasses({ dataPlane, clock, logger });
   const { flowTable } = desired().host;
+  const fragmentNeighbours = followFragmentHosts({ logger, write: dataPlane.maps.writeFragmentHosts });
   const statusParts: StatusParts = {
     flowPasses,
     flowTable,
@@ -241,6 +243,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     dataPlane,
     missingInterfaces: () =>
       desired().host.interfaces.filter((name) => !further.some((one) => one.name === name)),
+    fragmentWarnings: fragmentNeighbours.warnings,
     facts,
     checker,
     announcer,
@@ -266,8 +269,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return attaching;
   };
 
+  const followHosts = () => fragmentNeighbours.follow(desired().host.fragments?.hosts ?? [], on);
   const takeDesired = async () => {
     egress.rewrite();
+    followHosts();
     dataPlane.maps.writeFlowSettings(flowSettings(desired().host, desired().vips));
     const before = namesOf(further);
     const wanted = desired().host.interfaces;
@@ -436,6 +441,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const moved = now.index !== on.index;
     const before = nextHopsOf(desired(), on);
     on = now;
+    followHosts();
     further = nowFurther;
     const after = nextHopsOf(desired(), on);
     if (before.ipv4 !== after.ipv4 || before.ipv6 !== after.ipv6) {
@@ -492,6 +498,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       fabric.stop();
       checker.stop();
       neighbours.stop();
+      fragmentNeighbours.stop();
       announcer.stop();
       proxy.stop();
       for (const listener of listeners) await listener.close();

@@ -45,6 +45,7 @@ export interface StatusParts {
   readonly dataPlane: DataPlane;
   /** Those of host.interfaces that are not there. */
   readonly missingInterfaces: () => readonly string[];
+  readonly fragmentWarnings: () => readonly string[];
   readonly facts: BackendFactsSource;
   readonly flowPasses: FlowPasses;
   /** The kind of flow table that the daemon was started with. */
@@ -104,6 +105,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...tunnelWarnings(parts, state),
     ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
     ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
+    ...parts.fragmentWarnings(),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {

@@ -20,6 +20,8 @@ export interface HostInterface {
   readonly mtu: number;
   /** Its first global addresses. */
   readonly addresses: NextHops;
+  /** All its global addresses, as text. */
+  readonly ownAddresses: ReadonlySet<string>;
   /** Of its global addresses, each once. */
   readonly subnets: readonly IpPrefix[];
 }
@@ -107,6 +109,7 @@ function hostInterface(link: Link, mac: MacAddress, all: readonly InterfaceAddre
   return {
     ...{ name, index, mac, mtu, up, kind },
     addresses: { ipv4: first(4), ipv6: first(6) },
+    ownAddresses: new Set(addresses.map(({ address }) => formatIpAddress(address))),
     subnets: subnetsOf(addresses),
   };
 }

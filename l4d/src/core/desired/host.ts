@@ -16,6 +16,7 @@ import {
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { aggregateSchema } from './aggregate.ts';
+import { hostFragmentsSchema } from './fragments.ts';
 import { hostProxySchema } from './host-proxy.ts';
 import { hostTunnelSchema } from './tunnel.ts';
 import { hostVrrpSchema } from './vrrp.ts';
@@ -98,6 +99,8 @@ export const hostSchema = z.strictObject({
   tunnel: hostTunnelSchema.prefault({}),
   /** The proxy, which serves l7 VIPs. */
   proxy: hostProxySchema.prefault({}),
+  /** Which hosts put the fragments of a packet together; without it each keeps what it gets. */
+  fragments: hostFragmentsSchema.exactOptional(),
   /** Sizes of the kernel's tables. */
   capacity: capacitySchema.prefault({}),
   /** Whether each CPU has a table of its own before the shared one. */

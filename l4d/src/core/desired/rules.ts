@@ -7,6 +7,7 @@ import { didYouMean, type PathProblem, type PathSegment, problemAt } from '@l4d/
 import { tableSizeFor } from '../table-size.ts';
 import { checkAggregates } from './aggregate-rules.ts';
 import { defaultPool } from './backend.ts';
+import { checkFragments } from './fragments.ts';
 import type { Host } from './host.ts';
 import { checkMode } from './mode-rules.ts';
 import { checkScheduling } from './scheduling-rules.ts';
@@ -69,6 +70,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkAggregates(state),
     ...checkTunnel(state.host.tunnel, state.vips),
     ...checkInterfaces(state.host),
+    ...checkFragments(state.host.fragments, state.vips),
   ];
 }
 

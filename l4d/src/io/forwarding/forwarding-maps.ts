@@ -3,6 +3,7 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
+import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
@@ -31,6 +32,8 @@ export const pinnedMaps = [
   'egress_devices',
   'vxlan_ends',
   'features',
+  'fragments',
+  'fragment_hosts',
 ] as const;
 
 /** Name of a pinned map within the object: `features` is a data section, which pins may not be named like. */
@@ -240,6 +243,15 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       }
       libbpf.updateElement(fds.egress_devices, indexKey(number), indexKey(egress.interfaceIndex));
       libbpf.updateElement(fds.egress, indexKey(number), codec.encodeEgress(egress));
+    },
+
+    /** Who may place fragments; at most `maxFragmentHosts`. */
+    writeFragmentHosts(hosts: readonly FragmentHost[]): void {
+      const value = codec.encodeFragmentHosts(hosts);
+      const before = new Uint8Array(value.length);
+      libbpf.lookupElement(fds.fragment_hosts, indexKey(0), before);
+      if (value.some((byte, at) => byte !== before[at]))
+        libbpf.updateElement(fds.fragment_hosts, indexKey(0), value);
     },
 
     /** Says whether anything on this host uses a part of the program that most packets do not need. */

@@ -116,7 +116,7 @@ export function createForwardingTable(
           entry.held = { ...entry.held, backends: [...backends.values()] };
         }
       }
-      addAddress(wanted.address, identity);
+      addAddress(wanted.address, identity, wanted.policy);
       return operations.length;
     },
 
@@ -505,14 +505,13 @@ export function createForwardingTable(
     return set;
   }
 
-  function addAddress(address: IpAddress, identity: string): void {
+  function addAddress(address: IpAddress, identity: string, policy: HeldVip['policy']): void {
     const set = addressSet(address);
-    const isFirst = set.size === 0;
     set.add(identity);
-    if (!isFirst && maps.readVip(addressKey(address)) !== undefined) return;
+    if (maps.readVip(addressKey(address))?.policy === policy) return;
     maps.writeVip(addressKey(address), {
       id: 0,
-      policy: 'forward',
+      policy,
       onBackendDown: 'keep',
       isAddressEntry: true,
       tableOffset: 0,

@@ -13,6 +13,7 @@ import {
   forwardModes,
   type HeldVip,
 } from '../../core/forwarding/forwarding-plan.ts';
+import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragment-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
@@ -78,6 +79,8 @@ export function createMapCodec(types: ObjectTypes) {
     flow: structLayout(types, 'flow'),
     flowSettings: structLayout(types, 'flow_settings'),
     quicServer: structLayout(types, 'quic_server_key'),
+    fragmentHost: structLayout(types, 'fragment_host'),
+    fragmentHosts: structLayout(types, 'fragment_hosts'),
   };
   const flag = {
     l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
@@ -295,6 +298,16 @@ export function createMapCodec(types: ObjectTypes) {
         vxlan_port: vxlanPort,
         tunnel_mtu: tunnel.mtu,
       });
+    },
+
+    encodeFragmentHosts(hosts: readonly FragmentHost[]): Uint8Array {
+      const value = encodeStruct(layouts.fragmentHosts, { count: hosts.length });
+      const first = layouts.fragmentHosts.size - maxFragmentHosts * layouts.fragmentHost.size;
+      for (const [index, { mac, isSelf }] of hosts.entries()) {
+        const one = encodeStruct(layouts.fragmentHost, { mac, is_self: isSelf ? 1 : 0 });
+        value.set(one, first + index * layouts.fragmentHost.size);
+      }
+      return value;
     },
 
     /** Sum of the per-CPU values of a counter, which lie back to back. */

@@ -144,6 +144,8 @@ function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean
     egress_devices: [4, 4],
     vxlan_ends: [4, size('vxlan_end')],
     features: [4, 4],
+    fragments: [size('fragment_key'), size('fragment')],
+    fragment_hosts: [4, size('fragment_hosts')],
   };
   const info = libbpf.mapInfo(fd);
   const [keySize, valueSize] = expected[name];
