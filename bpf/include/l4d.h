@@ -72,8 +72,6 @@ enum feature {
 	FEATURE_ANY_PORT = 1 << 0,
 	/* Some VIP is of this host's own subnet: ARP and neighbour discovery for it are answered by the program. */
 	FEATURE_NEIGHBOURS = 1 << 1,
-	/* Fragments come from other hosts of the fabric inside of other packets. */
-	FEATURE_FRAGMENT_TUNNELS = 1 << 2,
 };
 
 /*

@@ -162,7 +162,7 @@ const drops = async () =>
 async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
   const begun = performance.now();
   while (!(await holds().catch(() => false))) {
-    if (performance.now() - begun > 20_000) throw new Error(`not in time: ${what}`);
+    if (performance.now() - begun > 60_000) throw new Error(`not in time: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -203,7 +203,7 @@ beforeAll(async () => {
       const isUp = views.every(({ backends }) => backends.every(({ state }) => state === 'up'));
       return views.length === 2 && isUp && (warnings ?? []).every((line) => !line.includes('fragments'));
     });
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await endProcesses(

@@ -53,7 +53,7 @@ export interface VipKey {
 }
 
 /** What VIPs may use of the program that most do not (enum feature). */
-export const features = ['any-port', 'neighbours', 'fragment-tunnels'] as const;
+export const features = ['any-port', 'neighbours'] as const;
 
 /** One of them. */
 export type Feature = (typeof features)[number];
