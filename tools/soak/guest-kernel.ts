@@ -36,7 +36,7 @@ const cache = '/var/tmp/l4d-guest-kernels';
 
 const needed = { 'qemu-system-x86_64': 'qemu-system-x86', busybox: 'busybox-static' } as const;
 
-/** In the order in which they need each other: to reach this machine's files, and to write over them. */
+/** In the order in which they need each other: to reach this machine's files and write over them, and for l4d. */
 const bootModules = [
   'drivers/virtio/virtio_ring',
   'drivers/virtio/virtio',
@@ -50,6 +50,8 @@ const bootModules = [
   'fs/9p/9p',
   'fs/overlayfs/overlay',
   'drivers/net/veth',
+  'net/sched/sch_ingress',
+  'net/sched/cls_bpf',
 ];
 
 const statusMark = 'L4D-GUEST-STATUS';

@@ -20,7 +20,8 @@ export async function run({ say }: SoakOptions): Promise<string> {
   const path = `${bin}:${dirname(process.execPath)}:/usr/sbin:/usr/bin:/sbin:/bin`;
   // What takes milliseconds here takes a second there.
   const tests = 'vitest run --project bpf --testTimeout 900000';
-  const command = `export HOME=/tmp CI=1 NO_COLOR=1 PATH=${path}\nuname -r\n${tests} 2>&1`;
+  // The probe first: within seconds it names what the verifier refuses.
+  const command = `export HOME=/tmp CI=1 NO_COLOR=1 PATH=${path}\nuname -r\nnode l4d/src/main.ts probe && ${tests} 2>&1`;
   const { status, output } = await runInGuest(kernel, repositoryRoot, command, say);
   if (status !== 0) throw new OperatorError('tests failed on that kernel, see above', exitCode.failure);
   const [, summary] = /^\s*Tests\s+(.*)$/m.exec(output) ?? [];

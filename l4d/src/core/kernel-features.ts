@@ -17,7 +17,10 @@ export const kernelFeatures = {
   batchReads: { name: 'reading an array in one call, at adoption', since: '5.6' },
   bufferLength: { name: 'XDP for frames of several buffers (xdp.frags)', since: '5.18' },
   programs: { name: 'the verifier takes the program of the packet path', since: '6.1' },
-  checkSteering: { name: 'tc programs at egress, for checks by way of the backend', since: '4.5' },
+  checkSteering: {
+    name: 'tc programs at egress (sch_ingress, cls_bpf), for checks by way of the backend',
+    since: '4.5',
+  },
   lookup: { name: 'sk_lookup, for l7 VIPs', since: '5.9' },
   links: { name: 'XDP links whose program is swapped while packets flow', since: '5.9' },
   jiffies: {
