@@ -30,8 +30,25 @@ export interface VariableLayout {
   readonly size: number;
 }
 
+/** What one key or value of a map looks like: a struct, or one nameless field. */
+export interface TypeShape {
+  readonly size: number;
+  readonly name: string;
+  readonly fields: readonly FieldLayout[];
+}
+
+/** Key and value of a map; undefined where the map does not tell. */
+export interface MapShape {
+  readonly key: TypeShape | undefined;
+  readonly value: TypeShape | undefined;
+}
+
 /** What an object's BTF tells. */
 export interface ObjectTypes {
+  /** Maps by name, as the object declares them. */
+  readonly maps: ReadonlyMap<string, MapShape>;
+  /** The type of that number; undefined for none. */
+  shapeOf(id: number): TypeShape | undefined;
   readonly structs: ReadonlyMap<string, StructLayout>;
   /** Enum constants, by enum name, then constant name. */
   readonly enums: ReadonlyMap<string, ReadonlyMap<string, number>>;
@@ -68,6 +85,8 @@ const kind = {
   enum64: 19,
 } as const;
 
+const modifiers = new Set<number>([kind.typedef, kind.volatile, kind.const, kind.restrict, kind.typeTag]);
+
 /** Bytes of trailing data per kind: a fixed part and a part per element. */
 const tailSizes: Readonly<Record<number, readonly [number, number]>> = {
   [kind.int]: [4, 0],
@@ -85,13 +104,25 @@ const tailSizes: Readonly<Record<number, readonly [number, number]>> = {
 /** Reads the types of an ELF object (64-bit little-endian, as clang's bpf target writes). */
 export function readObjectTypes(elf: Uint8Array): ObjectTypes {
   const view = new DataView(elf.buffer, elf.byteOffset, elf.byteLength);
-  const btf = findSection(elf, view, '.BTF');
-  const base = btf.offset + view.getUint32(btf.offset + 4, true);
-  const typesStart = base + view.getUint32(btf.offset + 8, true);
-  const typesLength = view.getUint32(btf.offset + 12, true);
-  const stringsStart = base + view.getUint32(btf.offset + 16, true);
+  return readTypes(elf, view, findSection(elf, view, '.BTF').offset, readSymbols(elf, view));
+}
+
+/** Reads the types that the kernel keeps with a map or program: BTF by itself. */
+export function readKernelTypes(btf: Uint8Array): ObjectTypes {
+  return readTypes(btf, new DataView(btf.buffer, btf.byteOffset, btf.byteLength), 0, new Map());
+}
+
+function readTypes(
+  elf: Uint8Array,
+  view: DataView,
+  start: number,
+  symbols: ReadonlyMap<string, number>,
+): ObjectTypes {
+  const base = start + view.getUint32(start + 4, true);
+  const typesStart = base + view.getUint32(start + 8, true);
+  const typesLength = view.getUint32(start + 12, true);
+  const stringsStart = base + view.getUint32(start + 16, true);
   const text = (offset: number) => cString(elf, stringsStart + offset);
-  const symbols = readSymbols(elf, view);
 
   const types: BtfType[] = [{ kind: 0, name: 'void', vlen: 0, sizeOrType: 0, tail: 0 }];
   for (let at = typesStart; at < typesStart + typesLength; ) {
@@ -136,7 +167,37 @@ export function readObjectTypes(elf: Uint8Array): ObjectTypes {
       sections.set(type.name, variables);
     }
   }
-  return { structs, enums, sections };
+  const shapeOf = (id: number): TypeShape | undefined => {
+    let at = id;
+    for (let type = types[at]; type !== undefined && modifiers.has(type.kind); type = types[at])
+      at = type.sizeOrType;
+    const type = types[at];
+    if (type === undefined || at === 0) return undefined;
+    if (type.kind === kind.struct) {
+      const { name, size, fields } = readStruct(view, types, type, text);
+      return { name, size, fields: [...fields.values()] };
+    }
+    const one = elementShape(view, types, id);
+    return { name: '', size: one.elementSize * one.count, fields: [{ name: '', offset: 0, ...one }] };
+  };
+  const maps = new Map<string, MapShape>();
+  const section = types.find((type) => type.kind === kind.dataSection && type.name === '.maps');
+  for (let i = 0; section !== undefined && i < section.vlen; i++) {
+    const variable = types[view.getUint32(section.tail + i * 12, true)];
+    const declared = variable === undefined ? undefined : types[variable.sizeOrType];
+    if (variable === undefined || declared === undefined) continue;
+    const pointedAt = (name: string): TypeShape | undefined => {
+      for (let j = 0; j < declared.vlen; j++) {
+        const at = declared.tail + j * 12;
+        if (text(view.getUint32(at, true)) !== name) continue;
+        const pointer = types[view.getUint32(at + 4, true)];
+        return pointer === undefined ? undefined : shapeOf(pointer.sizeOrType);
+      }
+      return undefined;
+    };
+    maps.set(variable.name, { key: pointedAt('key'), value: pointedAt('value') });
+  }
+  return { structs, enums, sections, maps, shapeOf };
 }
 
 function readStruct(

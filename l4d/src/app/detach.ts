@@ -16,9 +16,10 @@ import { withdrawGrace } from '../core/withdraw-grace.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
 import { type Detached, readDetached, writeDetached } from '../io/detached-file.ts';
-import { listPins, pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
+import { pinName, pinPath, removeBpfFolder, unpin } from '../io/forwarding/bpf-folder.ts';
 import { openPinnedForwarding } from '../io/forwarding/data-plane.ts';
 import { createListenerTable } from '../io/forwarding/listener-table.ts';
+import { currentGeneration } from '../io/forwarding/map-generations.ts';
 import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
 import { dropXdpLinks, unpinStages } from '../io/forwarding/xdp-attachment.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
@@ -113,7 +114,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
     return;
   }
   await sleep(withdrawGrace);
-  if (!listPins(folders.bpfDir).includes('vips4')) say(`${vip.name} was not in the packet path`);
+  if (currentGeneration(folders.bpfDir) === undefined) say(`${vip.name} was not in the packet path`);
   else {
     requireNoDaemon(folders);
     openPinnedForwarding(folders.bpfDir, systemClock).remove(key);

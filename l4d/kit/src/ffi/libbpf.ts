@@ -65,6 +65,9 @@ function bindLibrary() {
     lookupBatchBeside: lib.func(
       'int bpf_map_lookup_batch(int fd, void *in, void *out, void *keys, void *values, void *count, const void *options)',
     ),
+    btfOfKernel: lib.func('void *btf__load_from_kernel_by_id(uint32_t id)'),
+    btfData: lib.func('void *btf__raw_data(void *btf, _Out_ uint32_t *size)'),
+    btfFree: lib.func('void btf__free(void *btf)'),
     testRun: lib.func('int bpf_prog_test_run_opts(int fd, void *options)'),
     probeHelper: lib.func('int libbpf_probe_bpf_helper(int programType, int helper, const void *options)'),
     possibleCpus: lib.func('int libbpf_num_possible_cpus()'),
@@ -224,6 +227,30 @@ export function mapInfo(fd: number): { id: number; keySize: number; valueSize: n
     valueSize: info.readUInt32LE(12),
     maxEntries: info.readUInt32LE(16),
   };
+}
+
+/** What else struct bpf_map_info tells: how it was made, and of what types. Throws SyscallError. */
+export function mapKind(fd: number): { type: number; btf: number; keyType: number; valueType: number } {
+  const info = objectInfo(fd);
+  return {
+    type: info.readUInt32LE(0),
+    btf: info.readUInt32LE(64),
+    keyType: info.readUInt32LE(68),
+    valueType: info.readUInt32LE(72),
+  };
+}
+
+/** The types that the kernel keeps under that number (BTF). Throws SyscallError. */
+export function kernelBtf(id: number): Uint8Array {
+  const btf = bpf().btfOfKernel(id);
+  if (btf === null) throw new SyscallError(`btf__load_from_kernel_by_id ${id}`, koffi.errno());
+  try {
+    const size: [number] = [0];
+    const data = bpf().btfData(btf, size);
+    return new Uint8Array(koffi.view(data, Number(size[0]))).slice();
+  } finally {
+    bpf().btfFree(btf);
+  }
 }
 
 /** struct bpf_prog_info: id and tag (a digest of the instructions, hex). Throws SyscallError. */
@@ -428,6 +455,27 @@ const xdpProgramType = 6;
 /** Whether XDP programs may call a helper, by its number in enum bpf_func_id. */
 export function hasXdpHelper(helper: number): boolean {
   return (bpf().probeHelper(xdpProgramType, helper, null) as number) === 1;
+}
+
+/**
+ * Elements of a hash map, `limit` at a time, from where an earlier call has ended (`cursor`); undefined at the end.
+ * Keys and values lie back to back. Those there throughout are given. Throws SyscallError.
+ */
+export function lookupHash(
+  fd: number,
+  keySize: number,
+  valueSize: number,
+  limit: number,
+  cursor: Uint8Array | undefined,
+): { keys: Uint8Array; values: Uint8Array; count: number; cursor: Uint8Array | undefined } {
+  const next = new Uint8Array(Math.max(4, keySize));
+  const keys = new Uint8Array(keySize * limit);
+  const values = new Uint8Array(valueSize * limit);
+  const count: [number] = [limit];
+  const result = bpf().lookupBatch(fd, cursor ?? null, next, keys, values, count, null) as number;
+  const errno = result < 0 ? koffi.errno() : 0;
+  if (errno !== 0 && errno !== 2) throw new SyscallError('bpf_map_lookup_batch', errno);
+  return { keys, values, count: Number(count[0]), cursor: errno === 2 ? undefined : next };
 }
 
 /** CPUs that the kernel may ever have: the number of values in a per-CPU element. */

@@ -65,7 +65,6 @@ export function unpin(folder: string, name: string): void {
 
 /** Removes the folder with all pins in it. */
 export function removeBpfFolder(folder: string): void {
-  for (const name of listPins(folder)) unpin(folder, name);
   rmSync(folder, { recursive: true, force: true });
 }
 

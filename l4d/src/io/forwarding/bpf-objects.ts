@@ -3,7 +3,12 @@ import { fileURLToPath } from 'node:url';
 import { type ObjectTypes, readObjectTypes, type StructLayout } from '@l4d/kit/btf.ts';
 import { exitCode, InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 
-const folder = fileURLToPath(new URL('../../../../bpf/build/', import.meta.url));
+/** Programs built elsewhere, with other headers for instance: L4D_OBJECT_DIR. */
+const elsewhere = process.env['L4D_OBJECT_DIR'];
+const folder =
+  elsewhere === undefined
+    ? fileURLToPath(new URL('../../../../bpf/build/', import.meta.url))
+    : `${elsewhere}/`;
 
 /** Path of a built object such as `l4d_xdp`. Throws OperatorError when it was not built. */
 export function objectPath(name: string): string {

@@ -15,7 +15,12 @@ import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
-import { type DataPlaneCapacity, openOrMakeMaps, requirePinnedMaps } from './pinned-maps.ts';
+import {
+  type DataPlaneCapacity,
+  type MigrationStep,
+  openOrMakeMaps,
+  requirePinnedMaps,
+} from './pinned-maps.ts';
 import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
 import {
   arrangeXdpLinks,
@@ -36,6 +41,8 @@ export interface DataPlaneOptions {
   readonly flowTable: 'shared' | 'per-cpu';
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Told of the steps of a change of layout; for tests. */
+  readonly onStep?: (step: MigrationStep) => void;
 }
 
 /** A program of ours on an interface. */
@@ -56,7 +63,9 @@ export function openDataPlane(options: DataPlaneOptions) {
   const { bpfFolder, logger } = options;
   ensureBpfFolder(bpfFolder);
   const types = objectTypes('l4d_xdp');
-  const mapFds = openOrMakeMaps(bpfFolder, options.capacity, types, logger);
+  const { capacity, onStep = () => undefined } = options;
+  const opened = openOrMakeMaps({ bpfFolder, capacity, types, logger, onStep });
+  const mapFds = opened.fds;
   const codec = createMapCodec(types);
   const maps = createForwardingMaps(mapFds, codec);
   if (options.flowTable === 'per-cpu') maps.makeTablesByCpu();
@@ -149,9 +158,14 @@ export function openDataPlane(options: DataPlaneOptions) {
       const places = placesOf(interfaces);
       ownNumbers = places.map(({ number }) => number);
       arrangeXdpLinks(bpfFolder, places);
+      // What began since the maps were copied: after the swap there is less to take, and no packet waits for it.
+      opened.catchUp('before');
       const now: Attachment[] = [];
       for (const place of places) now.push(await attachTo(place, mode));
       attached = now;
+      onStep('swapped');
+      opened.catchUp('after');
+      onStep('caught-up');
       const kept = places.map(({ linkPin }) => linkPin);
       const ended = dropXdpLinks(bpfFolder, kept);
       for (const interfaceIndex of ended) libbpf.detachTcEgress(interfaceIndex);
@@ -160,6 +174,7 @@ export function openDataPlane(options: DataPlaneOptions) {
         now.map(({ programId }) => programId),
       );
       for (const { interfaceIndex } of interfaces) attachCheckSteering(mapFds, interfaceIndex);
+      opened.forgetOld();
       await attachLookup(bpfFolder, lookupFds, logger);
     },
   };

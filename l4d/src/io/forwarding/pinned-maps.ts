@@ -1,11 +1,27 @@
 import type { ObjectTypes } from '@l4d/kit/btf.ts';
-import { exitCode, InvariantError, OperatorError } from '@l4d/kit/errors.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { pinPath, unpin } from './bpf-folder.ts';
 import { objectPath } from './bpf-objects.ts';
 import { type MapFds, objectMapName, pinnedMaps, slotsPerPair } from './forwarding-maps.ts';
+import {
+  closeAll,
+  currentGeneration,
+  openGeneration,
+  pinGeneration,
+  pinnedGenerations,
+  removeGeneration,
+  switchGeneration,
+} from './map-generations.ts';
+import {
+  catchUpFlows,
+  copyCounters,
+  copyMaps,
+  declaredLayouts,
+  differingLayouts,
+  layoutsOf,
+  unfitIndex,
+} from './map-migration.ts';
 
 /** Sizes of the maps, fixed when they are made; see docs/operators/sizing.md. */
 export interface DataPlaneCapacity {
@@ -19,65 +35,156 @@ export interface DataPlaneCapacity {
   readonly embryonicFlows: number;
 }
 
-/**
- * Opens the maps that an earlier run pinned; undefined when one is missing or has another layout
- * than today's programs.
- */
-export function openPinnedMaps(bpfFolder: string, types: ObjectTypes): MapFds | undefined {
-  const pinned = pinnedMaps.map((name) => [name, libbpf.openPinned(pinPath(bpfFolder, name))] as const);
-  if (pinned.every(([name, fd]) => fd !== undefined && layoutFits(name, fd, types))) {
-    return Object.fromEntries(pinned) as MapFds;
-  }
-  for (const [, fd] of pinned) if (fd !== undefined) closeFd(fd);
-  return undefined;
+/** Steps at which a test may end the process: whatever it leaves must work. */
+export type MigrationStep = 'made' | 'copied' | 'pinned' | 'switched' | 'swapped' | 'caught-up';
+
+/** The maps in force, and those before them while flows are still to be taken from there. */
+export interface OpenedMaps {
+  readonly fds: MapFds;
+  /**
+   * To be called before and after the programs are swapped: takes over flows that changed in the old maps, and before
+   * what was counted.
+   */
+  readonly catchUp: (when: 'before' | 'after') => void;
+  /** To be called when no program uses the old maps any more. */
+  readonly forgetOld: () => void;
+}
+
+/** What the maps are opened with. */
+export interface MapOptions {
+  readonly bpfFolder: string;
+  readonly capacity: DataPlaneCapacity;
+  readonly types: ObjectTypes;
+  readonly logger: Logger;
+  readonly onStep?: (step: MigrationStep) => void;
 }
 
 /**
- * Opens the pinned maps, or makes and pins all of them when they are missing or their layout has
- * changed. Sizes of existing maps stay: a difference is told in the log.
+ * Opens the pinned maps. Where they are missing, have another layout than today's programs or other sizes than are
+ * declared, others are made, filled with what they hold, and put in force. Throws SyscallError or VerifierError; the
+ * old ones are then in force.
  */
-export function openOrMakeMaps(
-  bpfFolder: string,
-  capacity: DataPlaneCapacity,
-  types: ObjectTypes,
-  logger: Logger,
-): MapFds {
-  const pinned = openPinnedMaps(bpfFolder, types);
-  if (pinned !== undefined) {
-    const differs = capacityDifference(pinned, capacity);
-    if (differs !== undefined) logger.warn(differs);
-    return pinned;
+export function openOrMakeMaps(options: MapOptions): OpenedMaps {
+  const { bpfFolder, logger } = options;
+  const current = currentGeneration(bpfFolder);
+  // What was being made when a process ended, and was not put in force.
+  for (const one of pinnedGenerations(bpfFolder))
+    if (current === undefined || one > current) removeGeneration(bpfFolder, one);
+  if (current === undefined) return { fds: makeGeneration(options, 1), ...nothingOld };
+
+  const held = openGeneration(bpfFolder, current);
+  const layouts = { before: layoutsOf(held), after: declaredLayouts(options.types) };
+  const difference = whatDiffers(held, layouts, options);
+  if (difference === undefined) {
+    const older = pinnedGenerations(bpfFolder).filter((one) => one < current);
+    return { fds: held as MapFds, ...oldMaps(options, held as MapFds, older) };
   }
+  logger.warn(
+    { difference, generation: current + 1 },
+    'the maps are made anew, and filled with what they hold',
+  );
+  // Flows that an upgrade before did not come to take.
+  for (const one of pinnedGenerations(bpfFolder).filter((older) => older < current)) {
+    catchUpFrom(bpfFolder, one, held as MapFds);
+    removeGeneration(bpfFolder, one);
+  }
+  const fds = makeGeneration(options, current + 1, (made) => copyMaps(held, made, layouts));
+  closeAll(held);
+  return { fds, ...oldMaps(options, fds, [current], true) };
+}
+
+const nothingOld = { catchUp: () => undefined, forgetOld: () => undefined };
+
+/** Makes, fills and pins maps, and puts them in force. */
+function makeGeneration(
+  { bpfFolder, capacity, onStep = () => undefined }: MapOptions,
+  generation: number,
+  fill: (made: MapFds) => void = () => undefined,
+): MapFds {
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   try {
     for (const [name, entries] of Object.entries(mapSizes(capacity))) {
       libbpf.setMaxEntries(object, name, entries);
     }
     libbpf.loadObject(object, 'l4d_xdp');
-    const fds: Record<string, number> = {};
-    for (const name of pinnedMaps) {
-      const path = pinPath(bpfFolder, name);
-      const old = libbpf.openPinned(path);
-      if (old !== undefined) {
-        logger.warn({ map: name }, 'a pinned map has another layout and is made anew; its content is lost');
-        closeFd(old);
-        unpin(bpfFolder, name);
-      }
-      libbpf.pin(libbpf.mapFd(object, objectMapName(name)), path);
-      const fd = libbpf.openPinned(path);
-      if (fd === undefined) throw new InvariantError(`${path} vanished`);
-      fds[name] = fd;
-    }
-    return fds as MapFds;
+    const fdOf = (name: keyof MapFds) => libbpf.mapFd(object, objectMapName(name));
+    onStep('made');
+    fill(Object.fromEntries(pinnedMaps.map((name) => [name, fdOf(name)])) as MapFds);
+    onStep('copied');
+    pinGeneration(bpfFolder, generation, fdOf);
+    onStep('pinned');
+    switchGeneration(bpfFolder, generation);
+    onStep('switched');
+    return openGeneration(bpfFolder, generation) as MapFds;
   } finally {
     libbpf.closeObject(object);
   }
 }
 
-/** As openPinnedMaps; throws OperatorError when there are none that fit. */
+function oldMaps(
+  { bpfFolder, logger }: MapOptions,
+  fds: MapFds,
+  generations: readonly number[],
+  isNew = false,
+): Omit<OpenedMaps, 'fds'> {
+  let left = generations;
+  return {
+    catchUp(when) {
+      let flows = 0;
+      for (const one of left) flows += catchUpFrom(bpfFolder, one, fds, isNew && when === 'before');
+      if (left.length > 0) logger.info({ flows, when }, 'flows that changed meanwhile are taken over');
+    },
+    forgetOld() {
+      for (const one of left) removeGeneration(bpfFolder, one);
+      left = [];
+    },
+  };
+}
+
+function catchUpFrom(bpfFolder: string, generation: number, fds: MapFds, withCounters = false): number {
+  const old = openGeneration(bpfFolder, generation);
+  const layouts = { before: layoutsOf(old), after: layoutsOf(fds) };
+  try {
+    if (withCounters) copyCounters(old, fds, layouts);
+    return catchUpFlows(old, fds, layouts);
+  } finally {
+    closeAll(old);
+  }
+}
+
+/** Why the maps cannot stay as they are; undefined when they can. */
+function whatDiffers(
+  held: Partial<Record<keyof MapFds, number>>,
+  layouts: Parameters<typeof copyMaps>[2],
+  { capacity, logger }: MapOptions,
+): string | undefined {
+  const missing = pinnedMaps.filter((name) => held[name] === undefined);
+  if (missing.length > 0) return `missing: ${missing.join(', ')}`;
+  const differing = differingLayouts(layouts.before, layouts.after);
+  if (differing.length > 0) return `another layout: ${differing.join(', ')}`;
+  const sizes: Readonly<Record<string, number>> = mapSizes(capacity);
+  const resized = Object.entries(sizes).filter(
+    ([name, entries]) => libbpf.mapInfo(held[name as keyof MapFds] ?? -1).maxEntries !== entries,
+  );
+  if (resized.length === 0) return undefined;
+  const names = resized.map(([name]) => name).join(', ');
+  const unfit = unfitIndex(held, sizes);
+  if (unfit === undefined) return `another size: ${names}`;
+  logger.warn(
+    `host.capacity is too small for what the maps hold (${unfit}), which keep their size; to make them anew, ` +
+      'without their flows: stop the daemon, l4d detach --all --forget, l4d attach --all, start it',
+  );
+  return undefined;
+}
+
+/** The maps in force, for tools that act without a daemon. Throws OperatorError when they are of another version. */
 export function requirePinnedMaps(bpfFolder: string, types: ObjectTypes): MapFds {
-  const pinned = openPinnedMaps(bpfFolder, types);
-  if (pinned !== undefined) return pinned;
+  const current = currentGeneration(bpfFolder);
+  const held = current === undefined ? {} : openGeneration(bpfFolder, current);
+  const isWhole = pinnedMaps.every((name) => held[name] !== undefined);
+  if (isWhole && differingLayouts(layoutsOf(held), declaredLayouts(types)).length === 0)
+    return held as MapFds;
+  closeAll(held);
   throw new OperatorError(
     `the maps in ${bpfFolder} are of another version of l4d: start this version's daemon once, or use --all`,
     exitCode.system,
@@ -104,51 +211,4 @@ function mapSizes(capacity: DataPlaneCapacity) {
     backend_loads: capacity.backends,
     quic_servers: capacity.backends,
   } satisfies Partial<Record<keyof MapFds, number>>;
-}
-
-function capacityDifference(fds: MapFds, capacity: DataPlaneCapacity): string | undefined {
-  const differing = Object.entries(mapSizes(capacity)).filter(
-    ([name, entries]) => libbpf.mapInfo(fds[name as keyof MapFds]).maxEntries !== entries,
-  );
-  if (differing.length === 0) return undefined;
-  const names = differing.map(([name]) => name).join(', ');
-  return (
-    `host.capacity does not match the existing maps (${names}), which keep their size; ` +
-    'to make them anew: stop the daemon, l4d detach --all --forget, l4d attach --all, start it'
-  );
-}
-
-/** Whether keys and values have the sizes of today's structs. */
-function layoutFits(name: keyof MapFds, fd: number, types: ObjectTypes): boolean {
-  const size = (name: string) => types.structs.get(name)?.size;
-  const expected: Record<keyof MapFds, readonly [number | undefined, number | undefined]> = {
-    vips4: [size('vip4_key'), size('vip')],
-    vips6: [size('vip6_key'), size('vip')],
-    vip_epoch: [4, 4],
-    maglev_slots: [4, size('slot_pair')],
-    backends: [4, size('backend')],
-    flows4: [size('flow4_key'), size('flow')],
-    flows6: [size('flow6_key'), size('flow')],
-    flows4_by_cpu: [4, 4],
-    flows6_by_cpu: [4, 4],
-    embryonic4: [size('flow4_key'), size('flow')],
-    embryonic6: [size('flow6_key'), size('flow')],
-    flow_settings: [4, size('flow_settings')],
-    vip_turns: [4, 8],
-    backend_loads: [4, size('backend_load')],
-    quic_servers: [size('quic_server_key'), 4],
-    vip_counters: [4, size('traffic_counter')],
-    backend_counters: [4, size('traffic_counter')],
-    reasons: [4, 8],
-    egress: [4, size('egress')],
-    egress_devices: [4, 4],
-    vxlan_ends: [4, size('vxlan_end')],
-    features: [4, 4],
-    fragments: [size('fragment_key'), size('fragment')],
-    fragment_hosts: [4, size('fragment_hosts')],
-  };
-  const info = libbpf.mapInfo(fd);
-  const [keySize, valueSize] = expected[name];
-  const reasonsFit = name !== 'reasons' || info.maxEntries === types.enums.get('reason')?.get('REASON_COUNT');
-  return info.keySize === keySize && info.valueSize === valueSize && reasonsFit;
 }
