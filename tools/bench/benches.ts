@@ -42,6 +42,11 @@ export const benches: readonly Bench[] = [
     load: () => import('./bgp.ts'),
   },
   {
+    name: 'control',
+    summary: 'what loading, a change, a restart and memory cost at 10, 1,000 and 10,000 VIPs',
+    load: () => import('./control.ts'),
+  },
+  {
     name: 'sidecar',
     summary: 'requests lost and time to withdraw when a replica fails, against ExaBGP with its health check',
     load: () => import('./sidecar.ts'),

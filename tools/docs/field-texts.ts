@@ -84,7 +84,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.tunnel.gueVariant':
     '`1`: the packet follows the UDP header at once; `0`: behind a header of 4 bytes.',
   'host.capacity':
-    "Sizes of the kernel's tables, fixed when they are made: see [sizing](sizing.md) for their memory and how to change them.",
+    "Sizes of the kernel's tables, taken when the daemon starts; flows stay: see [sizing](sizing.md) for their memory.",
   'host.capacity.vips': 'Most VIPs.',
   'host.capacity.backends': 'Most backends, those of all VIPs together.',
   'host.capacity.tableSlots':

@@ -4,7 +4,7 @@ import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { guardChange } from '../core/change-guard.ts';
-import { emptyDesiredState, sameDesiredState } from '../core/desired-state.ts';
+import { emptyDesiredState, sameDesiredState, withKnownVips } from '../core/desired-state.ts';
 import { readConfigFile } from '../io/config-file.ts';
 import { findHostInterface } from '../io/host-interface.ts';
 import type { StateStore } from '../io/state-store.ts';
@@ -45,7 +45,7 @@ export async function takeConfig(
     return refused;
   }
   if (!same) {
-    const stored = await store.replace(read.value.state, {
+    const stored = await store.replace(withKnownVips(store.current().state, read.value.state), {
       note: `start with ${path}`,
       // Below the first document there is nothing that anybody declared: no interface, no BGP, no VIP.
       isFirst: store.current().revision === 0,

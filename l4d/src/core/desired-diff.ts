@@ -33,7 +33,7 @@ export function diffWarnings(before: DesiredState, after: DesiredState): string[
   const ofHost =
     JSON.stringify(before.host.capacity) === JSON.stringify(after.host.capacity)
       ? []
-      : ['host.capacity: the existing maps keep their size until `l4d detach --all --forget`'];
+      : ['host.capacity: the maps get these sizes when the daemon starts the next time; flows stay'];
   const ofTables =
     before.host.flowTable === after.host.flowTable
       ? []

@@ -21,6 +21,8 @@ export interface ControlLab {
   stop(): Promise<void>;
   /** One request; rejects when it is not answered with 2xx. */
   ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  /** Milliseconds of processor time that the running daemon has taken. */
+  processorTime(): number;
   /** Megabytes of the daemon's processes, by name. */
   resident(): Readonly<Record<string, number>>;
   /** Megabytes of the pinned maps, as the kernel counts them. */
@@ -135,6 +137,12 @@ export async function createControlLab(): Promise<ControlLab> {
       const ended = new Promise((resolve) => daemon?.once('exit', resolve));
       daemon.kill('SIGTERM');
       await ended;
+    },
+    processorTime() {
+      // utime and stime in clock ticks of 10 ms (proc(5)); nsenter has become the daemon.
+      const stat = readUnlessGone(`/proc/${daemon?.pid}/stat`);
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * 10;
     },
     resident() {
       const sizes: Record<string, number> = {};

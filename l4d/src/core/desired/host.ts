@@ -53,7 +53,7 @@ export const guardSchema = z.strictObject({
   lastAnnouncer: choice('a choice', ['warn', 'hold']).prefault('warn'),
 });
 
-/** Sizes of the kernel's tables, fixed when they are made: a change takes effect after `l4d detach --all --forget`. */
+/** Sizes of the kernel's tables: a change takes effect when the daemon starts the next time, and flows stay. */
 export const capacitySchema = z.strictObject({
   vips: integer('a number of VIPs', 1, 1_000_000).prefault(10_000),
   /** Backends of all VIPs together. */

@@ -9,6 +9,7 @@ import {
   encodeDesiredState,
   type JsonObject,
   parseDesiredState,
+  withKnownVips,
 } from '../../core/desired-state.ts';
 import * as edit from '../../core/edit.ts';
 import { openApiDocument } from '../../core/openapi.ts';
@@ -102,7 +103,10 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
     );
   });
   app.put('/v1/desired', (context) =>
-    change(context, port, 'replace all', (state, body) => parseDesiredState(body, state)),
+    change(context, port, 'replace all', (state, body) => {
+      const next = parseDesiredState(body, state);
+      return next.ok ? { ok: true, value: withKnownVips(state, next.value) } : next;
+    }),
   );
   app.post('/v1/plan', async (context) => {
     const body = await readJson(context);

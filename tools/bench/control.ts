@@ -1,0 +1,84 @@
+/**
+ * What control costs by the number of VIPs: loading, one change, restarting, memory. Ten backends a VIP on 1,000 servers,
+ * whose addresses the kernel knows; checks are off, so that nothing but control is measured. Sizes are taken in turn.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
+import { benchVip, type ControlLab, createControlLab, serverAddress } from './io/control-lab.ts';
+
+const sizes = [10, 1000, 10_000] as const;
+/** Changes of each kind a lab. */
+const changes = 15;
+/** Between two changes: what one leaves to do afterwards does not count for the next. */
+const pauseMs = 150;
+
+type Take = (name: string, metric: string, unit: string, value: number) => void;
+
+/** Runs all sizes. Needs root, bpftool and room for the maps. */
+export async function run(progress: (line: string) => void): Promise<BenchResult> {
+  const samples = new Map<string, number[]>();
+  for (const size of sizes) {
+    progress(`${size} VIPs with ${size * 10} backends`);
+    const lab = await createControlLab();
+    try {
+      await measure(lab, size, (name, metric, unit, value) => {
+        const key = JSON.stringify([name, metric, unit]);
+        samples.set(key, [...(samples.get(key) ?? []), value]);
+      });
+    } finally {
+      await lab.remove();
+    }
+  }
+  const rows = [...samples].map(([key, values]): BenchRow => {
+    const [name = '', metric = '', unit = ''] = JSON.parse(key) as string[];
+    return { bench: 'control', case: name, subject: 'l4d', metric, unit, ...summarize(values) };
+  });
+  return { rows, missing: [] };
+}
+
+async function measure(lab: ControlLab, size: number, take: Take): Promise<void> {
+  const at = `at ${size} VIPs`;
+  lab.writeConfig(size);
+  take(
+    `load ${size} VIPs x ${size * 10} backends`,
+    'from start to read back and told',
+    'ms',
+    await lab.start(),
+  );
+  take(
+    `load ${size} VIPs x ${size * 10} backends`,
+    'processor time of the daemon',
+    'ms',
+    lab.processorTime(),
+  );
+  // What the start leaves to do is over.
+  await sleep(1500);
+  for (let i = 0; i < 2; i++) await lab.ask('PATCH', `/v1/vips/vip-${i}`, { enabled: i === 0 });
+  const each = async (name: string, change: (index: number) => Promise<unknown>) => {
+    for (let index = 0; index < changes; index++) {
+      const begin = performance.now();
+      await change(index);
+      take(`${name} ${at}`, 'answered', 'ms', performance.now() - begin);
+      await sleep(pauseMs);
+    }
+  };
+  await each('one VIP more', (index) => lab.ask('POST', '/v1/vips', benchVip(200_000 + index)));
+  await each('one backend changed', (index) => {
+    const vip = index % Math.min(size, changes);
+    const backend = serverAddress((vip * 10) % 1000);
+    return lab.ask('PATCH', `/v1/vips/vip-${vip}/backends/${backend}`, { weight: 2 + index });
+  });
+  await each('one VIP less', (index) => lab.ask('DELETE', `/v1/vips/vip-${200_000 + index}`));
+  const begin = performance.now();
+  await lab.ask('GET', '/metrics');
+  take(`metrics ${at}`, 'answered', 'ms', performance.now() - begin);
+  for (const [process, megabytes] of Object.entries(lab.resident())) {
+    take(`memory ${at}`, `resident, ${process}`, 'MiB', megabytes);
+  }
+  take(`memory ${at}`, 'maps in the kernel', 'MiB', lab.mapBytes());
+  await lab.stop();
+  take(`restart ${at}`, 'from start to read back and told', 'ms', await lab.start());
+  for (const [process, megabytes] of Object.entries(lab.resident())) {
+    take(`memory after a restart ${at}`, `resident, ${process}`, 'MiB', megabytes);
+  }
+}
