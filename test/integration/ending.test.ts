@@ -270,7 +270,8 @@ it('all processes of a host killed and started again under continuity: no route 
   );
   await sleep(300);
   for (const { pid, name } of await lab.processes('lb1')) {
-    if (['l4d', 'announcer', 'l7', 'bfd'].includes(name)) process.kill(pid, 'SIGKILL');
+    if (['l4d', 'announcer', 'l7', 'bfd'].includes(name) || name.startsWith('worker-process'))
+      process.kill(pid, 'SIGKILL');
   }
   await waitFor(
     'routers have lost the session',

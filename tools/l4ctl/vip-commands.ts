@@ -42,6 +42,10 @@ interface AddOptions {
   readonly mode?: string;
   readonly tls?: readonly Fields[];
   readonly redirectToHttps?: number;
+  readonly trustedProxy?: readonly string[];
+  readonly acceptProxyProtocol?: true;
+  readonly forwardedHeader?: true;
+  readonly proxyProtocol?: string;
 }
 
 /** `l4ctl vip …`. */
@@ -173,6 +177,14 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       repeated(parseCertificateArgument),
     )
     .option('--redirect-to-https <port>', 'l7: send every request to https at this port', parseNumberArgument)
+    .option(
+      '--trusted-proxy <prefix>',
+      'l7: proxies in front that are believed; again for each',
+      repeated(String),
+    )
+    .option('--accept-proxy-protocol', 'l7: their connections begin with a PROXY header')
+    .option('--forwarded-header', 'l7: backends get a Forwarded field too')
+    .option('--proxy-protocol <version>', 'l7: v1 or v2; connections to backends begin with a PROXY header')
     .addHelpText(
       'after',
       `
@@ -222,6 +234,10 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     routes: options.route,
     tls: options.tls === undefined ? undefined : { certificates: options.tls },
     redirectToHttps: options.redirectToHttps,
+    trustedProxies: options.trustedProxy,
+    acceptProxyProtocol: options.acceptProxyProtocol,
+    forwardedHeader: options.forwardedHeader,
+    proxyProtocol: options.proxyProtocol,
   });
 }
 

@@ -2,27 +2,23 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DescriptorChannel, listenForChannels } from '@l4d/kit/ffi/descriptor-channel.ts';
-import { memoryFile, readWhole } from '@l4d/kit/ffi/descriptors.ts';
-import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesired } from '@l4d/kit/proxy-api.ts';
-import { noAccounts, pruneAccounts, settle, sumCounts } from '../../core/accounts.ts';
+import { pruneAccounts, settle, sumCounts } from '../../core/accounts.ts';
 import { defaultLimits } from '../../core/limits.ts';
-import { afterDeath, type Deaths, noDeaths } from '../../core/restart-pause.ts';
+import { afterDeath } from '../../core/restart-pause.ts';
 import {
-  type Accounts,
   type FromWorker,
-  type ToWorker,
   type WorkerCounts,
   workerProtocol,
   workerSocketName,
 } from '../../core/worker-messages.ts';
-import { bindLoopback } from '../listening-socket.ts';
+import { createKeptState, type Policy } from './kept-state.ts';
+import { newPlace, type Place } from './place.ts';
 import { refuseWaiting } from './refuse-waiting.ts';
-import { type StartedWorker, startWorker } from './start-worker.ts';
+import { startWorker } from './start-worker.ts';
 import { openSteeringMap, type SocketPair } from './steering-map.ts';
-import { ticketKeeper } from './ticket-keeper.ts';
 import { type Hello, WorkerPeer } from './worker-peer.ts';
 
 /*
@@ -64,7 +60,7 @@ export interface Supervisor {
   /** Settles with its revision when every worker has the policy. */
   usePolicy(desired: ProxyDesired, settings: PolicySettings): Promise<number>;
   /** The policy in use; undefined: none yet. */
-  policy(): { readonly desired: ProxyDesired; readonly revision: number } | undefined;
+  policy(): Policy | undefined;
   /** Whether the kernel steers connections to living workers. */
   registered(): boolean;
   /** Counts of all workers, those that are gone too. */
@@ -88,21 +84,6 @@ export interface WorkerView {
   readonly counts: WorkerCounts;
 }
 
-/** A pair of listening sockets and who accepts from them. */
-interface Place {
-  readonly index: number;
-  readonly sockets: SocketPair;
-  worker: WorkerPeer | undefined;
-  /** Comes to take the worker's part. */
-  starting: StartedWorker | undefined;
-  /** Takes its connections while it has no worker. */
-  caretaker: WorkerPeer | undefined;
-  deaths: Deaths;
-  pause: NodeJS.Timeout | undefined;
-  /** Told whether the one that is starting serves. */
-  onStarted: ((failure: string | undefined) => void) | undefined;
-}
-
 /** Starts; adopts workers that live already. Throws SyscallError. */
 export function startSupervisor(options: SupervisorOptions, log: Logger): Supervisor {
   const socketPath = join(options.runDir, workerSocketName);
@@ -111,12 +92,9 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   const steering = openSteeringMap(options.bpfDir, log);
   let wanted = 1;
   let drainMs = defaultLimits.drainMs;
-  let policy:
-    | { readonly desired: ProxyDesired; readonly revision: number; readonly file: number }
-    | undefined;
-  let accounts: Accounts = noAccounts;
-  let accountsFile: number | undefined;
-  const tickets = ticketKeeper((file) => tellAll({ type: 'tickets' }, [file]));
+  const kept = createKeptState((message, descriptors) => {
+    for (const peer of peers) peer.send(message, descriptors);
+  });
   let grace: NodeJS.Timeout | undefined;
   let renewing: Promise<number> | undefined;
   let stopping = false;
@@ -151,7 +129,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     if (place?.starting?.pid === hello.pid) {
       place.starting.arrived();
       if (stopping) return void drain(peer);
-      tellState(peer);
+      kept.tell(peer);
       peer.send({ type: 'serve', place: place.index }, place.sockets);
       return;
     }
@@ -162,13 +140,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   function adopt(peer: WorkerPeer, hello: Hello, descriptors: readonly number[]): void {
     log.info({ worker: hello.pid, place: hello.place, build: hello.build }, 'a worker is adopted');
     const left = [...descriptors];
-    for (const name of hello.kept) {
-      const file = left.shift() ?? -1;
-      if (name === 'policy' && hello.revision > (policy?.revision ?? 0)) takePolicy(file, hello.revision);
-      else if (name === 'accounts') takeAccounts(file);
-      else if (name === 'tickets') tickets.adopt(file);
-      else closeFd(file);
-    }
+    for (const name of hello.kept) kept.adopt(name, left.shift() ?? -1, hello.revision);
     for (const index of hello.serving) {
       const sockets = [left.shift() ?? -1, left.shift() ?? -1] as const;
       const known = places.get(index);
@@ -191,51 +163,8 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       if (index === hello.place || caredFor === undefined) continue;
       caredFor.caretaker ??= peer;
     }
-    tellState(peer);
+    kept.tell(peer);
     steer();
-  }
-
-  function tellState(peer: WorkerPeer): void {
-    if (accountsFile !== undefined) peer.send({ type: 'accounts' }, [accountsFile]);
-    peer.send({ type: 'tickets' }, [tickets.file()]);
-    if (policy !== undefined && peer.revision !== policy.revision)
-      peer.send({ type: 'policy', revision: policy.revision }, [policy.file]);
-  }
-
-  function tellAll(message: ToWorker, descriptors: readonly number[]): void {
-    for (const peer of peers) peer.send(message, descriptors);
-  }
-
-  function takePolicy(file: number, revision: number): void {
-    if (policy !== undefined) closeFd(policy.file);
-    policy = { file, revision, desired: JSON.parse(new TextDecoder().decode(readWhole(file))) };
-  }
-
-  /** Of several the one that knows of most deaths is the latest. */
-  function takeAccounts(file: number): void {
-    const told = JSON.parse(new TextDecoder().decode(readWhole(file))) as Accounts;
-    closeFd(file);
-    if (told.deaths >= accounts.deaths) saveAccounts(told);
-  }
-
-  function saveAccounts(next: Accounts): void {
-    accounts = next;
-    if (accountsFile !== undefined) closeFd(accountsFile);
-    accountsFile = memoryFile('l4-proxy-accounts', Buffer.from(JSON.stringify(accounts)));
-    tellAll({ type: 'accounts' }, [accountsFile]);
-  }
-
-  function newPlace(index: number, sockets?: SocketPair): Place {
-    return {
-      index,
-      sockets: sockets ?? openSockets(),
-      worker: undefined,
-      starting: undefined,
-      caretaker: undefined,
-      deaths: noDeaths,
-      pause: undefined,
-      onStarted: undefined,
-    };
   }
 
   /** As many places as are wanted, each with a worker or one on its way. */
@@ -308,7 +237,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   function onGone(peer: WorkerPeer): void {
     peers.delete(peer);
     const died = !peer.draining;
-    saveAccounts(settle(accounts, peer.counts, died));
+    kept.setAccounts(settle(kept.accounts, peer.counts, died));
     if (died) log.error({ worker: peer.pid, place: peer.hello.place }, 'a worker has died');
     for (const place of places.values()) {
       if (place.caretaker !== peer) continue;
@@ -411,16 +340,9 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
 
   return {
     async usePolicy(desired, { declared, count, drainMs: nextDrainMs }) {
-      const revision = (policy?.revision ?? 0) + 1;
-      if (policy !== undefined) closeFd(policy.file);
-      policy = {
-        desired,
-        revision,
-        file: memoryFile('l4-proxy-policy', Buffer.from(JSON.stringify(desired))),
-      };
+      const revision = kept.usePolicy(desired);
       drainMs = nextDrainMs;
-      tellAll({ type: 'policy', revision }, [policy.file]);
-      accounts = pruneAccounts(accounts, declared);
+      kept.setAccounts(pruneAccounts(kept.accounts, declared));
       for (const peer of peers) peer.pruneCounts(declared);
       await adopted;
       wanted = count;
@@ -428,11 +350,11 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       await Promise.all([someoneServes(), ...[...peers].map((peer) => peer.takesPolicy(revision))]);
       return revision;
     },
-    policy: () => policy,
+    policy: () => kept.policy,
     registered: () => steering.registered(),
     async counts() {
       await Promise.all([...peers].map((peer) => peer.report(reportMs)));
-      return sumCounts([accounts.past, ...[...peers].map(({ counts }) => counts)]);
+      return sumCounts([kept.accounts.past, ...[...peers].map(({ counts }) => counts)]);
     },
     workers: () =>
       [...peers].sort(byPlace).map(({ hello, draining, counts }) => ({
@@ -443,7 +365,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
         counts,
       })),
     wanted: () => wanted,
-    deaths: () => accounts.deaths,
+    deaths: () => kept.accounts.deaths,
     renew,
     async stop() {
       stopping = true;
@@ -458,7 +380,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       while (peers.size > 0 && performance.now() < end) await sleep(20);
       for (const peer of peers) peer.kill('it did not finish in time');
       steering.stop();
-      tickets.stop();
+      kept.stop();
       stopListening();
       rmSync(socketPath, { force: true });
     },
@@ -468,11 +390,4 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
 /** Of one place, the older one first. */
 function byPlace({ hello: a }: WorkerPeer, { hello: b }: WorkerPeer): number {
   return a.place - b.place || Date.parse(a.startedAt) - Date.parse(b.startedAt);
-}
-
-/** Bound, and listening from the begin: the kernel steers to listening sockets only, and their queues are there. */
-function openSockets(): SocketPair {
-  const sockets = [bindLoopback(4), bindLoopback(6)] as const;
-  for (const fd of sockets) listenOn(fd, defaultLimits.acceptBacklog);
-  return sockets;
 }

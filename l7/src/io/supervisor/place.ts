@@ -1,0 +1,43 @@
+import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
+import { defaultLimits } from '../../core/limits.ts';
+import { type Deaths, noDeaths } from '../../core/restart-pause.ts';
+import { bindLoopback } from '../listening-socket.ts';
+import type { StartedWorker } from './start-worker.ts';
+import type { SocketPair } from './steering-map.ts';
+import type { WorkerPeer } from './worker-peer.ts';
+
+/** A pair of listening sockets and who accepts from them. */
+export interface Place {
+  readonly index: number;
+  readonly sockets: SocketPair;
+  worker: WorkerPeer | undefined;
+  /** Comes to take the worker's part. */
+  starting: StartedWorker | undefined;
+  /** Takes its connections while it has no worker. */
+  caretaker: WorkerPeer | undefined;
+  deaths: Deaths;
+  pause: NodeJS.Timeout | undefined;
+  /** Told whether the one that is starting serves. */
+  onStarted: ((failure: string | undefined) => void) | undefined;
+}
+
+/** A place without a worker; `sockets` are those of a place before it. Throws SyscallError. */
+export function newPlace(index: number, sockets: SocketPair = openSockets()): Place {
+  return {
+    index,
+    sockets,
+    worker: undefined,
+    starting: undefined,
+    caretaker: undefined,
+    deaths: noDeaths,
+    pause: undefined,
+    onStarted: undefined,
+  };
+}
+
+/** Bound, and listening from the begin: the kernel steers to listening sockets only, and their queues are there. */
+function openSockets(): SocketPair {
+  const sockets = [bindLoopback(4), bindLoopback(6)] as const;
+  for (const fd of sockets) listenOn(fd, defaultLimits.acceptBacklog);
+  return sockets;
+}
