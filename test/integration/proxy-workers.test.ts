@@ -43,9 +43,11 @@ async function load(requests: number, address = vip4): Promise<() => Promise<Loa
   };
 }
 
+/** Processes take their time to start on a busy machine. */
+const eventually = (holds: () => Promise<boolean>, what: string) => until(holds, what, proxy.output, 40_000);
 const pids = async () => (await fabric.workers()).map(({ pid }) => pid).sort();
 const allServe = (count: number) =>
-  until(async () => (await fabric.workers()).length === count, `${count} workers`, proxy.output);
+  eventually(async () => (await fabric.workers()).length === count, `${count} workers`);
 const requestsOf = async () =>
   (await fabric.proxy.status()).listeners.reduce((sum, listener) => sum + listener.requests, 0);
 
@@ -80,7 +82,10 @@ test('a killed worker breaks its own connections and no others; nobody is refuse
   await sleep(300);
   const [struck = 0, ...others] = await pids();
   process.kill(struck, 'SIGKILL');
-  await until(async () => (await pids()).length === 3 && !(await pids()).includes(struck), 'a successor');
+  await eventually(async () => {
+    const now = await pids();
+    return now.length === 3 && !now.includes(struck);
+  }, 'a successor');
   expect(await pids()).toEqual(expect.arrayContaining(others));
   await sleep(200);
   const { answered, failures } = await end();
@@ -111,17 +116,16 @@ test.each([
   const before = await pids();
   const ends = [await load(1), await load(1000)];
   await replace();
-  await until(
-    async () => (await pids()).length === 3 && (await pids()).every((pid) => !before.includes(pid)),
-    'other workers',
-    proxy.output,
-  );
+  await eventually(async () => {
+    const now = await pids();
+    return now.length === 3 && now.every((pid) => !before.includes(pid));
+  }, 'other workers');
   await sleep(200);
   for (const end of ends) expect((await end()).failures).toEqual({});
 });
 
 test('a killed supervisor: its workers serve on, and the next one takes them over with all they know', async () => {
-  await until(async () => (await fabric.proxy.status()).workers.length === 3, 'nobody drains');
+  await eventually(async () => (await fabric.proxy.status()).workers.length === 3, 'nobody drains');
   const before = await fabric.proxy.status();
   const serving = await pids();
   const end = await load(5);
@@ -129,7 +133,7 @@ test('a killed supervisor: its workers serve on, and the next one takes them ove
   await once(proxy.process, 'exit');
   await sleep(300);
   proxy = await fabric.startProxy();
-  await until(async () => (await fabric.proxy.status()).registered, 'registered', proxy.output);
+  await eventually(async () => (await fabric.proxy.status()).registered, 'registered');
   expect(await pids()).toEqual(serving);
   const after = await fabric.proxy.status();
   expect(after).toMatchObject({ revision: before.revision, deaths: before.deaths });

@@ -16,6 +16,7 @@ it.each([
   [{ proxyProtocol: 'v3' }, /proxyProtocol: .*v3.*allowed: v1, v2/],
   [{ trustedProxies: ['10.0.0.0/33'] }, /trustedProxies\[0\]: /],
   [{ acceptProxyProtocol: true }, /acceptProxyProtocol: is set, but trustedProxies is empty/],
+  [{ mode: 'socks', proxyProtocol: 'v1' }, /proxyProtocol: is not allowed for mode socks/],
   [{ mode: 'tcp', forwardedHeader: true }, /forwardedHeader: is allowed for mode http only/],
   [{ mode: 'tcp', trustedProxies: ['10.0.0.0/8'] }, /trustedProxies: there are no requests in mode tcp/],
   [{ policy: 'forward', proxyProtocol: 'v1' }, /proxyProtocol: is allowed for policy l7 only/],

@@ -29,6 +29,7 @@ export function checkVipClients(
     readonly trustedProxies?: readonly unknown[];
     readonly acceptProxyProtocol?: boolean;
     readonly forwardedHeader?: boolean;
+    readonly proxyProtocol?: string;
   },
   at: readonly PathSegment[],
 ): PathProblem[] {
@@ -39,7 +40,15 @@ export function checkVipClients(
       problemAt(
         [...at, 'forwardedHeader'],
         `is allowed for mode http only: there are no requests in mode ${mode}`,
-        'proxyProtocol tells backends of clients in every mode',
+        'proxyProtocol tells backends of clients in modes tcp and tls-passthrough',
+      ),
+    );
+  }
+  if (vip.proxyProtocol !== undefined && (mode === 'connect' || mode === 'socks')) {
+    problems.push(
+      problemAt(
+        [...at, 'proxyProtocol'],
+        `is not allowed for mode ${mode}: where its clients go does not expect a PROXY header`,
       ),
     );
   }
