@@ -83,7 +83,8 @@ struct {
 
 /*
  * Where the host keeps a table for each CPU: flows that this CPU has seen, before the shared table that has all.
- * The daemon puts the tables in; without one there is only the shared.
+ * The daemon puts the tables in; without one there is only the shared. Sizes, not types: Linux 6.1 takes only tables
+ * that have types too when these have, and the daemon's have none.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -91,8 +92,8 @@ struct {
 	__type(key, __u32);
 	__array(values, struct {
 		__uint(type, BPF_MAP_TYPE_LRU_HASH);
-		__type(key, struct flow4_key);
-		__type(value, struct flow);
+		__uint(key_size, sizeof(struct flow4_key));
+		__uint(value_size, sizeof(struct flow));
 		__uint(max_entries, 1);
 	});
 } flows4_by_cpu SEC(".maps");
@@ -103,8 +104,8 @@ struct {
 	__type(key, __u32);
 	__array(values, struct {
 		__uint(type, BPF_MAP_TYPE_LRU_HASH);
-		__type(key, struct flow6_key);
-		__type(value, struct flow);
+		__uint(key_size, sizeof(struct flow6_key));
+		__uint(value_size, sizeof(struct flow));
 		__uint(max_entries, 1);
 	});
 } flows6_by_cpu SEC(".maps");
