@@ -128,10 +128,9 @@ export class TlsListeners {
       const seen = entry.look();
       const rested = seen === entry.seen;
       entry.seen = seen;
-      const ended = entry.loaded?.certificates.some(
-        ({ ocsp }) => (ocsp?.nextUpdateMs ?? Number.POSITIVE_INFINITY) <= this.#now(),
+      const stapledUntilNow = entry.loaded?.certificates.some(
+        ({ ocsp, isStapled }) => isStapled && (ocsp?.nextUpdateMs ?? Number.POSITIVE_INFINITY) <= this.#now(),
       );
-      const stapledUntilNow = ended === true && entry.loaded?.material.certificates.some(({ ocsp }) => ocsp);
       // A certificate and its key are two files: what changes is read when it has come to rest.
       if ((seen !== entry.signature && rested) || stapledUntilNow === true) this.#read(entry);
     }

@@ -21,6 +21,8 @@ export interface LoadedCertificate {
   readonly path: string;
   readonly certificate: PresentedCertificate['certificate'];
   readonly ocsp: OcspResponse | undefined;
+  /** It is good, and given to clients. */
+  readonly isStapled: boolean;
 }
 
 /** All files that a listener's TLS is made of. */
@@ -53,7 +55,13 @@ export function loadTls(tls: ProxyListenerTls, ownTickets: TicketKeyRing, nowMs:
         warnings.push(
           `${cert} begins on ${new Date(notBeforeMs).toISOString()}, later than the clock of this host`,
         );
-      return { path: cert, certificate: read.value, ocsp: response?.told, der: response?.der };
+      return {
+        path: cert,
+        certificate: read.value,
+        ocsp: response?.told,
+        isStapled: response?.der !== undefined,
+        der: response?.der,
+      };
     },
   );
   const client = tls.clientCertificates;

@@ -1,0 +1,54 @@
+import { createLogger } from '@l4d/kit/logger.ts';
+import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
+import { createTestAuthority } from '@l4d/kit/tls/test-authority.ts';
+import { expect, it } from 'vitest';
+import { compilePolicy } from '../../core/policy.ts';
+import { TlsListeners } from './listener-tls.ts';
+
+function tableOf(...certificates: { cert: string; key: string; ocsp?: string }[]) {
+  const listener = { name: 'web', address: '192.0.2.1', port: 443, tls: { certificates } };
+  const desired = parseProxyDesired({ listeners: [listener] });
+  if (!desired.ok) throw new Error(JSON.stringify(desired.error));
+  return compilePolicy(desired.value);
+}
+
+it('leaves out an OCSP response once when it ends, and makes only the contexts that have changed', () => {
+  const authority = createTestAuthority();
+  try {
+    let now = Date.now();
+    const listeners = new TlsListeners(createLogger('test'), () => now);
+    const a = authority.issue('a.example');
+    const b = authority.issue('b.example');
+    const ocsp = {
+      a: authority.ocsp('a.example', { minutes: 60 }),
+      b: authority.ocsp('b.example', { minutes: 600 }),
+    };
+    const table = tableOf({ ...a, ocsp: ocsp.a }, { ...b, ocsp: ocsp.b });
+    listeners.use(table);
+    const [entry] = [...table.keys()].map((key) => listeners.get(key));
+    if (entry?.contexts === undefined) throw new Error('no contexts');
+    const { contexts } = entry;
+    const before = new Map(contexts.names.exact);
+    for (let i = 0; i < 3; i++) listeners.poll();
+    expect(entry.status).toMatchObject({ reloads: 0, warnings: [], serving: true });
+    now += 2 * 3_600_000;
+    for (let i = 0; i < 3; i++) listeners.poll();
+    expect(entry.status).toMatchObject({
+      reloads: 1,
+      warnings: [expect.stringContaining('it has ended on')],
+    });
+    authority.issue('b.example');
+    for (let i = 0; i < 3; i++) listeners.poll();
+    expect(entry.status.reloads).toBe(2);
+    expect(contexts.names.exact.get('a.example')).toBe(before.get('a.example'));
+    expect(contexts.names.exact.get('b.example')).not.toBe(before.get('b.example'));
+    // A declaration of which nothing can be made leaves in force what was.
+    const next = tableOf({ ...a, key: b.key });
+    listeners.use(next);
+    const changed = listeners.get([...next.keys()][0] ?? '');
+    expect(changed?.contexts).toBe(contexts);
+    expect(changed?.status.problem).toContain('is not the key of');
+  } finally {
+    authority.remove();
+  }
+});
