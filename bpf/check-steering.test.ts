@@ -56,7 +56,7 @@ function writeTunnelled(index: number, address: string, forward: 'ipip' | 'gue' 
       end,
     );
   }
-  const record = { state: 'up', forward, generation: 0, vipId: 1, egress: 0 } as const;
+  const record = { state: 'up', forward, generation: 0, vipId: 1, egress: 0, port: undefined } as const;
   const value = codec.encodeBackend({ ...record, mac: mac(backendMacs[0]), address: ipAddress(address) });
   libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(index).buffer), value);
 }
@@ -158,7 +158,14 @@ describe('check_steering of a tunnelled backend', () => {
       mac: mac('02:00:00:00:05:05'),
     });
     libbpf.updateElement(libbpf.mapFd(object, 'egress'), new Uint8Array(Uint32Array.of(9).buffer), elsewhere);
-    const record = { state: 'up', forward: 'l2', generation: 0, vipId: 1, egress: 9 } as const;
+    const record = {
+      state: 'up',
+      forward: 'l2',
+      generation: 0,
+      vipId: 1,
+      egress: 9,
+      port: undefined,
+    } as const;
     const value = codec.encodeBackend({ ...record, mac: mac(backendMacs[0]), address: ipAddress(remote[4]) });
     libbpf.updateElement(backends, new Uint8Array(Uint32Array.of(7).buffer), value);
     const run = send(0x4c000007, tcpFrame(four));

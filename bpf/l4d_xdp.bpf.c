@@ -8,6 +8,8 @@
 #include "forward.h"
 #include "fragment.h"
 #include "icmp.h"
+#include "nat.h"
+#include "nat_return.h"
 #include "parse.h"
 #include "serve.h"
 #include "stages.h"
@@ -26,14 +28,14 @@ static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OK) {
 		vip = recall_vip4(tuple.vip[0], tuple.vip_port, tuple.protocol);
 		if (!vip)
-			return finish(PASS_NOT_VIP, XDP_PASS);
+			return pass_on(context);
 		return serve(context, network_offset, &tuple, vip, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMP)
 		return GO_ON(context, STAGE_ICMP);
 	if (parsed == PARSE_OTHER_TRANSPORT || (void *)(ip + 1) > end ||
 	    !find_vip4(tuple.vip[0], 0, IPPROTO_ICMP))
-		return finish(PASS_NOT_VIP, XDP_PASS);
+		return parsed == PARSE_BEHIND ? pass_on(context) : finish(PASS_NOT_VIP, XDP_PASS);
 	return parsed == PARSE_BEHIND ? GO_ON(context, STAGE_BEHIND) : finish(DROP_MALFORMED, XDP_DROP);
 }
 
@@ -50,14 +52,14 @@ static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OK) {
 		vip = recall_vip6(tuple.vip, tuple.vip_port, tuple.protocol);
 		if (!vip)
-			return finish(PASS_NOT_VIP, XDP_PASS);
+			return pass_on(context);
 		return serve(context, network_offset, &tuple, vip, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMPV6)
 		return GO_ON(context, STAGE_ICMP);
 	if (parsed == PARSE_OTHER_TRANSPORT || (void *)(ip + 1) > end ||
 	    !find_vip6(tuple.vip, 0, IPPROTO_ICMPV6))
-		return finish(PASS_NOT_VIP, XDP_PASS);
+		return parsed == PARSE_BEHIND ? pass_on(context) : finish(PASS_NOT_VIP, XDP_PASS);
 	return parsed == PARSE_BEHIND ? GO_ON(context, STAGE_BEHIND) : finish(DROP_MALFORMED, XDP_DROP);
 }
 
@@ -95,6 +97,60 @@ SEC("xdp.frags")
 int l4d_fragment(struct xdp_md *context)
 {
 	return handle_fragment(context);
+}
+
+SEC("xdp.frags")
+int l4d_nat(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+
+	if (!handed)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	find_headers(context, handed, &handed->tuple);
+	return handed->tuple.is_ipv6 ? nat_to_backend(context, handed, 1) : nat_to_backend(context, handed, 0);
+}
+
+SEC("xdp.frags")
+int l4d_nat_begin(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+
+	if (!handed)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	return handed->tuple.is_ipv6 ? begin_to_backend(context, handed, 1) : begin_to_backend(context, handed, 0);
+}
+
+SEC("xdp.frags")
+int l4d_nat_error(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+	struct tuple error = {};
+
+	if (!handed)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	find_headers(context, handed, &error);
+	return handed->tuple.is_ipv6 ? nat_error_to_backend(context, handed, 1) :
+				       nat_error_to_backend(context, handed, 0);
+}
+
+SEC("xdp.frags")
+int l4d_nat_error_other(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+
+	return handed ? deliver_error(context, handed) : finish(PASS_NO_STAGE, XDP_PASS);
+}
+
+SEC("xdp.frags")
+int l4d_nat_return(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+
+	if (!handed)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	__builtin_memset(&handed->tuple, 0, sizeof(handed->tuple));
+	find_headers(context, handed, &handed->tuple);
+	return handed->tuple.is_ipv6 ? nat_to_client(context, handed, 1) : nat_to_client(context, handed, 0);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -24,7 +24,7 @@ describe('readObjectTypes', () => {
       count: 1,
       bigEndian: true,
     });
-    expect(structLayout(types, 'backend').size).toBe(32);
+    expect(structLayout(types, 'backend').size).toBe(36);
     expect(structLayout(types, 'traffic_counter').fields.get('flows')?.offset).toBe(16);
     expect(structLayout(types, 'flow4_key').fields.get('client')).toMatchObject({
       offset: 0,

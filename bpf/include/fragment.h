@@ -267,6 +267,9 @@ static __always_inline int place_first(struct xdp_md *context, __u32 network_off
 		remember(work, FRAGMENT_PASS);
 		return finish(vip ? PASS_L7 : PASS_NOT_VIP, XDP_PASS);
 	}
+	/* NAT would have to know the other fragments by more than their ports. */
+	if (vip->flags & VIP_NAT)
+		return finish(DROP_FRAGMENT, XDP_DROP);
 	chosen = select_backend(context, network_offset, &work->tuple, vip, 1);
 	/* No reset for a part of a segment: what it acknowledges is not known before the whole. */
 	if (chosen.kind != SELECT_FORWARD || !chosen.backend)

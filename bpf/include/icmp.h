@@ -51,7 +51,7 @@ static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_of
 	struct vip *vip;
 
 	if (!address)
-		return finish(PASS_NOT_VIP, XDP_PASS);
+		return pass_on(context);
 	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMP_ECHO && icmp->code == 0)
@@ -85,7 +85,7 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 	struct vip *vip;
 
 	if (!address)
-		return finish(PASS_NOT_VIP, XDP_PASS);
+		return pass_on(context);
 	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMPV6_ECHO_REQUEST && icmp->code == 0)

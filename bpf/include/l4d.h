@@ -58,6 +58,8 @@ enum vip_flag {
 	VIP_LEAST_CONNECTIONS = 1 << 7,
 	/* Packets with a QUIC connection id that names a server go to it. */
 	VIP_QUIC = 1 << 8,
+	/* Some backend is reached by NAT: its table is asked before the flow table. */
+	VIP_NAT = 1 << 9,
 };
 
 /* What answers differently each time it is asked: the first answer of a flow has to be kept. */
@@ -72,6 +74,8 @@ enum feature {
 	FEATURE_ANY_PORT = 1 << 0,
 	/* Some VIP is of this host's own subnet: ARP and neighbour discovery for it are answered by the program. */
 	FEATURE_NEIGHBOURS = 1 << 1,
+	/* Some backend is reached by NAT: what is no VIP's may be an answer to a client. */
+	FEATURE_NAT = 1 << 2,
 };
 
 /*
@@ -101,8 +105,10 @@ enum backend_flag {
 	BACKEND_IPIP = 1 << 2,
 	/* Alike, IP in UDP. */
 	BACKEND_GUE = 1 << 3,
-	/* Alike, Ethernet in UDP, to the end that vxlan_ends has for it. None of the three: by its MAC address. */
+	/* Alike, Ethernet in UDP, to the end that vxlan_ends has for it. */
 	BACKEND_VXLAN = 1 << 4,
+	/* By NAT: packets come from this host and go to its own address and port. None of these four: by its MAC address. */
+	BACKEND_NAT = 1 << 5,
 	/* These bits are the number of the interface by which it is reached: its index in `egress`. */
 	BACKEND_EGRESS = 0x3f << 10,
 };
@@ -118,6 +124,8 @@ struct backend {
 	__u32 generation; /* rises when the index is freed, so that flows of before find nothing */
 	__u32 vip_id; /* 0: the index is free */
 	__u8 address[16]; /* as in vip_key; for adoption after a restart */
+	__be16 port; /* with BACKEND_NAT; 0: that of the VIP */
+	__u16 pad;
 };
 
 /* Where a backend with BACKEND_VXLAN is; by its index in vxlan_ends. Replaced in one step. */
@@ -275,6 +283,9 @@ enum reason {
 	DROP_NO_EGRESS, /* the interface by which the backend is reached is gone */
 	DROP_TTL_EXPIRED, /* its TTL or hop limit does not allow one more hop */
 	DROP_RESET_OF_DEAD, /* a RST from the client on a flow whose backend is down */
+	DROP_NO_NAT_SOURCE, /* this host has no source address or port for NAT to a backend of that family */
+	DROP_NAT_FULL, /* all source ports that were tried, or the whole table of NAT, are in use */
+	DROP_NAT_STRAY, /* a RST from the client on a connection that NAT does not know */
 	TX_FORWARD, /* to a backend */
 	TX_FRAGMENT_HOST, /* a fragment to the host of the fabric that places all of its packet */
 	TX_FRAGMENT_ROUND, /* a fragment whose first one has not come, once round by another host */
@@ -284,10 +295,17 @@ enum reason {
 	TX_TOO_BIG, /* ICMP error to the client: its packet is too big for the way */
 	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
 	TX_ICMP_ERROR_TUNNEL, /* alike, through its tunnel */
+	TX_NAT, /* to a backend, by NAT */
+	TX_NAT_RETURN, /* to a client, a packet that a backend has sent to this host */
+	TX_NAT_ERROR, /* to a backend, an ICMP error about what a client was sent */
+	TX_NAT_RETURN_ERROR, /* to a client, an ICMP error about what a backend was sent */
+	TX_NAT_RESET, /* RST to the client: in the middle of a connection that NAT does not know */
 	NOTE_OTHER_INTERFACE, /* it left by another interface than it came in by (beside its own reason, as all NOTE_) */
 	NOTE_FLOW_NEW, /* a flow came into the table */
 	NOTE_FLOW_REPICKED, /* a stored flow's backend was gone or down and another one was chosen */
 	NOTE_FLOW_EXPIRED, /* a stored flow was idle for too long and chosen afresh */
+	NOTE_NAT_NEW, /* a connection got a source port */
+	NOTE_NAT_REUSED, /* that of a connection that was over, or idle for too long */
 	NOTE_FLOW_NOT_STORED, /* the flow table refused the flow; Maglev alone answers */
 	NOTE_FLOW_LIMITED, /* flows come faster than they may be stored; the hash answers, or the embryonic table */
 	NOTE_FLOW_EMBRYONIC, /* a flow's first packet was kept in the embryonic table */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* A RST to the client in the name of a VIP whose backend for this flow is down. */
+/* A RST to the client in the name of a VIP that cannot go on with this flow. */
 #ifndef L4D_RESET_H
 #define L4D_RESET_H
 
@@ -34,18 +34,21 @@ static __always_inline void make_reset(struct tcphdr *tcp, __u32 segment_length,
 	tcp->check = fold_checksum(pseudo_sum + sum_words(tcp, TCP_WORDS));
 }
 
-/* Sends the RST of an IPv4 flow out of the interface it came in by. */
-static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_offset)
+/* Sends the RST of an IPv4 flow out of the interface it came in by, for the reason `sent`; a RST is never answered. */
+static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_offset, enum reason sent,
+				       enum reason dropped)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct iphdr *ip = data + network_offset;
-	struct tcphdr *tcp = (void *)(ip + 1);
-	struct tcphdr *old_tcp;
+	struct tcphdr *tcp, *old_tcp;
 	__u32 header_length, total_length, tcp_length, frame_length, reset_length;
 	struct iphdr header = {};
 
-	if ((void *)(tcp + 1) > end)
+	KEEP_POINTER(ip);
+	tcp = (void *)(ip + 1);
+	KEEP_POINTER(tcp);
+	if (data + sizeof(struct ethhdr) > end || (void *)(tcp + 1) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	/* Who authenticates packets believes no reset without it. */
 	if (ip->protocol != IPPROTO_TCP)
@@ -62,7 +65,7 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	    network_offset + total_length > frame_length)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (old_tcp->rst)
-		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
+		return finish(dropped, XDP_DROP);
 	header.version = 4;
 	header.ihl = 5;
 	header.tot_len = bpf_htons(sizeof(*ip) + sizeof(*tcp));
@@ -83,7 +86,7 @@ static __always_inline int reset_flow4(struct xdp_md *context, __u32 network_off
 	reset_length = network_offset + sizeof(*ip) + sizeof(*tcp);
 	if (bpf_xdp_adjust_tail(context, (int)reset_length - (int)frame_length))
 		return finish(DROP_MALFORMED, XDP_DROP);
-	return finish(TX_RESET, XDP_TX);
+	return finish(sent, XDP_TX);
 }
 
 /*
@@ -118,16 +121,20 @@ __noinline int bring_tcp_forward(struct xdp_md *context, __u32 network_offset)
 }
 
 /* As reset_flow4. */
-static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_offset)
+static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_offset, enum reason sent,
+				       enum reason dropped)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct ipv6hdr *ip = data + network_offset;
-	struct tcphdr *tcp = (void *)(ip + 1);
+	struct tcphdr *tcp;
 	struct in6_addr client;
 	__u32 payload_length, tcp_length, frame_length, reset_length;
 
-	if ((void *)(tcp + 1) > end)
+	KEEP_POINTER(ip);
+	tcp = (void *)(ip + 1);
+	KEEP_POINTER(tcp);
+	if (data + sizeof(struct ethhdr) > end || (void *)(tcp + 1) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (ip->nexthdr != IPPROTO_TCP && !bring_tcp_forward(context, network_offset))
 		return finish(DROP_NO_BACKEND, XDP_DROP);
@@ -138,7 +145,7 @@ static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_off
 	    network_offset + sizeof(*ip) + payload_length > frame_length)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (tcp->rst)
-		return finish(DROP_RESET_OF_DEAD, XDP_DROP);
+		return finish(dropped, XDP_DROP);
 	client = ip->saddr;
 	ip->saddr = ip->daddr;
 	ip->daddr = client;
@@ -150,7 +157,7 @@ static __always_inline int reset_flow6(struct xdp_md *context, __u32 network_off
 	reset_length = network_offset + sizeof(*ip) + sizeof(*tcp);
 	if (bpf_xdp_adjust_tail(context, (int)reset_length - (int)frame_length))
 		return finish(DROP_MALFORMED, XDP_DROP);
-	return finish(TX_RESET, XDP_TX);
+	return finish(sent, XDP_TX);
 }
 
 #endif

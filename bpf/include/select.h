@@ -3,6 +3,7 @@
 #ifndef L4D_SELECT_H
 #define L4D_SELECT_H
 
+#include "clock.h"
 #include "count.h"
 #include "flow_table.h"
 #include "own_flows.h"
@@ -76,6 +77,9 @@ __noinline int choose_backend(const struct tuple *tuple, const struct vip *vip, 
 		return -1;
 	/* Without a flow table the first datagram of a flow cannot be told from the others. */
 	begun = tuple->protocol == IPPROTO_TCP ? tuple->begins : may_store && !(vip->flags & VIP_STATELESS);
+	/* NAT keeps a table of its own. */
+	if (backend->flags & BACKEND_NAT)
+		may_store = 0;
 	/* A SYN on a stored flow that moved must overwrite it: its ACK would find the old backend. */
 	if (may_store && !(vip->flags & VIP_STATELESS) && (is_known || !(tuple->begins || is_reset(tuple)))) {
 		fill_flow_key(&key, tuple, vip->id);

@@ -5,9 +5,11 @@
 
 #include "count.h"
 #include "forward.h"
+#include "handover.h"
 #include "parse.h"
 #include "reset.h"
 #include "select.h"
+#include "stages.h"
 #include "way.h"
 
 /*
@@ -29,26 +31,59 @@ static __always_inline __u32 frame_bytes(struct xdp_md *context, __u32 network_o
 	return claimed > end - data ? bpf_xdp_get_buff_len(context) : end - data;
 }
 
-/* Chooses and forwards a packet of a VIP. `is_quote`: an ICMP error that quotes the tuple. */
-static __always_inline int serve(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
-				 const struct vip *vip, int is_quote)
+/* Not a VIP's: it may be what a backend sends, else it is the stack's. */
+static __always_inline int pass_on(struct xdp_md *context)
 {
-	struct selection chosen;
+	if (has_feature(FEATURE_NAT))
+		return GO_ON(context, STAGE_NAT_RETURN);
+	return finish(PASS_NOT_VIP, XDP_PASS);
+}
 
-	if (vip->flags & VIP_L7)
-		return finish(PASS_L7, XDP_PASS);
-	chosen = select_backend(context, network_offset, tuple, vip, !is_quote);
-	if (chosen.kind == SELECT_FORWARD && chosen.backend) {
-		if (needs_way(chosen.backend))
-			return go_way(context, network_offset, tuple, vip, &chosen, is_quote);
-		return forward(context, network_offset, tuple->is_ipv6, vip, &chosen,
+/* Goes on with NAT in a stage of its own. */
+static __always_inline int enter_nat(struct xdp_md *context, const struct tuple *tuple, const struct vip *vip,
+				     const int is_quote)
+{
+	struct handover *handover = handed_over();
+
+	if (!handover)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	handover->vip = *vip;
+	handover->tuple = *tuple;
+	if (is_quote)
+		return GO_ON(context, STAGE_NAT_ERROR);
+	return GO_ON(context, STAGE_NAT);
+}
+
+/* Sends a packet of a VIP to the backend that was chosen, unless it is reached by NAT. */
+static __always_inline int deliver(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
+				   const struct vip *vip, const struct selection *chosen, const int is_quote)
+{
+	if (chosen->kind == SELECT_FORWARD && chosen->backend) {
+		if (needs_way(chosen->backend))
+			return go_way(context, network_offset, tuple, vip, chosen, is_quote);
+		return forward(context, network_offset, tuple->is_ipv6, vip, chosen,
 			       frame_bytes(context, network_offset, tuple->is_ipv6),
 			       is_quote ? TX_ICMP_ERROR : TX_FORWARD);
 	}
-	if (chosen.kind == SELECT_RESET && !is_quote)
-		return tuple->is_ipv6 ? reset_flow6(context, network_offset) :
-					reset_flow4(context, network_offset);
+	if (chosen->kind == SELECT_RESET && !is_quote)
+		return tuple->is_ipv6 ? reset_flow6(context, network_offset, TX_RESET, DROP_RESET_OF_DEAD) :
+					reset_flow4(context, network_offset, TX_RESET, DROP_RESET_OF_DEAD);
 	return finish(DROP_NO_BACKEND, XDP_DROP);
+}
+
+/* Chooses and forwards a packet of a VIP. `is_quote`: an ICMP error that quotes the tuple. */
+static __always_inline int serve(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
+				 const struct vip *vip, const int is_quote)
+{
+	struct selection chosen;
+
+	if (vip->flags & (VIP_L7 | VIP_NAT)) {
+		if (vip->flags & VIP_L7)
+			return finish(PASS_L7, XDP_PASS);
+		return enter_nat(context, tuple, vip, is_quote);
+	}
+	chosen = select_backend(context, network_offset, tuple, vip, !is_quote);
+	return deliver(context, network_offset, tuple, vip, &chosen, is_quote);
 }
 
 #endif

@@ -14,12 +14,22 @@ enum stage {
 	STAGE_ICMP,
 	STAGE_BEHIND, /* headers before the transport header, and fragments */
 	STAGE_FRAGMENT,
+	STAGE_NAT, /* to a backend, of a connection that is known */
+	STAGE_NAT_BEGIN, /* of one that is not */
+	STAGE_NAT_ERROR, /* to a backend, an ICMP error */
+	STAGE_NAT_ERROR_OTHER, /* one about no connection of NAT */
+	STAGE_NAT_RETURN, /* from a backend, both */
 	STAGE_COUNT,
 };
 
 int l4d_icmp(struct xdp_md *context);
 int l4d_behind(struct xdp_md *context);
 int l4d_fragment(struct xdp_md *context);
+int l4d_nat(struct xdp_md *context);
+int l4d_nat_begin(struct xdp_md *context);
+int l4d_nat_error(struct xdp_md *context);
+int l4d_nat_error_other(struct xdp_md *context);
+int l4d_nat_return(struct xdp_md *context);
 
 /*
  * One for each loaded set of programs, so that a set never goes on to a stage of another version. The kernel
@@ -35,6 +45,11 @@ struct {
 		[STAGE_ICMP] = (void *)&l4d_icmp,
 		[STAGE_BEHIND] = (void *)&l4d_behind,
 		[STAGE_FRAGMENT] = (void *)&l4d_fragment,
+		[STAGE_NAT] = (void *)&l4d_nat,
+		[STAGE_NAT_BEGIN] = (void *)&l4d_nat_begin,
+		[STAGE_NAT_ERROR] = (void *)&l4d_nat_error,
+		[STAGE_NAT_ERROR_OTHER] = (void *)&l4d_nat_error_other,
+		[STAGE_NAT_RETURN] = (void *)&l4d_nat_return,
 	},
 };
 

@@ -3,9 +3,9 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { encodeStruct, readNumber } from '@l4d/kit/struct-codec.ts';
 import type { Egress } from '@l4d/l4d/core/forwarding/egress.ts';
+import type { NatSettings } from '@l4d/l4d/core/forwarding/nat-settings.ts';
 import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
-import { setReadOnlyData } from '@l4d/l4d/io/forwarding/data-plane.ts';
 import {
   createForwardingMaps,
   type MapFds,
@@ -15,6 +15,7 @@ import {
 } from '@l4d/l4d/io/forwarding/forwarding-maps.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
 import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
+import { setReadOnlyData } from '@l4d/l4d/io/forwarding/read-only-data.ts';
 import { mac } from './packet.ts';
 
 /** The data plane's own address in tests. */
@@ -45,6 +46,13 @@ const everyTable = [
   'embryonic4',
   'embryonic6',
 ] as const;
+/** Tables of NAT and the structs of their keys. */
+const natKeys = {
+  nat4_out: 'flow4_key',
+  nat4_in: 'nat4_tuple',
+  nat6_out: 'flow6_key',
+  nat6_in: 'nat6_tuple',
+} as const;
 
 /** The slots of replaced tables are free at once: no other processor runs the program. */
 const immediately: Clock = {
@@ -68,6 +76,11 @@ export const testTunnel: TunnelSettings = {
 export function testEgress(tunnel: TunnelSettings = testTunnel): Egress {
   return { name: 'in', interfaceIndex: 1, mac: mac(ownMac), mtu: 1500, tunnel };
 }
+/** What packets to backends with `forward: nat` come from in tests: one port, so that fixtures know it. */
+export const testNat: NatSettings = {
+  sources: { ipv4: ipPrefix('10.0.0.11'), ipv6: ipPrefix('fd00::11') },
+  ports: { first: 20_000, last: 20_000 },
+};
 
 /** What differs from small maps and the product's own loading. */
 export interface LoadOptions {
@@ -77,6 +90,9 @@ export interface LoadOptions {
   readonly flows4?: number;
   /** Of the IPv6 one, alike. */
   readonly flows6?: number;
+  /** Size of each table of NAT; 1024 when not given. */
+  readonly natFlows?: number;
+  readonly nat?: NatSettings;
   /** Nanoseconds of a kernel tick as the program is told; 0 makes it ask the helper. */
   readonly tick?: number;
   /** Gives each CPU a flow table before the shared one. */
@@ -112,6 +128,10 @@ export function loadDataPlane(options: LoadOptions = {}) {
     ['vip_turns', 33],
     ['backend_loads', 64],
     ['quic_servers', 64],
+    ['nat4_out', options.natFlows ?? 1024],
+    ['nat4_in', options.natFlows ?? 1024],
+    ['nat6_out', options.natFlows ?? 1024],
+    ['nat6_in', options.natFlows ?? 1024],
   ] as const) {
     libbpf.setMaxEntries(object, name, size);
   }
@@ -129,7 +149,10 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const program = libbpf.programFd(object, 'l4d_xdp');
   const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');
+  // Entries of NAT begin with what they have in common.
+  const natTickAt = structLayout(types, 'nat_flow').fields.get('last_tick')?.offset ?? 0;
   maps.writeEgress(0, testEgress());
+  maps.writeNatSettings(options.nat ?? testNat);
   if (options.tableByCpu === true) maps.makeTablesByCpu();
 
   const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
@@ -178,7 +201,15 @@ export function loadDataPlane(options: LoadOptions = {}) {
         });
         libbpf.updateElement(fd, key, aged);
       }
+      for (const { fd, key, value } of natEntries()) {
+        const tick = new DataView(value.buffer);
+        tick.setUint32(natTickAt, (tick.getUint32(natTickAt, true) - ticks) >>> 0, true);
+        libbpf.updateElement(fd, key, value);
+      }
     },
+
+    /** How many entries the tables of NAT have: two a connection. */
+    natEntryCount: (): number => natEntries().length,
 
     /** How many flows both tables hold. */
     flowCount: (): number => storedFlows(['flows4', 'flows6']).length,
@@ -205,6 +236,17 @@ export function loadDataPlane(options: LoadOptions = {}) {
       libbpf.closeObject(object);
     },
   };
+
+  function natEntries(): Array<{ fd: number; key: Uint8Array; value: Uint8Array }> {
+    const all: Array<{ fd: number; key: Uint8Array; value: Uint8Array }> = [];
+    for (const [name, keyName] of Object.entries(natKeys) as Array<[keyof typeof natKeys, string]>) {
+      for (const key of libbpf.mapKeys(fds[name], structLayout(types, keyName).size)) {
+        const value = new Uint8Array(structLayout(types, name).size);
+        if (libbpf.lookupElement(fds[name], key, value)) all.push({ fd: fds[name], key, value });
+      }
+    }
+    return all;
+  }
 
   /** The tables of that name: a map, or the maps in a map of maps. */
   function tablesOf(name: keyof MapFds): number[] {

@@ -11,6 +11,8 @@ export interface SendStep {
   readonly out?: Uint8Array;
   /** Notes that must be counted, and no others; none when not given. */
   readonly notes?: readonly string[];
+  /** Its checksum is missing or wrong on purpose. */
+  readonly isUnsummed?: boolean;
 }
 
 /** One step of a fixture. */

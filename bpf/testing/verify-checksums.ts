@@ -26,8 +26,15 @@ function verifiedIpv4(packet: Uint8Array): boolean {
 }
 
 function verifiedIpv6(packet: Uint8Array): boolean {
-  const length = ((packet[4] ?? 0) << 8) | (packet[5] ?? 0);
-  const message = packet.subarray(40, 40 + length);
-  const tail = Uint8Array.of(0, 0, packet[4] ?? 0, packet[5] ?? 0, 0, 0, 0, packet[6] ?? 0);
+  const end = 40 + (((packet[4] ?? 0) << 8) | (packet[5] ?? 0));
+  let protocol = packet[6] ?? 0;
+  let at = 40;
+  // Hop-by-hop options, routing header, destination options.
+  while ([0, 43, 60].includes(protocol)) {
+    protocol = packet[at] ?? 0;
+    at += ((packet[at + 1] ?? 0) + 1) * 8;
+  }
+  const message = packet.subarray(at, end);
+  const tail = Uint8Array.of(0, 0, message.length >> 8, message.length & 0xff, 0, 0, 0, protocol);
   return checksumHolds(packet.subarray(8, 40), tail, message);
 }

@@ -83,6 +83,12 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.tunnel.vxlanPort': "UDP port of VXLAN at the backends' ends.",
   'host.tunnel.gueVariant':
     '`1`: the packet follows the UDP header at once; `0`: behind a header of 4 bytes.',
+  'host.nat': 'What packets to backends with `forward: nat` come from, see [NAT](nat.md).',
+  'host.nat.sourceIpv4':
+    'Source addresses towards IPv4 backends: an address, or a prefix of /24 or longer, all of whose addresses are used. Every host needs its own. By default the first address of the interface.',
+  'host.nat.sourceIpv6': 'Alike towards IPv6 backends; a prefix of /120 or longer.',
+  'host.nat.ports':
+    'Source ports, `FIRST-LAST`. They must lie outside of those that the kernel gives to programs of the host (`net.ipv4.ip_local_port_range`). By default from 10240 to below those.',
   'host.capacity':
     "Sizes of the kernel's tables, taken when the daemon starts; flows stay: see [sizing](sizing.md) for their memory.",
   'host.capacity.vips': 'Most VIPs.',
@@ -100,6 +106,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     '`per-cpu`: each CPU has a table of its own before the shared one, for hosts with many cores. See [sizing](sizing.md#the-flow-table).',
   'host.flowInserts':
     'New flows a second that may be stored, all CPUs and families together; what comes faster goes by the hash. `0`: any. By default so many that a flood evicts no flow that sends a packet a minute. See [sizing](sizing.md#the-flow-table).',
+  'host.capacity.natFlows':
+    'Connections by NAT at once, for each address family. None makes room for another one while it is in use. About 300 bytes each, while there are any.',
   'host.draining': 'A draining host withdraws all its VIPs and goes on forwarding what still arrives.',
   'host.withdraw': 'How VIPs leave that are removed, disabled, drained or stopped: see [drain](drain.md).',
   'host.withdraw.gracefulShutdown':
@@ -211,7 +219,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].policy':
     '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',
   'vips[].forward':
-    'How packets get to the backends: `l2` by MAC address, `ipip`, `gue` and `vxlan` through tunnels, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
+    'How packets get to the backends: `l2` by MAC address, `ipip`, `gue` and `vxlan` through tunnels, `nat` from an address of this host, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
   'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',
   'vips[].tableSize':
     'Slots of the Maglev table, a prime. Chosen once (about 100 slots a backend) and kept: a resize moves most flows.',
@@ -249,7 +257,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].backends[].vxlan.remote': 'Address of the machine that ends the tunnel (VTEP).',
   'vips[].backends[].vxlan.mac':
     'MAC address of the backend in that network. By default derived from its address: see [VXLAN](forwarding.md#vxlan).',
-  'vips[].backends[].port': "l7 only. By default the VIP's port.",
+  'vips[].backends[].port':
+    "Where it listens: with l7 and with `forward: nat` only. By default the VIP's port.",
   'vips[].backends[].pool': 'l7 only. By default `default`.',
   'vips[].access': 'l7 only: which clients are let in. `deny` wins; an empty `allow` lets everyone in.',
   'vips[].access.allow': 'Prefixes let in.',

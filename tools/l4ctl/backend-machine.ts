@@ -7,9 +7,8 @@ import { type IpPrefix, ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
-import type { BackendSetup, SetupCommand, VxlanDevice } from '@l4d/l4d/core/backend-setup.ts';
+import type { BackendSetup, SetUpMode, SetupCommand, VxlanDevice } from '@l4d/l4d/core/backend-setup.ts';
 import { persistCommands, unitName, unitPath } from '@l4d/l4d/core/backend-unit.ts';
-import type { ForwardMode } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { derivedMac } from '@l4d/l4d/core/forwarding/vxlan-end.ts';
 import { attachDecap, detachDecap } from '@l4d/l4d/io/forwarding/decap.ts';
 import { findHostInterface, type HostInterface } from '@l4d/l4d/io/host-interface.ts';
@@ -28,7 +27,7 @@ export interface DecapOptions {
 
 /** Options of `backend setup`. */
 export interface SetupOptions extends DecapOptions {
-  readonly forward: ForwardMode;
+  readonly forward: SetUpMode;
   readonly mtu?: number;
   readonly vni?: number;
   readonly vxlanPort: number;

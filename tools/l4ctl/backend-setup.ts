@@ -4,9 +4,13 @@
 import { formatIpAddress, type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress, type MacAddress, parseMacAddress } from '@l4d/kit/mac-address.ts';
-import { type SetupCommand, setupCommands, teardownCommands } from '@l4d/l4d/core/backend-setup.ts';
+import {
+  type SetupCommand,
+  setUpModes,
+  setupCommands,
+  teardownCommands,
+} from '@l4d/l4d/core/backend-setup.ts';
 import { backendUnit, persistCommands, unitPath } from '@l4d/l4d/core/backend-unit.ts';
-import { forwardModes } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseNumberArgument } from './arguments.ts';
 import type { DecapOptions, SetupOptions } from './backend-machine.ts';
@@ -24,7 +28,7 @@ export function addBackendMachineCommands(backend: Command, ctl: Ctl): void {
     .option('--pins <folder>', 'folder in bpffs', decapFolder)
     .description("make this machine a backend: VIPs on lo, ARP, the tunnel's end, TCP segment sizes")
     .addOption(
-      new Option('--forward <mode>', 'how the balancers forward to it').choices(forwardModes).default('l2'),
+      new Option('--forward <mode>', 'how the balancers forward to it').choices(setUpModes).default('l2'),
     )
     .option(
       '--mtu <bytes>',

@@ -6,6 +6,7 @@ import { addBgpCommands } from './bgp-commands.ts';
 import { createCtl, type GlobalOptions } from './ctl.ts';
 import type { Env } from './env.ts';
 import { addHostCommands } from './host-commands.ts';
+import { addNatCommand } from './nat-command.ts';
 import { addPeerCommands } from './peer-commands.ts';
 import { addProxyCommands } from './proxy-commands.ts';
 import { addStateCommands } from './state-commands.ts';
@@ -68,6 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answe
   addPeerCommands(program, ctl);
   addBgpCommands(program, ctl);
   addVrrpCommand(program, ctl);
+  addNatCommand(program, ctl);
   addAnnouncerCommands(program, ctl);
   addProxyCommands(program, ctl);
   addHostCommands(program, ctl);

@@ -1,3 +1,4 @@
+import { natBound } from '@l4d/l4d/core/nat-warnings.ts';
 import type { BackendStatus, CountersView, VipStatus } from '@l4d/l4d/core/status.ts';
 import { compactCount, renderTable } from './table.ts';
 
@@ -161,6 +162,7 @@ export function explainVip(name: string, status: VipStatus | undefined): string 
     ...status.backends.map(
       (backend) => `  backend ${backend.address} is ${backend.state}: ${reasonOf(backend)}`,
     ),
+    ...(status.backends.some(({ forward }) => forward === 'nat') ? [`  ${natBound}`] : []),
   ];
   return `${lines.join('\n')}\n`;
 }

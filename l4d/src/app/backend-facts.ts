@@ -203,6 +203,8 @@ export function createBackendFacts(parts: BackendFactsParts) {
         const said = proxyProtocol === undefined ? {} : { proxyProtocol };
         return { ...common, ...said, address: backend.address };
       }
+      // What is translated is reached as the host reaches it, and asked so.
+      if (forwardModeOf(vip, backend) === 'nat') return { ...common, address: backend.address };
       const index = heldBackend(vip, backend.address)?.index;
       const reachable = this.macOf(vip, backend) !== undefined || checker.status(common.key) !== undefined;
       if (index === undefined || !reachable) return undefined;

@@ -21,6 +21,7 @@ import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
+import { natPlanWarnings } from '../core/nat-warnings.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
 import { proxyMetrics } from '../core/proxy-metrics.ts';
 import { tlsMetrics } from '../core/tls-metrics.ts';
@@ -45,6 +46,7 @@ import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
 import { startFlowPasses } from './flow-passes.ts';
 import { followFragmentHosts } from './fragment-neighbours.ts';
+import { startHostNat } from './host-nat.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
@@ -127,6 +129,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     clock,
     logger,
   });
+  const nat = startHostNat({ clock, logger, dataPlane, desired, on: () => on });
   const runtime = openRuntimeStore(paths.runtime, clock, logger);
   const interfaces = await watchInterfaces({
     clock,
@@ -202,6 +205,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     resolve: (change) => neighbours.change(change),
     checker,
     facts,
+    natProblem: nat.problem,
     announcer,
     handoff: createProxyHandoff({
       proxy,
@@ -244,6 +248,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     missingInterfaces: () =>
       desired().host.interfaces.filter((name) => !further.some((one) => one.name === name)),
     fragmentWarnings: fragmentNeighbours.warnings,
+    nat: nat.status,
     facts,
     checker,
     announcer,
@@ -274,6 +279,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     egress.rewrite();
     followHosts();
     dataPlane.maps.writeFlowSettings(flowSettings(desired().host, desired().vips));
+    await nat.settle();
     const before = namesOf(further);
     const wanted = desired().host.interfaces;
     if (wanted.join() !== before.join()) {
@@ -371,6 +377,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         warnings: [
           ...diffWarnings(desired(), next),
           ...subnetWarnings(next.vips, subnets()),
+          ...natPlanWarnings(desired().vips, next.vips),
           ...(next.host.draining ? drainWarnings(desired(), next, await otherPaths()) : []),
         ],
         guard: guardChange(desired(), next),
@@ -448,6 +455,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       logger.warn({ before, after }, 'the addresses changed: other next hops are announced');
       fabric.touch();
     }
+    await nat.settle();
     // An interface that was down has lost the routes and neighbours that checks need.
     await routeChecks();
     if (same) return;
@@ -496,6 +504,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       stopWatching();
       flowPasses.stop();
       fabric.stop();
+      nat.stop();
       checker.stop();
       neighbours.stop();
       fragmentNeighbours.stop();

@@ -14,11 +14,13 @@ import {
   vxlanEndOf,
 } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
+import { natWarnings } from '../core/nat-usage.ts';
 import { fullShare } from '../core/slow-start.ts';
 import type {
   BackendStatus,
   BgpStatus,
   FabricStatus,
+  NatStatus,
   VerdictView,
   VipStatus,
   VrrpView,
@@ -46,6 +48,8 @@ export interface StatusParts {
   /** Those of host.interfaces that are not there. */
   readonly missingInterfaces: () => readonly string[];
   readonly fragmentWarnings: () => readonly string[];
+  /** Undefined while nothing is translated. */
+  readonly nat: () => NatStatus | undefined;
   readonly facts: BackendFactsSource;
   readonly flowPasses: FlowPasses;
   /** The kind of flow table that the daemon was started with. */
@@ -95,6 +99,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const leaving = fabric.leaving();
   const vips = fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp));
   const refusedConfig = parts.refusedConfig();
+  const nat = parts.nat();
   const warnings = [
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
     ...failureWarnings(fabric.views()),
@@ -103,6 +108,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       .filter(({ xdpMode }) => xdpMode === 'generic' && mode !== 'generic')
       .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
     ...tunnelWarnings(parts, state),
+    ...(nat === undefined ? [] : natWarnings(nat)),
     ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
     ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
     ...parts.fragmentWarnings(),
@@ -130,6 +136,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       dropReasons: dataPlane.maps.readReasons(),
       flowTable: flowTableStatus(parts),
     },
+    ...(nat === undefined ? {} : { nat }),
     ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
     ...(lastError === undefined ? {} : { lastError }),
   };
@@ -153,7 +160,7 @@ function tunnelWarnings({ facts, dataPlane }: StatusParts, state: DesiredState):
   for (const vip of state.vips) {
     if (vip.policy !== 'forward') continue;
     for (const backend of vip.backends) {
-      if (forwardModeOf(vip, backend) === 'l2') continue;
+      if (['l2', 'nat'].includes(forwardModeOf(vip, backend))) continue;
       const { family } = routedAddress(vip, backend);
       const egress = dataPlane.egress.placed().get(facts.wayOf(vip, backend).egress);
       if (egress === undefined || egress.tunnel.sources[`ipv${family}`] !== undefined) continue;
@@ -229,7 +236,10 @@ function vipStatus(
         address: formatIpAddress(backend.address),
         ...(vip.policy === 'l7'
           ? { port: backendPort(vip, backend), pool: backendPool(backend) }
-          : { forward: forwardModeOf(vip, backend) }),
+          : {
+              forward: forwardModeOf(vip, backend),
+              ...(backend.port === undefined ? {} : { port: backend.port }),
+            }),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
         ...schedulingStatus(parts, vip, backend, view.shares[index] ?? fullShare),

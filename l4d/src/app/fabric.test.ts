@@ -83,7 +83,7 @@ function standIns(): FabricParts {
       const key = vipKeyText(wanted);
       if (!held.has(key)) log.push(`program ${key}`);
       const backends = wanted.backends.map((backend, index) => ({ ...backend, index }));
-      held.set(key, { ...wanted, id: 1, slots: new Uint32Array(0), backends });
+      held.set(key, { ...wanted, id: 1, usesNat: false, slots: new Uint32Array(0), backends });
       return 1;
     },
     verify: () => undefined,
@@ -363,6 +363,7 @@ test('a VIP that the kernel holds from before does not wait', async () => {
     onBackendDown: 'keep',
     idleTicks: 1,
     selection: usualSelection,
+    usesNat: false,
     backends: [],
   } as const;
   held.set(webKey, {
@@ -430,6 +431,7 @@ test('what an earlier run has left in the kernel ends after a withdraw', async (
     onBackendDown: 'keep',
     idleTicks: 1,
     selection: usualSelection,
+    usesNat: false,
     backends: [],
   } as const;
   held.set(webKey, {

@@ -53,6 +53,8 @@ export interface FabricParts {
   readonly resolve: (change: BackendAddressChange) => void;
   readonly checker: HealthChecker;
   readonly facts: BackendFactsSource;
+  /** Why NAT cannot be done for a VIP of that family; undefined when it can. */
+  readonly natProblem?: (family: 4 | 6) => string | undefined;
   readonly announcer: AnnouncerFollower;
   readonly handoff: ProxyHandoff;
   readonly runtime: RuntimeStore;

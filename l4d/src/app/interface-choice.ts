@@ -11,6 +11,7 @@ import { watchNetlinkEvents } from '@l4d/kit/netlink/events.ts';
 import type { RefusedState } from '../core/control-port.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
+import { refuseNatPorts } from './host-nat.ts';
 
 /**
  * Why a running daemon cannot take a state: its interface is chosen at the start, for moving it would
@@ -27,7 +28,7 @@ export async function refuseOtherInterface(
   try {
     const wanted = await findHostInterface(next.host.interface);
     for (const name of next.host.interfaces) await findHostInterface(name, 'host.interfaces');
-    if (wanted.index === on.index) return undefined;
+    if (wanted.index === on.index) return refuseNat(next, on);
     return refused(
       `"${wanted.name}" is not the interface that this daemon serves (allowed: ${on.name})`,
       'to move: l4d detach --all, stop the daemon, start it with the new configuration, l4d attach --all',
@@ -53,6 +54,15 @@ export async function findFurther(names: readonly string[], logger: Logger): Pro
     }
   }
   return found;
+}
+
+function refuseNat(next: DesiredState, on: HostInterface): RefusedState | undefined {
+  const problem = refuseNatPorts(next, on);
+  if (problem === undefined) return undefined;
+  return {
+    kind: 'refused',
+    problems: [{ path: 'host.nat.ports', message: problem.replace(/^host\.nat\.ports /, '') }],
+  };
 }
 
 /** Next hops to announce: the declared ones, else the interface's own addresses. */

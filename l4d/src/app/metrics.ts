@@ -95,6 +95,23 @@ export async function renderMetrics(
       census.tookMs / 1000,
     );
   }
+  const natPorts = gauge('l4d_nat_ports', 'Ports of a source address of NAT towards each backend', [
+    'source',
+  ]);
+  const natConnections = gauge('l4d_nat_connections', 'Connections of NAT from a source address', ['source']);
+  const natBusiest = gauge(
+    'l4d_nat_ports_used_most',
+    'Ports in use towards the backend that has most of them',
+    ['source'],
+  );
+  if (status.nat !== undefined) {
+    gauge('l4d_nat_capacity', 'Most connections of NAT, for each address family').set(status.nat.capacity);
+    for (const { address: source, ports, connections, busiest } of status.nat.sources) {
+      natPorts.set({ source }, ports);
+      natConnections.set({ source }, connections);
+      natBusiest.set({ source }, busiest?.used ?? 0);
+    }
+  }
 
   const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);
   for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);

@@ -2,7 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
-import type { WantedVip } from '../core/forwarding/forwarding-plan.ts';
+import { usesNat, type WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import { settlingTime } from '../core/vip-verdict.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
@@ -17,6 +17,8 @@ export interface VipProgrammingParts {
   readonly forwarding: ForwardingTable;
   readonly facts: BackendFactsSource;
   readonly slowStarts: SlowStarts;
+  /** Why NAT cannot be done for a VIP of that family; undefined when it can. */
+  readonly natProblem?: (family: 4 | 6) => string | undefined;
 }
 
 /** Programs VIPs into the kernel and reads them back. */
@@ -32,6 +34,9 @@ export interface VipProgramming {
 export function createVipProgramming(parts: VipProgrammingParts): VipProgramming {
   const { clock, logger, facts, forwarding, slowStarts } = parts;
 
+  const natProblem = (wanted: WantedVip) =>
+    usesNat(wanted) ? parts.natProblem?.(wanted.address.family) : undefined;
+
   /** Why the kernel does not hold what is wanted; undefined when it does. */
   function write(vip: Vip, wanted: WantedVip, tell: (line: string) => void): string | undefined {
     const key = vipKeyText(vip);
@@ -42,12 +47,12 @@ export function createVipProgramming(parts: VipProgrammingParts): VipProgramming
         logger.debug({ vip: vip.name, writes }, 'forwarding programmed');
       }
       const difference = forwarding.verify(wanted);
-      if (difference === undefined) return undefined;
+      if (difference === undefined) return natProblem(wanted);
       logger.warn({ vip: vip.name, difference }, 'somebody else changed the kernel: it is written again');
       tell(`forwarding of ${vip.name}: written again, for ${difference}`);
       forwarding.refresh(key);
       forwarding.apply(wanted);
-      return forwarding.verify(wanted);
+      return forwarding.verify(wanted) ?? natProblem(wanted);
     } catch (error) {
       if (error instanceof InvariantError) throw error;
       return error instanceof Error ? error.message : String(error);

@@ -5,7 +5,7 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress, type MacAddress } from '@l4d/kit/mac-address.ts';
-import type { ForwardMode } from './forwarding/forwarding-plan.ts';
+import { type ForwardMode, forwardModes } from './forwarding/forwarding-plan.ts';
 
 /** A program and its arguments. */
 export type SetupCommand = readonly string[];
@@ -20,10 +20,16 @@ export interface VxlanDevice {
   readonly addresses: readonly IpAddress[];
 }
 
+/** How packets get to backends that need set-up: to those behind NAT they come as from any client. */
+export type SetUpMode = Exclude<ForwardMode, 'nat'>;
+
+/** Those ways. */
+export const setUpModes = forwardModes.filter((mode): mode is SetUpMode => mode !== 'nat');
+
 /** What is wanted of a backend, and what is known of it. */
 export interface BackendSetup {
   /** How the balancers forward to it. */
-  readonly forward: ForwardMode;
+  readonly forward: SetUpMode;
   /** Where the balancers' packets arrive. */
   readonly interfaceName: string;
   readonly vips: readonly IpAddress[];
@@ -45,7 +51,7 @@ export const answerTable = '19533';
 /** Bytes of TCP and IP before the data. */
 const headers = { 4: 40, 6: 60 } as const;
 /** Of what is between the outer IP header and the packet. GUE: with the header of variant 0, which variant 1 spares. */
-const overhead = { l2: 0, ipip: 0, gue: 12, vxlan: 30 } as const satisfies Record<ForwardMode, number>;
+const overhead = { l2: 0, ipip: 0, gue: 12, vxlan: 30 } as const satisfies Record<SetUpMode, number>;
 
 /** The largest TCP segments that come through the tunnels whole, by the family of the VIP. */
 export function tunnelMss(setup: Pick<BackendSetup, 'forward' | 'sources' | 'mtu'>, family: 4 | 6): number {

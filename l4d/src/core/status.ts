@@ -25,7 +25,7 @@ export type BackendState = 'up' | 'down' | 'drained' | 'unknown';
 /** One backend of a VIP. */
 export interface BackendStatus {
   readonly address: string;
-  /** l7 only. */
+  /** Where it listens: l7, and nat where it is another port than the VIP's. */
   readonly port?: number;
   /** l7 only. */
   readonly pool?: string;
@@ -232,6 +232,34 @@ export interface FlowTableStatus {
   readonly census?: FlowTableCensus;
 }
 
+/** Connections of NAT from one of this host's addresses, as of the last look at the table. */
+export interface NatSourceStatus {
+  readonly address: string;
+  /** Ports that it has towards each backend. */
+  readonly ports: number;
+  readonly connections: number;
+  /** The backend towards which most ports are in use: address, port and protocol. */
+  readonly busiest?: { readonly target: string; readonly used: number };
+}
+
+/** NAT on this host. */
+export interface NatStatus {
+  /** Why nothing can be sent; the VIPs that need it are not served then. */
+  readonly problem?: string;
+  /** FIRST-LAST; empty when there are none. */
+  readonly ports: string;
+  /** Most connections of each address family. */
+  readonly capacity: number;
+  readonly phases: {
+    readonly opening: number;
+    readonly established: number;
+    readonly closing: number;
+  };
+  readonly sources: readonly NatSourceStatus[];
+  /** Packets that found no port or no room for a new connection. */
+  readonly refused: number;
+}
+
 /** The packet path as it is in the kernel. */
 export interface DataplaneStatus {
   /** Name and tag of the attached program; absent when none is attached. */
@@ -266,6 +294,8 @@ export interface FabricStatus {
   /** There where host.vrrp is declared. */
   readonly vrrp?: VrrpView;
   readonly dataplane: DataplaneStatus;
+  /** There while a VIP has backends with `forward: nat`, or connections of such are left. */
+  readonly nat?: NatStatus;
   /** Set when the operator has taken VIPs or everything out of the packet path. */
   readonly detached?: { readonly all: boolean; readonly vips: readonly string[] };
   /** Set when desired state and kernel differ: the last failure of the reconciler. */

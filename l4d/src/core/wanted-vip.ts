@@ -35,11 +35,13 @@ export function wantedVip(
     const state = conditions[index]?.forwarding ?? 'down';
     if (vip.policy === 'l7' || state === 'finished') continue;
     const { address } = backend;
+    const forward = forwardModeOf(vip, backend);
     const vxlan = vxlanEndOf(vip, backend);
     const serverId = serverIdOf(vip, backend);
     backends.push({
-      ...{ address, weight: weightOf(backend), state, forward: forwardModeOf(vip, backend) },
+      ...{ address, weight: weightOf(backend), state, forward },
       ...wayOf(backend),
+      ...(forward === 'nat' && backend.port !== undefined ? { port: backend.port } : {}),
       ...(vxlan === undefined ? {} : { vxlan }),
       ...(serverId === undefined ? {} : { serverId }),
     });

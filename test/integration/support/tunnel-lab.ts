@@ -147,7 +147,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
       runIn(names.lb, process.execPath, join(root, 'l4d/src/main.ts'), ...args, ...folderOptions),
     start(machine, command, ...args) {
       const child = spawn('nsenter', [`--net=/run/netns/${names[machine]}`, command, ...args], {
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['pipe', 'pipe', 'pipe'],
       });
       started.push(child);
       return child;

@@ -54,6 +54,7 @@ function bindLibrary() {
     update: lib.func('int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)'),
     lookup: lib.func('int bpf_map_lookup_elem(int fd, const void *key, void *value)'),
     delete: lib.func('int bpf_map_delete_elem(int fd, const void *key)'),
+    lookupAndDelete: lib.func('int bpf_map_lookup_and_delete_elem(int fd, const void *key, void *value)'),
     nextKey: lib.func('int bpf_map_get_next_key(int fd, const void *key, void *next)'),
     updateBatch: lib.func(
       'int bpf_map_update_batch(int fd, const void *keys, const void *values, _Inout_ uint32_t *count, const void *options)',
@@ -476,6 +477,22 @@ export function lookupHash(
   const errno = result < 0 ? koffi.errno() : 0;
   if (errno !== 0 && errno !== 2) throw new SyscallError('bpf_map_lookup_batch', errno);
   return { keys, values, count: Number(count[0]), cursor: errno === 2 ? undefined : next };
+}
+
+/** Writes a new element; false when there is one already. Throws SyscallError otherwise. */
+export function addElement(fd: number, key: Uint8Array, value: Uint8Array): boolean {
+  if ((bpf().update(fd, key, value, 1) as number) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === 17) return false;
+  throw new SyscallError('bpf_map_update_elem', errno);
+}
+
+/** Reads an element into `value` and deletes it, in one step; false when there was none. Throws SyscallError otherwise. */
+export function takeElement(fd: number, key: Uint8Array, value: Uint8Array): boolean {
+  if ((bpf().lookupAndDelete(fd, key, value) as number) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === 2) return false;
+  throw new SyscallError('bpf_map_lookup_and_delete_elem', errno);
 }
 
 /** CPUs that the kernel may ever have: the number of values in a per-CPU element. */

@@ -3,6 +3,7 @@ import { type Duration, formatDuration, parseDuration } from '../duration.ts';
 import { formatIpAddress, type IpAddress, type IpFamily, parseIpAddress } from '../ip-address.ts';
 import { formatIpPrefix, type IpPrefix, parseIpPrefix } from '../ip-prefix.ts';
 import { formatMacAddress, type MacAddress, parseMacAddress } from '../mac-address.ts';
+import { formatPortRange, type PortRange, parsePortRange } from '../port-range.ts';
 import { err, ok, type Result } from '../result.ts';
 import { type Endpoint, formatEndpoint, parseEndpoint } from './endpoint.ts';
 import { showValue } from './problem.ts';
@@ -151,6 +152,15 @@ export const ipPrefixText = textCodec<IpPrefix>(
   '192.0.2.0/24',
   parseIpPrefix,
   formatIpPrefix,
+);
+
+/** FIRST-LAST. */
+export const portRangeText = textCodec<PortRange>(
+  'a range of ports',
+  'FIRST-LAST such as 10240-32767',
+  '10240-32767',
+  parsePortRange,
+  formatPortRange,
 );
 
 /** ADDRESS:PORT, IPv6 in brackets. */

@@ -51,7 +51,7 @@ export const backendSchema = z.strictObject({
   vxlan: vxlanSchema.exactOptional(),
   /** Of a VIP with `quic`: hexadecimal; by default the last bytes of the address. */
   serverId: serverIdText.exactOptional(),
-  /** l7 only; by default the VIP's port. */
+  /** l7 and nat only; by default the VIP's port. */
   port: portNumber.exactOptional(),
   /** l7 only; `default` by default. */
   pool: poolName.exactOptional(),

@@ -18,6 +18,7 @@ import { z } from 'zod';
 import { aggregateSchema } from './aggregate.ts';
 import { hostFragmentsSchema } from './fragments.ts';
 import { hostProxySchema } from './host-proxy.ts';
+import { hostNatSchema } from './nat.ts';
 import { hostTunnelSchema } from './tunnel.ts';
 import { hostVrrpSchema } from './vrrp.ts';
 
@@ -64,6 +65,8 @@ export const capacitySchema = z.strictObject({
   flows: integer('a number of flows', 1024, 16_777_216).prefault(262_144),
   /** First packets remembered apart, for schedulers that do not answer the same twice; for each address family. */
   embryonicFlows: integer('a number of flows', 1024, 1_048_576).prefault(16_384),
+  /** Connections of NAT at once, for each address family; about 300 bytes each, while there are any. */
+  natFlows: integer('a number of connections', 1024, 16_777_216).prefault(131_072),
 });
 
 /** Interfaces have numbers in the kernel, and backends may need some. */
@@ -101,6 +104,8 @@ export const hostSchema = z.strictObject({
   proxy: hostProxySchema.prefault({}),
   /** Which hosts put the fragments of a packet together; without it each keeps what it gets. */
   fragments: hostFragmentsSchema.exactOptional(),
+  /** What packets to backends with `forward: nat` come from. */
+  nat: hostNatSchema.prefault({}),
   /** Sizes of the kernel's tables. */
   capacity: capacitySchema.prefault({}),
   /** Whether each CPU has a table of its own before the shared one. */

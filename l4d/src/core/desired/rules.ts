@@ -10,6 +10,7 @@ import { defaultPool } from './backend.ts';
 import { checkFragments } from './fragments.ts';
 import type { Host } from './host.ts';
 import { checkMode } from './mode-rules.ts';
+import { checkNat } from './nat-rules.ts';
 import { checkScheduling } from './scheduling-rules.ts';
 import { specialKind } from './special-address.ts';
 import { checkTls } from './tls-rules.ts';
@@ -69,6 +70,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkDynamicPeers(state.dynamicPeers ?? [], state.host.bgp, ['host', 'bgp']),
     ...checkAggregates(state),
     ...checkTunnel(state.host.tunnel, state.vips),
+    ...checkNat(state.host.nat),
     ...checkInterfaces(state.host),
     ...checkFragments(state.host.fragments, state.vips),
   ];
@@ -147,8 +149,9 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
       problems.push(problemAt(where, `${address} is ${kind} (allowed: the address of a server)`));
     }
     problems.push(...checkVxlan(vip, backend, [...at, 'backends', index]));
-    const isBridged = vip.policy === 'forward' && forwardModeOf(vip, backend) === 'l2';
-    if (isBridged && backend.address.family !== vip.address.family) {
+    // A tunnel alone carries one family within the other.
+    const isUnwrapped = ['l2', 'nat'].includes(forwardModeOf(vip, backend));
+    if (vip.policy === 'forward' && isUnwrapped && backend.address.family !== vip.address.family) {
       problems.push(
         problemAt(
           where,
@@ -231,7 +234,15 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   ] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
-    if (backend.port !== undefined) problems.push(onlyL7([...at, 'backends', index, 'port']));
+    if (backend.port !== undefined && forwardModeOf(vip, backend) !== 'nat') {
+      problems.push(
+        problemAt(
+          [...at, 'backends', index, 'port'],
+          'is allowed for policy l7 and for forward: nat only: other packets keep their port',
+          'set policy: l7 or forward: nat, or remove it',
+        ),
+      );
+    }
     if (backend.pool !== undefined) problems.push(onlyL7([...at, 'backends', index, 'pool']));
   }
   return problems;

@@ -1,7 +1,7 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import { serverIdOf } from './scheduling.ts';
-import type { Vip } from './vip.ts';
+import { forwardModeOf, type Vip } from './vip.ts';
 
 /** What of schedulers, flow table and QUIC goes together. */
 export function checkScheduling(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
@@ -10,6 +10,7 @@ export function checkScheduling(vip: Vip, at: readonly PathSegment[]): PathProbl
     ...checkSourcePrefix(vip, at),
     ...checkStateless(vip, at),
     ...checkQuic(vip, at),
+    ...checkNatScheduler(vip, at),
   ];
 }
 
@@ -25,6 +26,18 @@ function checkProxied(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     .map(([field]) =>
       problemAt([...at, field], `${field} is for policy forward (allowed with policy l7: leave it out)`),
     );
+}
+
+/** What NAT remembers is not in the flow table, whose entries tell how many flows a backend has. */
+function checkNatScheduler(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  if (vip.policy === 'l7' || vip.scheduler !== 'least-connections') return [];
+  if (!vip.backends.some((backend) => forwardModeOf(vip, backend) === 'nat')) return [];
+  return [
+    problemAt(
+      [...at, 'scheduler'],
+      'least-connections does not know the connections of backends with forward: nat (allowed: maglev, wrr, source-prefix)',
+    ),
+  ];
 }
 
 function checkSourcePrefix(vip: Vip, at: readonly PathSegment[]): PathProblem[] {

@@ -2,6 +2,7 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
+import { isUnicastPrefix } from './address-kinds.ts';
 import type { Backend } from './backend.ts';
 import { specialKind } from './special-address.ts';
 import { type HostTunnel, leastVxlanMtu } from './tunnel.ts';
@@ -30,9 +31,9 @@ function checkSource(
   if (prefix.address.family !== family)
     return [problemAt(at, `${text} is IPv${prefix.address.family} ${allowed}`)];
   if (prefix.length < shortest) return [problemAt(at, `${text} is too wide ${allowed}`)];
-  const first = prefix.address.bytes[0] ?? 0;
-  const isUnicast = family === 4 ? first !== 0 && first !== 127 && first < 224 : first !== 0xff;
-  return isUnicast ? [] : [problemAt(at, `${text} is no range of unicast addresses ${allowed}`)];
+  return isUnicastPrefix(prefix)
+    ? []
+    : [problemAt(at, `${text} is no range of unicast addresses ${allowed}`)];
 }
 
 function checkMtu({ mtu }: HostTunnel, vips: readonly Vip[]): PathProblem[] {

@@ -225,7 +225,7 @@ export function defaultCheck(protocol: 'tcp' | 'udp'): Check {
   return checkSchema.decode({ type: protocol });
 }
 
-/** Port on which a backend is reached: its own (l7) or the VIP's. */
+/** Port on which a backend is reached: its own (l7, nat) or the VIP's. */
 export function backendPort(vip: Vip, backend: Backend): number {
   return backend.port ?? vip.port;
 }

@@ -9,6 +9,7 @@ import {
   type HeldVip,
   planVip,
   tableOf,
+  usesNat,
   type WantedBackend,
   type WantedVip,
 } from './forwarding-plan.ts';
@@ -20,7 +21,7 @@ const aBackend = (n: number): fc.Arbitrary<WantedBackend> =>
     address: fc.constant(ipAddress(`10.0.0.${n}`)),
     weight: fc.constantFrom(0, 1, 1, 3),
     state: fc.constantFrom('up', 'up', 'draining', 'down'),
-    forward: fc.constantFrom('l2', 'l2', 'ipip', 'gue'),
+    forward: fc.constantFrom('l2', 'l2', 'ipip', 'gue', 'nat', 'nat'),
     mac: fc.constantFrom(macOf(n), macOf(n), macOf(n + 100), undefined),
     egress: fc.constantFrom(0, 0, 3),
   });
@@ -61,7 +62,7 @@ function perform(
     return { ...held, backends: held.backends.filter((backend) => backend.index !== operation.index) };
   }
   if (operation.kind === 'write-backend') {
-    const { address, state, forward, mac, egress } = operation.backend;
+    const { address, state, forward, port, mac, egress } = operation.backend;
     const existing = held.backends.find((backend) => addressOf(backend) === addressOf(operation.backend));
     expect(operation.isNew).toBe(existing === undefined);
     const written: HeldBackend = {
@@ -69,13 +70,15 @@ function perform(
       address,
       state,
       forward,
+      port,
       mac,
       egress,
     };
     return { ...held, backends: [...held.backends.filter((backend) => backend !== existing), written] };
   }
   const { policy, onBackendDown, idleTicks, selection } = wanted;
-  if (operation.table === 'unchanged') return { ...held, policy, onBackendDown, idleTicks, selection };
+  const settings = { policy, onBackendDown, idleTicks, selection, usesNat: usesNat(wanted) };
+  if (operation.table === 'unchanged') return { ...held, ...settings };
   const eligible = operation.table;
   const slots = tableOf(eligible, wanted).map((position) => {
     const backend = held.backends.find(
@@ -84,7 +87,7 @@ function perform(
     expect(backend, 'a backend is written before a table names it').toBeDefined();
     return backend?.index ?? -1;
   });
-  return { ...held, policy, onBackendDown, idleTicks, selection, slots };
+  return { ...held, ...settings, slots };
 }
 
 const nothing: HeldVip = {
@@ -93,6 +96,7 @@ const nothing: HeldVip = {
   onBackendDown: 'keep',
   idleTicks: -1,
   selection: usualSelection,
+  usesNat: false,
   slots: new Uint32Array(0),
   backends: [],
 };

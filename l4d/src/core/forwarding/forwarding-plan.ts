@@ -14,8 +14,11 @@ export type ForwardingState =
   /** Failed its checks: takes no new flows, existing ones do as the VIP says. */
   | 'down';
 
-/** How packets get to a backend: by its MAC address, or whole within others. */
-export const forwardModes = ['l2', 'ipip', 'gue', 'vxlan'] as const;
+/**
+ * How packets get to a backend: by its MAC address; whole within others; or from this host to its own address and port,
+ * so that answers come back here.
+ */
+export const forwardModes = ['l2', 'ipip', 'gue', 'vxlan', 'nat'] as const;
 
 /** How packets get to a backend. */
 export type ForwardMode = (typeof forwardModes)[number];
@@ -27,6 +30,8 @@ export interface WantedBackend {
   readonly weight: number;
   readonly state: ForwardingState;
   readonly forward: ForwardMode;
+  /** With `nat`: where it listens; undefined for the VIP's port. */
+  readonly port?: number | undefined;
   /** Of the backend, or of the next hop to it; undefined while not resolved: it then gets no slot. */
   readonly mac: MacAddress | undefined;
   /** Number of the interface by which it is reached. */
@@ -59,6 +64,7 @@ export interface HeldBackend {
   readonly address: IpAddress;
   readonly state: ForwardingState;
   readonly forward: ForwardMode;
+  readonly port?: number | undefined;
   readonly mac: MacAddress | undefined;
   readonly egress: number;
   readonly vxlan?: VxlanEnd;
@@ -72,6 +78,8 @@ export interface HeldVip {
   readonly onBackendDown: 'keep' | 'repick' | 'reset';
   readonly idleTicks: number;
   readonly selection: BackendSelection;
+  /** Whether packets ask the table of NAT first. */
+  readonly usesNat: boolean;
   /** Backend indices by slot, as the kernel has them; empty: no backend is up. */
   readonly slots: Uint32Array;
   /** What the slots were built from (tableKey); undefined when that is not known, as after adoption. */
@@ -87,6 +95,11 @@ export type ForwardingOperation =
   | { readonly kind: 'write-backend'; readonly backend: WantedBackend; readonly isNew: boolean }
   | { readonly kind: 'write-vip'; readonly table: readonly WantedBackend[] | 'unchanged' }
   | { readonly kind: 'free-backend'; readonly index: number; readonly address: IpAddress };
+
+/** Whether some backend of a VIP is reached by NAT. */
+export function usesNat(vip: Pick<WantedVip, 'backends'>): boolean {
+  return vip.backends.some(({ forward }) => forward === 'nat');
+}
 
 /** Backends that get slots: up, with weight, resolved. */
 export function eligibleBackends(vip: WantedVip): WantedBackend[] {
@@ -132,6 +145,7 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
       existing.egress !== backend.egress ||
       !sameVxlanEnd(existing.vxlan, backend.vxlan) ||
       existing.serverId !== backend.serverId ||
+      existing.port !== backend.port ||
       !sameMac(existing.mac, backend.mac)
     ) {
       operations.push({ kind: 'write-backend', backend, isNew: false });
@@ -147,7 +161,8 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     held.policy === wanted.policy &&
     held.onBackendDown === wanted.onBackendDown &&
     held.idleTicks === wanted.idleTicks &&
-    sameSelection(held.selection, wanted.selection);
+    sameSelection(held.selection, wanted.selection) &&
+    held.usesNat === usesNat(wanted);
   if (!tableHolds || !settingsHold) {
     operations.push({ kind: 'write-vip', table: tableHolds ? 'unchanged' : eligible });
   }
@@ -158,7 +173,18 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
       operations.push({ kind: 'free-backend', index: backend.index, address: backend.address });
     }
   }
+  // A VIP asks the table of NAT before a backend is marked as being reached by it.
+  if (held !== undefined && usesNat(wanted) && !held.usesNat) {
+    return [
+      { kind: 'write-vip', table: 'unchanged' },
+      ...orderOperations(operations.filter(isMoreThanSettings)),
+    ];
+  }
   return orderOperations(operations);
+}
+
+function isMoreThanSettings(operation: ForwardingOperation): boolean {
+  return operation.kind !== 'write-vip' || operation.table !== 'unchanged';
 }
 
 /** Compares slot by slot: for a table of which nothing else is known. */

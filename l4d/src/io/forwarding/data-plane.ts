@@ -1,10 +1,7 @@
-import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
-import { InvariantError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { closeFd, jiffyNanoseconds } from '@l4d/kit/ffi/libc.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
@@ -15,6 +12,7 @@ import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
 import { createMapCodec } from './map-codec.ts';
+import { createNatTable } from './nat-table.ts';
 import {
   type DataPlaneCapacity,
   type MigrationStep,
@@ -22,6 +20,7 @@ import {
   requirePinnedMaps,
 } from './pinned-maps.ts';
 import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
+import { setReadOnlyData } from './read-only-data.ts';
 import {
   arrangeXdpLinks,
   attachXdpPrograms,
@@ -126,6 +125,7 @@ export function openDataPlane(options: DataPlaneOptions) {
     egress,
     listeners: createListenerTable(lookupFds.listeners),
     workersLive: () => holdsSockets(lookupFds.sockets),
+    nat: createNatTable(mapFds, types),
 
     /** How the program is attached to the main interface; undefined before attach. */
     attachment: (): Attachment | undefined => attached[0],
@@ -180,39 +180,6 @@ export function openDataPlane(options: DataPlaneOptions) {
   };
 }
 
-/** What a program takes as constant. */
-export interface ReadOnlyData {
-  /** Of the interface that it is attached to. */
-  readonly mac: MacAddress;
-  /** That interface's number, as flags of backends have it. */
-  readonly egressFlags: number;
-  /** Whether each CPU has a flow table of its own. */
-  readonly tableByCpu: boolean;
-  /** The kernel's tick in nanoseconds; 0: the program asks a helper for the time, which takes longer. */
-  readonly tick?: number;
-}
-
-/** Tells the program, before it is loaded, what it takes as constant. Throws InvariantError. */
-export function setReadOnlyData(
-  object: libbpf.BpfObject,
-  types: ObjectTypes,
-  { mac, egressFlags, tableByCpu, tick = jiffyNanoseconds() }: ReadOnlyData,
-): void {
-  const values = {
-    own_mac: mac,
-    own_egress: new Uint8Array(Uint16Array.of(egressFlags).buffer),
-    jiffy_nanoseconds: new Uint8Array(Uint32Array.of(tick).buffer),
-    has_table_by_cpu: new Uint8Array(Uint32Array.of(tableByCpu ? 1 : 0).buffer),
-  };
-  for (const [name, bytes] of Object.entries(values)) {
-    const variable = types.sections.get('.rodata')?.get(name);
-    if (variable?.size !== bytes.length) {
-      throw new InvariantError(`the object has no read-only variable ${name} of ${bytes.length} bytes`);
-    }
-    libbpf.setData(object, '.rodata', variable.offset, bytes);
-  }
-}
-
 /**
  * The VIPs in the maps that an earlier run pinned, for tools that act without a daemon.
  * Throws OperatorError when the maps are of another version.
@@ -228,9 +195,12 @@ function attachCheckSteering(fds: MapFds, interfaceIndex: number): void {
   try {
     // The object's other maps are its own and go with it.
     const used: readonly string[] = ['backends', 'egress', 'vxlan_ends'];
+    const present = libbpf.mapNames(object);
     for (const name of pinnedMaps) {
-      if (used.includes(name)) libbpf.reuseMap(object, objectMapName(name), fds[name]);
-      else libbpf.setMaxEntries(object, objectMapName(name), 1);
+      const inObject = objectMapName(name);
+      if (!present.includes(inObject)) continue;
+      if (used.includes(name)) libbpf.reuseMap(object, inObject, fds[name]);
+      else libbpf.setMaxEntries(object, inObject, 1);
     }
     libbpf.loadObject(object, 'check_steering');
     libbpf.attachTcEgress(libbpf.programFd(object, 'check_steering'), interfaceIndex);

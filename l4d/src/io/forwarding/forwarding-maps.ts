@@ -4,6 +4,7 @@ import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
+import type { NatSettings } from '../../core/forwarding/nat-settings.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
@@ -34,6 +35,11 @@ export const pinnedMaps = [
   'features',
   'fragments',
   'fragment_hosts',
+  'nat_settings',
+  'nat4_out',
+  'nat4_in',
+  'nat6_out',
+  'nat6_in',
 ] as const;
 
 /** Name of a pinned map within the object: `features` is a data section, which pins may not be named like. */
@@ -65,6 +71,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     backends: libbpf.mapInfo(fds.backends).maxEntries,
     slots: libbpf.mapInfo(fds.maglev_slots).maxEntries * slotsPerPair,
     flows: libbpf.mapInfo(fds.flows4).maxEntries,
+    natFlows: libbpf.mapInfo(fds.nat4_in).maxEntries,
   };
   const slotBytes = mapShared(fds.maglev_slots, wholePages(capacity.slots * slotSize));
   const slots = new Uint32Array(slotBytes.buffer, slotBytes.byteOffset, capacity.slots);
@@ -252,6 +259,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       libbpf.lookupElement(fds.fragment_hosts, indexKey(0), before);
       if (value.some((byte, at) => byte !== before[at]))
         libbpf.updateElement(fds.fragment_hosts, indexKey(0), value);
+    },
+
+    writeNatSettings(settings: NatSettings): void {
+      libbpf.updateElement(fds.nat_settings, indexKey(0), codec.encodeNatSettings(settings));
     },
 
     /** Says whether anything on this host uses a part of the program that most packets do not need. */

@@ -13,6 +13,7 @@ import {
   planVip,
   tableKey,
   tableOf,
+  usesNat,
   type WantedBackend,
   type WantedVip,
 } from '../../core/forwarding/forwarding-plan.ts';
@@ -52,6 +53,7 @@ export function createForwardingTable(
   const regions = createRegionAllocator(maps.capacity.slots);
   const entries = new Map<string, Entry>();
   const vipsOfAddress = new Map<string, Set<string>>();
+  const natVips = new Set<string>();
 
   adopt();
 
@@ -93,6 +95,7 @@ export function createForwardingTable(
       const operations = planVip(entry?.held, wanted);
       checkRoom(entry === undefined, operations);
       if (wanted.port === anyPort) maps.setFeature('any-port', true);
+      if (usesNat(wanted)) noteNat(identity, true);
       if (entry === undefined) {
         entry = newEntry(wanted);
         entries.set(identity, entry);
@@ -117,6 +120,7 @@ export function createForwardingTable(
         }
       }
       addAddress(wanted.address, identity, wanted.policy);
+      noteNat(identity, entry.held.usesNat);
       return operations.length;
     },
 
@@ -131,6 +135,7 @@ export function createForwardingTable(
       entries.delete(identity);
       removeAddress(entry.key.address, identity);
       refreshFeatures();
+      noteNat(identity, false);
       return true;
     },
 
@@ -148,6 +153,7 @@ export function createForwardingTable(
         // An age that nothing has: the entry is written whatever else holds.
         idleTicks: record?.id === held.id ? record.idleTicks : -1,
         selection: record?.selection ?? held.selection,
+        usesNat: record?.usesNat ?? held.usesNat,
         slots: isOurs ? maps.readSlots(entry.region.offset, entry.region.size) : new Uint32Array(0),
         backends: held.backends.map((backend) => {
           const inKernel = maps.readBackend(backend.index);
@@ -155,9 +161,9 @@ export function createForwardingTable(
             inKernel.vipId === held.id &&
             formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
           // Without a MAC a backend that should have one is written again.
-          const { state, forward, egress } = inKernel;
+          const { state, forward, egress, port } = inKernel;
           const { vxlan: _, ...rest } = backend;
-          const found = { ...rest, state, forward, egress, ...vxlanOf(backend.index, forward) };
+          const found = { ...rest, state, forward, egress, port, ...vxlanOf(backend.index, forward) };
           return { ...found, mac: isSame ? inKernel.mac : undefined };
         }),
       };
@@ -176,6 +182,7 @@ export function createForwardingTable(
       }
       if (!sameSelection(record.selection, wanted.selection))
         return 'the VIP in the kernel has another scheduler';
+      if (record.usesNat !== usesNat(wanted)) return 'the VIP in the kernel has another way of forwarding';
       const slots = entry.held.tableKey === keyOf(wanted) ? entry.held.slots : wantedSlots(entry, wanted);
       if (record.tableSize !== slots.length) return 'the Maglev table in the kernel has another size';
       const inKernel = maps.readSlots(record.tableOffset, record.tableSize);
@@ -192,6 +199,7 @@ export function createForwardingTable(
         const isThatWay =
           held.forward === backend.forward &&
           held.egress === backend.egress &&
+          held.port === backend.port &&
           sameVxlanEnd(vxlanOf(index ?? 0, held.forward).vxlan, backend.vxlan);
         if (!isThatWay)
           return `the kernel reaches backend ${formatIpAddress(backend.address)} in another way`;
@@ -246,10 +254,20 @@ export function createForwardingTable(
         freeIndex(index);
         continue;
       }
-      const { address, state, forward, mac, egress } = record;
+      const { address, state, forward, port, mac, egress } = record;
       const serverId = serverIds.get(index);
       const id = serverId === undefined ? {} : { serverId };
-      list.set(text, { index, address, state, forward, mac, egress, ...vxlanOf(index, forward), ...id });
+      list.set(text, {
+        index,
+        address,
+        state,
+        forward,
+        port,
+        mac,
+        egress,
+        ...vxlanOf(index, forward),
+        ...id,
+      });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -278,6 +296,7 @@ export function createForwardingTable(
         onBackendDown: record.onBackendDown,
         idleTicks: record.idleTicks,
         selection: record.selection,
+        usesNat: record.usesNat,
         slots: maps.readSlots(region.offset, region.size),
         backends: [...(backendsOfVip.get(record.id)?.values() ?? [])],
       };
@@ -298,6 +317,8 @@ export function createForwardingTable(
       if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
     }
     refreshFeatures();
+    for (const [identity, { held }] of entries) if (held.usesNat) natVips.add(identity);
+    maps.setFeature('nat', natVips.size > 0);
   }
 
   /** Lets go of what no VIP uses any more. */
@@ -321,6 +342,14 @@ export function createForwardingTable(
       } else maps.deleteQuicServer(vipId, serverId);
     }
     return ids;
+  }
+
+  /** Keeps count of the VIPs that use NAT: the program looks for answers of backends while there is one. */
+  function noteNat(identity: string, isUsed: boolean): void {
+    const before = natVips.size;
+    if (isUsed) natVips.add(identity);
+    else natVips.delete(identity);
+    if ((before === 0) !== (natVips.size === 0)) maps.setFeature('nat', natVips.size > 0);
   }
 
   function checkRoom(isNewVip: boolean, operations: ReturnType<typeof planVip>): void {
@@ -353,6 +382,7 @@ export function createForwardingTable(
         onBackendDown: wanted.onBackendDown,
         idleTicks: -1,
         selection: wanted.selection,
+        usesNat: false,
         slots: new Uint32Array(0),
         backends: [],
       },
@@ -382,14 +412,15 @@ export function createForwardingTable(
       state: backend.state,
       forward: backend.forward,
       egress: backend.egress,
+      port: backend.port,
       generation,
       vipId: entry.held.id,
       address: backend.address,
     });
     if (backend.vxlan === undefined && existing?.vxlan !== undefined) maps.deleteVxlanEnd(index);
-    const { address, state, forward, mac, egress, vxlan } = backend;
+    const { address, state, forward, port, mac, egress, vxlan } = backend;
     backends.set(text, {
-      ...{ index, address, state, forward, mac, egress },
+      ...{ index, address, state, forward, port, mac, egress },
       ...(vxlan === undefined ? {} : { vxlan }),
       ...(serverId === undefined ? {} : { serverId }),
     });
@@ -433,18 +464,15 @@ export function createForwardingTable(
       tableSize: region.size,
       idleTicks: wanted.idleTicks,
       selection: wanted.selection,
+      usesNat: usesNat(wanted),
     });
     entry.region = region;
     const { policy, onBackendDown, idleTicks, selection } = wanted;
-    entry.held = {
-      ...entry.held,
-      policy,
-      onBackendDown,
-      idleTicks,
-      selection,
-      slots,
-      tableKey: keyOf(wanted),
-    };
+    const settings = { policy, onBackendDown, idleTicks, selection, usesNat: usesNat(wanted) };
+    // A table that is written later in the plan is not compared by its key before.
+    const built = table === 'unchanged' ? entry.held.tableKey : keyOf(wanted);
+    const { tableKey: _, ...held } = entry.held;
+    entry.held = { ...held, ...settings, slots, ...(built === undefined ? {} : { tableKey: built }) };
     if (table !== 'unchanged') releaseLater(oldRegion);
   }
 
@@ -487,6 +515,7 @@ export function createForwardingTable(
       state: 'up',
       forward: 'l2',
       egress: 0,
+      port: undefined,
       generation: record.generation + 1,
       vipId: 0,
     });
@@ -518,6 +547,7 @@ export function createForwardingTable(
       tableSize: 0,
       idleTicks: 0,
       selection: usualSelection,
+      usesNat: false,
     });
   }
 

@@ -14,6 +14,7 @@ import {
   type HeldVip,
 } from '../../core/forwarding/forwarding-plan.ts';
 import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragment-hosts.ts';
+import { addressesOf, type NatSettings } from '../../core/forwarding/nat-settings.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
@@ -31,6 +32,7 @@ export interface VipRecord {
   readonly tableSize: number;
   readonly idleTicks: number;
   readonly selection: BackendSelection;
+  readonly usesNat: boolean;
 }
 
 /** A backend's entry as the kernel holds it; vipId 0 means that the index is free. */
@@ -40,6 +42,7 @@ export interface BackendRecord {
   readonly forward: ForwardMode;
   /** Number of the interface by which it is reached. */
   readonly egress: number;
+  readonly port: number | undefined;
   readonly generation: number;
   readonly vipId: number;
   readonly address: IpAddress;
@@ -53,7 +56,7 @@ export interface VipKey {
 }
 
 /** What VIPs may use of the program that most do not (enum feature). */
-export const features = ['any-port', 'neighbours'] as const;
+export const features = ['any-port', 'neighbours', 'nat'] as const;
 
 /** One of them. */
 export type Feature = (typeof features)[number];
@@ -81,6 +84,7 @@ export function createMapCodec(types: ObjectTypes) {
     quicServer: structLayout(types, 'quic_server_key'),
     fragmentHost: structLayout(types, 'fragment_host'),
     fragmentHosts: structLayout(types, 'fragment_hosts'),
+    nat: structLayout(types, 'nat_settings'),
   };
   const flag = {
     l7: enumConstant(types, 'vip_flag', 'VIP_L7'),
@@ -97,6 +101,8 @@ export function createMapCodec(types: ObjectTypes) {
     ipip: enumConstant(types, 'backend_flag', 'BACKEND_IPIP'),
     gue: enumConstant(types, 'backend_flag', 'BACKEND_GUE'),
     vxlan: enumConstant(types, 'backend_flag', 'BACKEND_VXLAN'),
+    nat: enumConstant(types, 'backend_flag', 'BACKEND_NAT'),
+    vipNat: enumConstant(types, 'vip_flag', 'VIP_NAT'),
   };
   const featureBits = Object.fromEntries(
     features.map((name) => [
@@ -104,7 +110,7 @@ export function createMapCodec(types: ObjectTypes) {
       enumConstant(types, 'feature', `FEATURE_${name.toUpperCase().replaceAll('-', '_')}`),
     ]),
   ) as Record<Feature, number>;
-  const modeFlags = { l2: 0, ipip: flag.ipip, gue: flag.gue, vxlan: flag.vxlan } as const;
+  const modeFlags = { l2: 0, ipip: flag.ipip, gue: flag.gue, vxlan: flag.vxlan, nat: flag.nat } as const;
   /** The lowest bit of those that hold the number of an interface. */
   const egressMask = enumConstant(types, 'backend_flag', 'BACKEND_EGRESS');
   const egressUnit = egressMask & -egressMask;
@@ -166,6 +172,7 @@ export function createMapCodec(types: ObjectTypes) {
         (record.onBackendDown === 'reset' ? flag.reset : 0) |
         (record.onBackendDown === 'repick' ? flag.repick : 0) |
         (record.isAddressEntry ? flag.echo : 0) |
+        (record.usesNat ? flag.vipNat : 0) |
         (record.selection.isStateless ? flag.stateless : 0) |
         (record.selection.sourceBits > 0 ? flag.source : 0) |
         (record.selection.by === 'turn' ? flag.turn : 0) |
@@ -205,6 +212,7 @@ export function createMapCodec(types: ObjectTypes) {
                   serverIdLength: readNumber(layouts.vip, bytes, 'quic_id_length'),
                 },
         },
+        usesNat: (flags & flag.vipNat) !== 0,
       };
     },
 
@@ -219,6 +227,7 @@ export function createMapCodec(types: ObjectTypes) {
         generation: record.generation,
         vip_id: record.vipId,
         address: toMappedBytes(record.address),
+        port: record.port ?? 0,
       });
     },
 
@@ -227,11 +236,13 @@ export function createMapCodec(types: ObjectTypes) {
     decodeBackend(bytes: Uint8Array): BackendRecord {
       const flags = readNumber(layouts.backend, bytes, 'flags');
       const mac = readBytes(layouts.backend, bytes, 'mac');
+      const port = readNumber(layouts.backend, bytes, 'port');
       return {
         mac: mac.every((byte) => byte === 0) ? undefined : mac,
         state: flags & flag.down ? 'down' : flags & flag.draining ? 'draining' : 'up',
         forward: forwardModes.find((mode) => (flags & modeFlags[mode]) !== 0) ?? 'l2',
         egress: (flags & egressMask) / egressUnit,
+        port: port === 0 ? undefined : port,
         generation: readNumber(layouts.backend, bytes, 'generation'),
         vipId: readNumber(layouts.backend, bytes, 'vip_id'),
         address: fromMappedBytes(readBytes(layouts.backend, bytes, 'address')),
@@ -308,6 +319,18 @@ export function createMapCodec(types: ObjectTypes) {
         value.set(one, first + index * layouts.fragmentHost.size);
       }
       return value;
+    },
+
+    encodeNatSettings({ sources, ports }: NatSettings): Uint8Array {
+      const { ipv4, ipv6 } = sources;
+      return encodeStruct(layouts.nat, {
+        source4: new DataView((ipv4?.address.bytes ?? new Uint8Array(4)).slice().buffer).getUint32(0),
+        sources4: ipv4 === undefined ? 0 : addressesOf(ipv4),
+        source6: ipv6?.address.bytes.slice() ?? new Uint8Array(16),
+        sources6: ipv6 === undefined ? 0 : addressesOf(ipv6),
+        first_port: ports?.first ?? 0,
+        ports: ports === undefined ? 0 : ports.last - ports.first + 1,
+      });
     },
 
     /** Sum of the per-CPU values of a counter, which lie back to back. */

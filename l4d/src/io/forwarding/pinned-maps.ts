@@ -33,6 +33,8 @@ export interface DataPlaneCapacity {
   readonly flows: number;
   /** First packets kept per address family, for schedulers that do not answer the same twice. */
   readonly embryonicFlows: number;
+  /** Connections of NAT at once, per address family. */
+  readonly natFlows: number;
 }
 
 /** Steps at which a test may end the process: whatever it leaves must work. */
@@ -210,5 +212,9 @@ function mapSizes(capacity: DataPlaneCapacity) {
     vip_turns: capacity.vips + 1,
     backend_loads: capacity.backends,
     quic_servers: capacity.backends,
+    nat4_out: capacity.natFlows,
+    nat4_in: capacity.natFlows,
+    nat6_out: capacity.natFlows,
+    nat6_in: capacity.natFlows,
   } satisfies Partial<Record<keyof MapFds, number>>;
 }
