@@ -10,6 +10,7 @@
 #include "icmp.h"
 #include "nat.h"
 #include "nat_return.h"
+#include "neighbour.h"
 #include "parse.h"
 #include "serve.h"
 #include "stages.h"
@@ -71,11 +72,18 @@ int l4d_xdp(struct xdp_md *context)
 	__u32 network_offset = 0;
 	__be16 protocol = parse_ethernet(data, end, &network_offset);
 
-	if (protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6))
+	if (protocol != bpf_htons(ETH_P_IP) && protocol != bpf_htons(ETH_P_IPV6)) {
+		if (protocol == bpf_htons(ETH_P_ARP) && has_feature(FEATURE_NEIGHBOURS))
+			return GO_ON(context, STAGE_NEIGHBOUR);
 		return finish(PASS_NOT_IP, XDP_PASS);
+	}
 	/* A switch floods frames for hosts that it does not know: forwarding those would double them. */
-	if (data + ETH_ALEN > end || !(is_own_mac(data) || take_virtual_mac(data)))
+	if (data + ETH_ALEN > end || !(is_own_mac(data) || take_virtual_mac(data))) {
+		/* Solicitations go to a group (RFC 4291 section 2.7.1). */
+		if (data + ETH_ALEN <= end && *(__u16 *)data == bpf_htons(0x3333) && has_feature(FEATURE_NEIGHBOURS))
+			return GO_ON(context, STAGE_NEIGHBOUR);
 		return finish(PASS_OTHER_HOST, XDP_PASS);
+	}
 	if (protocol == bpf_htons(ETH_P_IP))
 		return handle_ipv4(context, network_offset);
 	return handle_ipv6(context, network_offset);
@@ -151,6 +159,12 @@ int l4d_nat_return(struct xdp_md *context)
 	__builtin_memset(&handed->tuple, 0, sizeof(handed->tuple));
 	find_headers(context, handed, &handed->tuple);
 	return handed->tuple.is_ipv6 ? nat_to_client(context, handed, 1) : nat_to_client(context, handed, 0);
+}
+
+SEC("xdp.frags")
+int l4d_neighbour(struct xdp_md *context)
+{
+	return handle_neighbour(context);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -7,6 +7,7 @@
 #include "echo.h"
 #include "parse.h"
 #include "serve.h"
+#include "stages.h"
 #include "transport.h"
 #include "vip_lookup.h"
 
@@ -90,6 +91,8 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMPV6_ECHO_REQUEST && icmp->code == 0)
 		return reply_to_echo6(data, ip, icmp);
+	if (icmp->type == ICMPV6_NEIGHBOUR_SOLICITATION && has_feature(FEATURE_NEIGHBOURS))
+		return GO_ON(context, STAGE_NEIGHBOUR);
 	/* Types below 128 are errors (RFC 4443 section 2.1). */
 	if (icmp->type & ICMPV6_INFOMSG_MASK)
 		return finish(PASS_VIP_ICMP, XDP_PASS);

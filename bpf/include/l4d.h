@@ -39,6 +39,20 @@ struct vip6_key {
 /* Where the IPv6 half of virtual_macs begins. */
 #define VIRTUAL_MAC_IPV6 256
 
+/* An address of the hosts' own segment that is found by ARP or neighbour discovery: IPv4 as ::ffff:a.b.c.d. */
+struct neighbour_key {
+	__u32 address[4];
+};
+
+/* Hosts that share an address, each with a virtual router of its own, at most. */
+#define MAX_NEIGHBOUR_VRIDS 32
+struct neighbour {
+	__u8 interface_mac[6]; /* of the interface whose segment it is */
+	__u8 is_virtual; /* answers tell the virtual router's MAC address, not the interface's */
+	__u8 count;
+	__u8 vrids[MAX_NEIGHBOUR_VRIDS]; /* virtual routers that have it; each client belongs to one of them */
+};
+
 enum vip_flag {
 	/* The connection needs policy: pass it to the stack, where sk_lookup hands it to the proxy. */
 	VIP_L7 = 1 << 0,
@@ -286,6 +300,8 @@ enum reason {
 	DROP_NO_NAT_SOURCE, /* this host has no source address or port for NAT to a backend of that family */
 	DROP_NAT_FULL, /* all source ports that were tried, or the whole table of NAT, are in use */
 	DROP_NAT_STRAY, /* a RST from the client on a connection that NAT does not know */
+	DROP_NEIGHBOUR, /* who has a VIP: asked of all, and another host answers this client */
+	TX_NEIGHBOUR, /* who has a VIP: this host */
 	TX_FORWARD, /* to a backend */
 	TX_FRAGMENT_HOST, /* a fragment to the host of the fabric that places all of its packet */
 	TX_FRAGMENT_ROUND, /* a fragment whose first one has not come, once round by another host */

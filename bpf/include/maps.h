@@ -189,6 +189,25 @@ struct {
 	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
 } virtual_macs SEC(".maps");
 
+/*
+ * Written by the same process: the addresses, and until when this host may speak for a virtual router, in nanoseconds
+ * of the monotonic clock. It says so with each advertisement, so a host that stood still says nothing when it wakes up.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct neighbour_key);
+	__type(value, struct neighbour);
+	__uint(max_entries, 2 * MAX_VIPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} neighbours SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 2 * VIRTUAL_MAC_IPV6);
+} neighbour_owners SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct fragment_key);

@@ -27,6 +27,7 @@
 #define ICMPV6_INFOMSG_MASK 0x80
 #define ICMPV6_ECHO_REQUEST 128
 #define ICMPV6_ECHO_REPLY 129
+#define ICMPV6_NEIGHBOUR_SOLICITATION 135
 
 /* Where the flags stand in a TCP header, and what they are (RFC 9293 section 3.1). */
 #define TCP_FLAGS_OFFSET 13

@@ -170,6 +170,9 @@ export function loadDataPlane(options: LoadOptions = {}) {
     tooBigDue: libbpf.mapFd(object, 'too_big_due'),
     /** The map of owned virtual MAC addresses. */
     virtualMacs: libbpf.mapFd(object, 'virtual_macs'),
+    /** Addresses of the segment, and until when this host speaks for virtual routers. */
+    neighbours: libbpf.mapFd(object, 'neighbours'),
+    neighbourOwners: libbpf.mapFd(object, 'neighbour_owners'),
     maps,
     forwarding: createForwardingTable(maps, immediately),
 

@@ -122,6 +122,21 @@ afterAll(() => {
 it('serves by the owner; when it drains, and when it is dead, another goes on', async () => {
   await until('served', () => ask(vip4) === 'served\n' && ask(vip6) === 'served\n');
   expect(cachedMac('client', vip4)).toBe(interfaceMac('a'));
+  // A stack that has the addresses and would answer does not hear the questions.
+  const stray = (verb: string) => {
+    runOn('b', 'ip', 'address', verb, `${vip4}/32`, 'dev', 'eth0');
+    runOn('b', 'ip', 'address', verb, `${vip6}/128`, 'dev', 'eth0', 'nodad');
+  };
+  stray('add');
+  for (let turn = 0; turn < 4; turn++) {
+    runOn('client', 'ip', 'neighbour', 'flush', 'dev', 'eth0');
+    expect([ask(vip4), ask(vip6)]).toEqual(['served\n', 'served\n']);
+    expect([cachedMac('client', vip4), cachedMac('client', vip6)]).toEqual([
+      interfaceMac('a'),
+      interfaceMac('a'),
+    ]);
+  }
+  stray('del');
   await until('the other host says where they are', async () => {
     const { vips } = await get<FabricStatus>('b', '/v1/status');
     const where = /10\.79\.0\.1 is Active with priority 150, ours is 130/;

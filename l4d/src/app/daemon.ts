@@ -278,6 +278,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const takeDesired = async () => {
     egress.rewrite();
     followHosts();
+    dataPlane.maps.setFeature(
+      'neighbours',
+      desired().vips.some(({ vrrpGroup }) => vrrpGroup !== undefined),
+    );
     dataPlane.maps.writeFlowSettings(flowSettings(desired().host, desired().vips));
     await nat.settle();
     const before = namesOf(further);

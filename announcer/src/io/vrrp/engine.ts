@@ -2,6 +2,7 @@
  * The VRRP shell: interfaces, sockets, timers and counters around the state machines. It runs in a process of its own
  * (vrrp-process.ts), so that neither a busy announcer nor its end moves an address.
  */
+import { dirname, join } from 'node:path';
 import { type Clock, systemClock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import type { VrrpDesired } from '../../core/vrrp/config.ts';
@@ -12,6 +13,7 @@ import type { VirtualRouterStatus, VrrpStatus } from '../../core/vrrp/status.ts'
 import { createAnnouncements, knownClients } from './announcements.ts';
 import { watchInterfaces } from './interfaces.ts';
 import { createLocalAddresses } from './local-addresses.ts';
+import { type NeighbourMaps, type NeighbourPins, openNeighbourMaps } from './neighbour-maps.ts';
 import { type OwnedMacs, openOwnedMacs } from './owned-macs.ts';
 import type { VirtualRouter } from './router.ts';
 import { createSegment, type Segment } from './segment.ts';
@@ -46,6 +48,7 @@ export function createVrrpEngine(environment: VrrpEnvironment): VrrpEngine {
   const dropped: Record<string, number> = {};
   const announcements = createAnnouncements(knownClients);
   const localAddresses = createLocalAddresses();
+  let neighbourMaps: NeighbourMaps | undefined;
   let ownedMacs: { readonly path: string; readonly map: OwnedMacs } | undefined;
   const interfaces = watchInterfaces((name, view, problem) =>
     segments.get(name)?.setInterface(view, problem),
@@ -81,15 +84,29 @@ export function createVrrpEngine(environment: VrrpEnvironment): VrrpEngine {
       const index = segment?.interfaceIndex();
       if (segment !== undefined && index !== undefined) announcements.round(router, index, segment.send);
     },
+    onTenure({ plan }: VirtualRouter, milliseconds: number) {
+      neighbourMaps?.setOwner(plan.family, plan.vrid, milliseconds);
+    },
+    onAddresses: tellAddresses,
     onChange: (router: VirtualRouter, reason: VrrpReason) => environment.onChange(router.status(), reason),
   };
   const onDrop = (reason: VrrpDrop) => {
     dropped[reason] = (dropped[reason] ?? 0) + 1;
   };
 
+  /** The maps are of one interface: that of the host's programs. */
+  function tellAddresses(): void {
+    const [segment] = segments.values();
+    const mac = segment?.interfaceMac();
+    if (segment === undefined || mac === undefined) neighbourMaps?.setAddresses([], new Uint8Array(6));
+    else neighbourMaps?.setAddresses(segment.answers(), mac);
+  }
+
   function openMap(path: string | undefined): void {
     if (ownedMacs?.path === path) return;
     ownedMacs?.map.close();
+    neighbourMaps?.close();
+    neighbourMaps = path === undefined ? undefined : openNeighbourMaps(pinsBeside(path));
     ownedMacs = path === undefined ? undefined : { path, map: openOwnedMacs(path) };
   }
 
@@ -108,11 +125,12 @@ export function createVrrpEngine(environment: VrrpEnvironment): VrrpEngine {
         segments.set(name, segment);
         segment.configure(plans.filter(({ group }) => group.interface === name));
       }
+      tellAddresses();
       interfaces.follow(names);
       void refreshKernel();
     },
     status() {
-      const problem = ownedMacs?.map.problem() ?? localAddresses.problem();
+      const problem = ownedMacs?.map.problem() ?? neighbourMaps?.problem() ?? localAddresses.problem();
       return {
         routers: routers().map((router) => router.status()),
         dropped: { ...dropped },
@@ -125,6 +143,13 @@ export function createVrrpEngine(environment: VrrpEnvironment): VrrpEngine {
       segments.clear();
       await localAddresses.set([]);
       ownedMacs?.map.close();
+      neighbourMaps?.setAddresses([], new Uint8Array(6));
+      neighbourMaps?.close();
     },
   };
+}
+
+/** The maps of the same programs lie beside that of the MAC addresses. */
+function pinsBeside(path: string): NeighbourPins {
+  return { neighbours: join(dirname(path), 'neighbours'), owners: join(dirname(path), 'neighbour_owners') };
 }

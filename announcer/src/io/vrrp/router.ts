@@ -20,7 +20,7 @@ import type {
   VrrpTimer,
 } from '../../core/vrrp/state-types.ts';
 import type { VirtualRouterStatus } from '../../core/vrrp/status.ts';
-import { activeDownInterval } from '../../core/vrrp/timing.ts';
+import { activeDownInterval, fenceInterval } from '../../core/vrrp/timing.ts';
 import { virtualMac } from '../../core/vrrp/virtual-mac.ts';
 
 /** What a virtual router has of its interface. */
@@ -44,6 +44,8 @@ export interface RouterEnvironment {
   readonly onOwn: (router: VirtualRouter) => void;
   readonly onRelease: (router: VirtualRouter) => void;
   readonly onAnnounce: (router: VirtualRouter) => void;
+  /** It may answer for its addresses for so many milliseconds from now; 0: it may not. */
+  readonly onTenure: (router: VirtualRouter, milliseconds: number) => void;
   readonly onChange: (router: VirtualRouter, reason: VrrpReason) => void;
 }
 
@@ -109,6 +111,7 @@ export function createVirtualRouter(
   let conflict: { readonly source: IpAddress; readonly text: string; readonly until: number } | undefined;
   /** What clients were told of. */
   let told = '';
+  let tenure = 0;
   let lateness = { worst: 0, previous: 0, since: clock.now() };
   const counts = { transitions: 0, sent: 0, received: 0, answers: 0, announcements: 0, mismatches: 0 };
 
@@ -116,6 +119,15 @@ export function createVirtualRouter(
     const result = stepVrrp(state, { ...event, now: clock.now() } as VrrpEvent);
     state = result.state;
     for (const effect of result.effects) perform(effect);
+    tellTenure();
+  }
+
+  /** How long the last advertisement carries. What is given up is told before anything else learns of it. */
+  function tellTenure(): void {
+    const until = state.owning ? state.lastSentAt + fenceInterval(state.settings.intervalMs) : 0;
+    if (until === tenure) return;
+    tenure = until;
+    environment.onTenure(router, until === 0 ? 0 : Math.max(0, until - clock.now()));
   }
 
   function perform(effect: VrrpEffect): void {

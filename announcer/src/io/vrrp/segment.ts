@@ -1,5 +1,6 @@
 import { SyscallError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress, type IpFamily, sameIpAddress } from '@l4d/kit/ip-address.ts';
+import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type AnswerEntry, type AnswerTable, answerFor, answerTable } from '../../core/vrrp/answer-table.ts';
 import type { VirtualRouterPlan } from '../../core/vrrp/group-plan.ts';
 import { decodeQuestion, encodeAnswer, solicitedNodeGroup } from '../../core/vrrp/neighbour-message.ts';
@@ -37,6 +38,9 @@ export interface Segment {
   readonly routers: ReadonlyMap<string, VirtualRouter>;
   send(frame: Uint8Array): string | undefined;
   interfaceIndex(): number | undefined;
+  interfaceMac(): MacAddress | undefined;
+  /** Whom its addresses are answered for. */
+  answers(): readonly AnswerEntry[];
   /** All leave with priority 0. */
   close(): void;
 }
@@ -50,7 +54,7 @@ interface Sockets {
 
 /** Makes a segment without routers. `onDrop` counts advertisements that belong to none of them. */
 export function createSegment(
-  environment: Omit<RouterEnvironment, 'drain'>,
+  environment: Omit<RouterEnvironment, 'drain'> & { readonly onAddresses: () => void },
   onDrop: (reason: VrrpDrop) => void,
 ): Segment {
   const routers = new Map<string, VirtualRouter>();
@@ -154,6 +158,7 @@ export function createSegment(
       else router.setPort(port, problem);
     }
     tables = { 4: tableOf(4), 6: tableOf(6) };
+    environment.onAddresses();
   }
 
   function tableOf(family: IpFamily): AnswerTable {
@@ -202,6 +207,8 @@ export function createSegment(
     },
     send: (frame) => (sockets === undefined ? 'ENODEV' : sockets.sender.send(frame)),
     interfaceIndex: () => view?.index,
+    interfaceMac: () => view?.mac,
+    answers: () => [...tables[4].values(), ...tables[6].values()],
     close() {
       for (const router of routers.values()) router.close();
       closeSockets(sockets);

@@ -15,6 +15,9 @@ export const pinName = {
   skLookupLink: 'l7_lookup_link',
   /** A map beside those of the forwarding: it is written by the announcer's VRRP process. */
   virtualMacs: 'virtual_macs',
+  /** Alike. */
+  neighbours: 'neighbours',
+  neighbourOwners: 'neighbour_owners',
 } as const;
 
 /**

@@ -31,6 +31,9 @@ import {
   type XdpPlace,
 } from './xdp-attachment.ts';
 
+/** Maps beside those of the forwarding, which the announcer's VRRP process writes. */
+const announcerMaps = [pinName.virtualMacs, pinName.neighbours, pinName.neighbourOwners] as const;
+
 /** What opening needs. */
 export interface DataPlaneOptions {
   /** The host's folder in bpffs. */
@@ -91,17 +94,20 @@ export function openDataPlane(options: DataPlaneOptions) {
     const object = libbpf.openObject(objectPath('l4d_xdp'));
     try {
       for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
-      const virtualMacs = libbpf.openPinned(pinPath(bpfFolder, pinName.virtualMacs));
-      if (virtualMacs !== undefined) libbpf.reuseMap(object, 'virtual_macs', virtualMacs);
+      const missing = announcerMaps.filter((name) => {
+        const pinned = libbpf.openPinned(pinPath(bpfFolder, name));
+        if (pinned === undefined) return true;
+        libbpf.reuseMap(object, name, pinned);
+        closeFd(pinned);
+        return false;
+      });
       setReadOnlyData(object, types, {
         mac: place.on.mac,
         egressFlags: codec.egressFlags(place.number),
         tableByCpu: options.flowTable === 'per-cpu',
       });
       libbpf.loadObject(object, 'l4d_xdp');
-      if (virtualMacs === undefined) {
-        libbpf.pin(libbpf.mapFd(object, 'virtual_macs'), pinPath(bpfFolder, pinName.virtualMacs));
-      } else closeFd(virtualMacs);
+      for (const name of missing) libbpf.pin(libbpf.mapFd(object, name), pinPath(bpfFolder, name));
       const program = libbpf.programFd(object, 'l4d_xdp');
       const programs = { first: program, stages: libbpf.mapFd(object, 'stages') };
       const attachedMode = await attachXdpPrograms(bpfFolder, programs, place, mode, logger);
