@@ -5,6 +5,7 @@ import { loadDataPlane, type TestDataPlane, xdpAction } from '../../bpf/testing/
 import { counting, tcpFlag } from '../../bpf/testing/packet.ts';
 import { backend, families, four, six, tcpFrame, udpFrame, vipOf } from '../../bpf/testing/world.ts';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
+import { addSchedulingVips, schedulingPackets } from './scheduling-packets.ts';
 
 /**
  * Nanoseconds a packet, by BPF_PROG_TEST_RUN: totals of wrapper and program, on one CPU without a
@@ -58,7 +59,11 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     usual: plane(defaultFlows),
     million: plane(2 * million),
     fresh: plane(defaultFlows),
+    limited: plane(defaultFlows),
+    byCpu: plane(defaultFlows, true),
   };
+  // What a host of that size has by default, without what may come at once.
+  planes.limited.maps.writeFlowSettings({ insertsPerSecond: 4369, burst: 1 });
   try {
     const cases = casesOf(wrapper, planes);
     const samples = cases.map((): number[] => []);
@@ -89,8 +94,9 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
   }
 }
 
-function plane(flows4: number): TestDataPlane {
-  const loaded = loadDataPlane({ flows4 });
+function plane(flows4: number, tableByCpu = false): TestDataPlane {
+  const loaded = loadDataPlane({ flows4, tableByCpu, embryonic: 16_384 });
+  addSchedulingVips(loaded);
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
@@ -112,7 +118,7 @@ function loadMilliseconds(): number {
 
 function casesOf(
   wrapper: ReturnType<typeof loadWrapper>,
-  planes: { usual: TestDataPlane; million: TestDataPlane; fresh: TestDataPlane },
+  planes: Readonly<Record<'usual' | 'million' | 'fresh' | 'limited' | 'byCpu', TestDataPlane>>,
 ): Case[] {
   const l4d = (name: string, frame: Uint8Array, changes: Partial<Case> = {}): Case => ({
     name,
@@ -148,6 +154,20 @@ function casesOf(
       flows: alwaysNew,
       program: planes.fresh.program,
     }),
+    l4d('new flow, faster than may be stored', packet.tcp4, {
+      flows: alwaysNew,
+      program: planes.limited.program,
+    }),
+    l4d('stateless, one flow', schedulingPackets.stateless),
+    l4d('stateless, 1,000,000 flows', schedulingPackets.stateless, { flows: million }),
+    l4d('a table for each CPU, flow hit', packet.tcp4, { program: planes.byCpu.program }),
+    l4d('a table for each CPU, 65,536 flows', packet.tcp4, { flows: 65_536, program: planes.byCpu.program }),
+    l4d('wrr, flow hit', schedulingPackets.turn),
+    l4d('wrr, SYN kept apart', schedulingPackets.turnSyn, { flows: alwaysNew }),
+    l4d('least-connections, flow hit', schedulingPackets.load),
+    l4d('least-connections, SYN kept apart', schedulingPackets.loadSyn, { flows: alwaysNew }),
+    l4d('QUIC by connection id', schedulingPackets.quic),
+    l4d('QUIC by connection id, 1,000,000 sources', schedulingPackets.quic, { flows: million }),
   ];
 }
 
