@@ -11,24 +11,44 @@
 /* A copy tells the shared entry that its flow lives, so often at most: every 16 ticks. */
 #define OWN_REFRESH_SHIFT 4
 
+/* The compiler must not merge the calls for both families: of a table that may be either the kernel cannot inline any. */
+#define KEEP_APART asm volatile("")
+
 static __always_inline struct flow *find_own_flow(const struct tuple *tuple, const union flow_key *key)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	void *table = tuple->is_ipv6 ? bpf_map_lookup_elem(&flows6_by_cpu, &cpu) :
-				       bpf_map_lookup_elem(&flows4_by_cpu, &cpu);
+	struct flow *flow = NULL;
+	void *table;
 
-	return table ? bpf_map_lookup_elem(table, key) : NULL;
+	if (tuple->is_ipv6) {
+		table = bpf_map_lookup_elem(&flows6_by_cpu, &cpu);
+		if (table)
+			flow = bpf_map_lookup_elem(table, &key->ipv6);
+		KEEP_APART;
+		return flow;
+	}
+	table = bpf_map_lookup_elem(&flows4_by_cpu, &cpu);
+	if (table)
+		flow = bpf_map_lookup_elem(table, &key->ipv4);
+	return flow;
 }
 
 static __always_inline void store_own_flow(const struct tuple *tuple, const union flow_key *key,
 					   const struct flow *flow)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	void *table = tuple->is_ipv6 ? bpf_map_lookup_elem(&flows6_by_cpu, &cpu) :
-				       bpf_map_lookup_elem(&flows4_by_cpu, &cpu);
+	void *table;
 
+	if (tuple->is_ipv6) {
+		table = bpf_map_lookup_elem(&flows6_by_cpu, &cpu);
+		if (table)
+			bpf_map_update_elem(table, &key->ipv6, flow, BPF_ANY);
+		KEEP_APART;
+		return;
+	}
+	table = bpf_map_lookup_elem(&flows4_by_cpu, &cpu);
 	if (table)
-		bpf_map_update_elem(table, key, flow, BPF_ANY);
+		bpf_map_update_elem(table, &key->ipv4, flow, BPF_ANY);
 }
 
 /* Keeps both entries of a flow young; the shared one that was evicted is stored again. */

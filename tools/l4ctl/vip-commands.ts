@@ -30,6 +30,8 @@ interface AddOptions {
   readonly checkStatus?: string;
   readonly checkSend?: string;
   readonly checkExpect?: string;
+  readonly scheduler?: string;
+  readonly slowStart?: string;
   readonly onBackendDown?: string;
   readonly minHealthy?: number | string;
   readonly idleTimeout?: string;
@@ -153,6 +155,11 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       '--check-expect <payload>',
       'what the answer to a udp check begins with; without it silence is good',
     )
+    .option(
+      '--scheduler <scheduler>',
+      'how a new flow finds its backend: maglev (default), wrr, least-connections, source, source-prefix',
+    )
+    .option('--slow-start <duration>', 'a backend that comes back gets its weight in steps over so long')
     .option('--on-backend-down <what>', 'TCP flows of a backend that died: keep (default), repick, reset')
     .option(
       '--min-healthy <count>',
@@ -222,6 +229,8 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     policy: options.policy,
     forward: options.forward,
     check,
+    scheduler: options.scheduler,
+    slowStart: options.slowStart,
     onBackendDown: options.onBackendDown,
     minHealthy: options.minHealthy,
     idleTimeout: options.idleTimeout,
