@@ -6,7 +6,7 @@ import type { Egress } from '../../core/forwarding/egress.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
 import { createEgressTable } from './egress-table.ts';
-import { openFlowClock } from './flow-clock.ts';
+
 import { readFlows } from './flow-reader.ts';
 import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
@@ -21,6 +21,7 @@ import {
 } from './pinned-maps.ts';
 import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
 import { setReadOnlyData } from './read-only-data.ts';
+import { openTickReader } from './tick.ts';
 import {
   arrangeXdpLinks,
   attachXdpPrograms,
@@ -121,13 +122,15 @@ export function openDataPlane(options: DataPlaneOptions) {
     }
   }
 
+  const tick = openTickReader();
+
   return {
     maps,
     forwarding,
     /** The stored flows of a family, in batches. */
     readFlows: (family: 4 | 6) => readFlows(mapFds, codec, family),
     /** The tick that flows are dated with now. */
-    flowTick: openFlowClock(),
+    flowTick: tick.now,
     egress,
     listeners: createListenerTable(lookupFds.listeners),
     workersLive: () => holdsSockets(lookupFds.sockets),
