@@ -2,8 +2,18 @@ import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { encodeStruct } from '@l4d/kit/struct-codec.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { loadDataPlane, type TestDataPlane, xdpAction } from '../../bpf/testing/data-plane.ts';
+import { backendPort, endsOfConnection, frameOf, type Hop, leg } from '../../bpf/testing/nat-packets.ts';
 import { counting, tcpFlag } from '../../bpf/testing/packet.ts';
-import { backend, families, four, six, tcpFrame, udpFrame, vipOf } from '../../bpf/testing/world.ts';
+import {
+  backend,
+  type Family,
+  families,
+  four,
+  six,
+  tcpFrame,
+  udpFrame,
+  vipOf,
+} from '../../bpf/testing/world.ts';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
 import { addSchedulingVips, schedulingPackets } from './scheduling-packets.ts';
 
@@ -34,6 +44,17 @@ const tunnelled = {
   gue4: tcpFrame(four, { destinationPort: tunnelPort.gue }, counting(10)),
   gue6: tcpFrame(six, { destinationPort: tunnelPort.gue }, counting(6)),
 } as const;
+
+/** Datagrams by NAT, to the VIP and to this host. The data plane of tests has one port for it, so it is known. */
+const natVipPort = 83;
+const natFrame = (family: Family, hop: Hop, direction: 'request' | 'answer') => {
+  const ends = endsOfConnection(family)[direction];
+  const payload = counting(family === four ? 22 : 18);
+  return frameOf(hop, direction === 'request' ? { ...ends, destinationPort: natVipPort } : ends, {
+    kind: 'udp',
+    payload,
+  });
+};
 
 interface Case {
   readonly name: string;
@@ -100,6 +121,8 @@ function plane(flows4: number, tableByCpu = false): TestDataPlane {
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
+    const behind = [backend(family, 0, { forward: 'nat', port: backendPort })];
+    loaded.forwarding.apply(vipOf(family, { port: natVipPort, protocol: 'udp', backends: behind }));
     for (const forward of ['ipip', 'gue'] as const) {
       const backends = [backend(family, 0, { forward })];
       loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
@@ -144,6 +167,13 @@ function casesOf(
     l4d('IPv6 flow hit, IPv6 in IPv6', tunnelled.ipip6),
     l4d('TCP flow hit, GUE', tunnelled.gue4),
     l4d('IPv6 flow hit, GUE over IPv6 with its checksum', tunnelled.gue6),
+    ...families.flatMap((family) => {
+      const name = family === four ? 'UDP' : 'IPv6 UDP';
+      return [
+        l4d(`${name} flow hit, NAT to the backend`, natFrame(family, leg.fromClient, 'request')),
+        l4d(`${name} flow hit, NAT back to the client`, natFrame(family, leg.fromBackend, 'answer')),
+      ];
+    }),
     l4d('SYN, not stored', packet.syn4, { flows: alwaysNew }),
     l4d('65,536 flows', packet.tcp4, { flows: 65_536 }),
     l4d('1,000,000 flows (room for 2,000,000)', packet.tcp4, {

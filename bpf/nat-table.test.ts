@@ -1,0 +1,151 @@
+/** The table of NAT from outside of single packets: ports that run out, many clients at once, and the daemon's sweep. */
+
+import { objectTypes } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { createNatTable } from '@l4d/l4d/io/forwarding/nat-table.ts';
+import { openTickReader } from '@l4d/l4d/io/forwarding/tick.ts';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { natBackend, natVip, segment } from './fixtures/nat.ts';
+import { loadDataPlane, type TestDataPlane, testNat } from './testing/data-plane.ts';
+import { endsOfConnection, frameOf, leg } from './testing/nat-packets.ts';
+import { tcpFlag } from './testing/packet.ts';
+import { verifiedChecksums } from './testing/verify-checksums.ts';
+import { type Family, families } from './testing/world.ts';
+
+let plane: TestDataPlane | undefined;
+
+afterEach(() => {
+  plane?.close();
+  plane = undefined;
+});
+
+const from = (family: Family, port: number, content = segment(tcpFlag.syn)) =>
+  frameOf(leg.fromClient, { ...endsOfConnection(family).request, sourcePort: port }, content);
+
+/** Source port of a frame without tags, options and extension headers. */
+const portOf = (frame: Uint8Array) =>
+  ((frame[14 + (frame[12] === 8 ? 20 : 40)] ?? 0) << 8) + (frame[15 + (frame[12] === 8 ? 20 : 40)] ?? 0);
+
+describe.each(families.map((family) => [family.name, family] as const))('%s', (_name, family) => {
+  it('takes every port of a small range, once for each backend, and then none', () => {
+    plane = loadDataPlane({ nat: { ...testNat, ports: { first: 20_000, last: 20_031 } } });
+    plane.forwarding.apply(natVip(family, { backends: [natBackend(family, 0), natBackend(family, 1)] }));
+    const taken = new Map<string, Set<number>>();
+    let refused = 0;
+    for (let client = 1; client <= 400; client++) {
+      const { action, packet, reasons } = plane.send(from(family, client));
+      if (action === 'drop') {
+        expect(reasons).toEqual(['drop_nat_full']);
+        refused += 1;
+        continue;
+      }
+      expect(verifiedChecksums(packet)).toBe(true);
+      const backend = Buffer.from(packet.subarray(0, 6)).toString('hex');
+      const ports = taken.get(backend) ?? new Set();
+      expect(ports.has(portOf(packet)), `port ${portOf(packet)} of ${backend}`).toBe(false);
+      taken.set(backend, ports.add(portOf(packet)));
+    }
+    expect([...taken.values()].map(({ size }) => size)).toEqual([32, 32]);
+    expect(refused).toBe(400 - 64);
+    expect(plane.natEntryCount()).toBe(128);
+  });
+
+  it('a full table refuses, forgets nobody, and takes over what has expired', () => {
+    plane = loadDataPlane({ natFlows: 16, nat: { ...testNat, ports: { first: 20_000, last: 20_031 } } });
+    plane.forwarding.apply(natVip(family));
+    const outcomes = Array.from({ length: 40 }, (_, n) => plane?.send(from(family, n + 1)).action);
+    expect(outcomes.filter((action) => action === 'tx')).toHaveLength(16);
+    expect(outcomes.slice(0, 16)).toEqual(new Array(16).fill('tx'));
+    plane.ageFlows(29);
+    expect(plane.send(from(family, 1000)).notes).toEqual(['note_nat_reused']);
+    expect(plane.natEntryCount()).toBe(32);
+  });
+
+  it('is swept: what has expired goes, with both entries; what has not is counted', async () => {
+    plane = loadDataPlane({ nat: { ...testNat, ports: { first: 20_000, last: 20_999 } } });
+    plane.forwarding.apply(natVip(family));
+    for (let client = 1; client <= 300; client++) plane.send(from(family, client));
+    const table = createNatTable(plane.fds, objectTypes('l4d_xdp'));
+    const tick = openTickReader();
+    const whole = async () => {
+      for (let part = 0; part < 20; part++) {
+        const totals = await table.sweep(tick.now(), 256);
+        if (totals !== undefined) return totals;
+      }
+      throw new Error('the sweep has no end');
+    };
+    const counted = await whole();
+    expect(counted.phases).toEqual({ opening: 300, established: 0, closing: 0 });
+    expect(counted.sources.map(({ connections }) => connections)).toEqual([300]);
+    plane.ageFlows(28);
+    plane.send(from(family, 1));
+    plane.ageFlows(5);
+    expect((await whole()).phases.opening).toBe(1);
+    tick.close();
+    expect(table.forgotten()).toBe(299);
+    expect(plane.natEntryCount()).toBe(2);
+  });
+
+  it('keeps checksums right whatever the payload, odd sums among them', () => {
+    plane = loadDataPlane();
+    plane.forwarding.apply(natVip(family, { protocol: 'udp' }));
+    const on = plane;
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 2, maxLength: 40 }), (payload) => {
+        const { request, answer } = endsOfConnection(family);
+        for (const [hop, ends] of [
+          [leg.fromClient, request],
+          [leg.fromBackend, answer],
+        ] as const) {
+          const { action, packet } = on.send(frameOf(hop, ends, { kind: 'udp', payload }));
+          expect(action).toBe('tx');
+          expect(verifiedChecksums(packet)).toBe(true);
+        }
+      }),
+      { numRuns: 300 },
+    );
+    // A sum of zero is said as 0xffff: 0 would say that there is none (RFC 768).
+    const at = family.name === 'ipv4' ? 40 : 60;
+    for (const direction of ['request', 'answer'] as const) {
+      const hop = direction === 'request' ? leg.fromClient : leg.fromBackend;
+      const ends = endsOfConnection(family)[direction];
+      const checksumOf = (word: number) => {
+        const payload = Uint8Array.of(0, 0, word >> 8, word & 0xff);
+        const { packet } = on.send(frameOf(hop, ends, { kind: 'udp', payload }));
+        expect(verifiedChecksums(packet)).toBe(true);
+        return ((packet[at] ?? 0) << 8) | (packet[at + 1] ?? 0);
+      };
+      expect(checksumOf(checksumOf(0)), direction).toBe(0xffff);
+    }
+  });
+
+  it('survives mutated packets in both directions', () => {
+    plane = loadDataPlane();
+    plane.forwarding.apply(natVip(family));
+    const on = plane;
+    const { request, answer } = endsOfConnection(family);
+    on.send(from(family, request.sourcePort));
+    const frames = [
+      frameOf(leg.fromClient, request, segment(tcpFlag.ack)),
+      frameOf(leg.fromBackend, answer, segment(tcpFlag.ack)),
+    ];
+    const mutation = fc.record({ at: fc.nat(), value: fc.integer({ min: 0, max: 255 }) });
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...frames),
+        fc.array(mutation, { maxLength: 4 }),
+        fc.option(fc.nat()),
+        (sample, mutations, cut) => {
+          const frame = Uint8Array.from(sample);
+          for (const { at, value } of mutations) frame[12 + (at % (frame.length - 12))] = value;
+          const { action, reasons } = on.send(
+            cut === null ? frame : frame.slice(0, Math.max(14, cut % frame.length)),
+          );
+          expect(reasons).toHaveLength(1);
+          expect(reasons[0]?.startsWith(`${action}_`)).toBe(true);
+        },
+      ),
+      { numRuns: 1500 },
+    );
+  });
+});
