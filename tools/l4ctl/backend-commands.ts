@@ -5,6 +5,13 @@ import { apiPath, type Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
 
+interface AddOptions {
+  readonly forward?: string;
+  readonly vni?: number;
+  readonly remote?: string;
+  readonly mac?: string;
+}
+
 /** `l4ctl backend …`. */
 export function addBackendCommands(program: Command, ctl: Ctl): void {
   const backend = program
@@ -20,10 +27,20 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
     .command('add')
     .argument('<vip>')
     .argument('<address[=weight]>', 'l7: ADDRESS[:PORT][=WEIGHT][@POOL]', parseBackendArgument)
-    .option('--forward <mode>', "l2, ipip or gue, in place of the VIP's")
+    .option('--forward <mode>', "l2, ipip, gue or vxlan, in place of the VIP's")
+    .option('--vni <number>', 'vxlan: the number of its network', parseNumberArgument)
+    .option('--remote <address>', "vxlan: the tunnel's other end")
+    .option('--mac <address>', 'vxlan: its own in that network; by default derived from its address')
     .description('add a backend')
-    .action(async (name: string, given: Fields, { forward }: { readonly forward?: string }) => {
-      const fields = forward === undefined ? given : { ...given, forward };
+    .action(async (name: string, given: Fields, { forward, vni, remote, mac }: AddOptions) => {
+      const vxlan = Object.fromEntries(
+        Object.entries({ vni, remote, mac }).filter(([, value]) => value !== undefined),
+      );
+      const fields = {
+        ...given,
+        ...(forward === undefined ? {} : { forward }),
+        ...(Object.keys(vxlan).length === 0 ? {} : { vxlan }),
+      };
       const answer = await ctl.ask('POST', apiPath`/v1/vips/${name}/backends`, fields);
       ctl.print(
         answer,

@@ -138,7 +138,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
     .option('--policy <policy>', 'forward (default) or l7')
-    .option('--forward <mode>', 'l2 (default), ipip or gue: how packets get to the backends')
+    .option('--forward <mode>', 'l2 (default), ipip, gue or vxlan: how packets get to the backends')
     .option(
       '--check <check>',
       'TYPE[:PORT][/PATH]: tcp (default), http:/path, https:/path, udp, none',

@@ -148,10 +148,20 @@ export function backendTable(backends: readonly BackendStatus[], indent = ''): s
     String(backend.weight),
     backend.state,
     ...counters(backend.counters),
-    backend.mac ?? '-',
+    stepText(backend),
     `${reasonOf(backend)}${backend.tlsProblem === undefined ? '' : `; TLS: ${backend.tlsProblem}`}`,
   ]);
   return renderTable(backendColumns, rows, indent);
+}
+
+/** Where packets go first: a MAC address, and the interface where it is not that of the VIPs' traffic. */
+function stepText({ mac, interface: by }: BackendStatus): string {
+  return `${mac ?? '-'}${by === undefined ? '' : ` by ${by}`}`;
+}
+
+/** The place of a backend inside a tenant's network. */
+function placeText({ vxlan }: BackendStatus): string {
+  return vxlan === undefined ? '' : ` (VNI ${vxlan.vni} at ${vxlan.remote}, MAC ${vxlan.mac})`;
 }
 
 /** Why a VIP is announced or is not, and what its backends say. */
@@ -160,7 +170,8 @@ export function explainVip(name: string, status: VipStatus | undefined): string 
   const lines = [
     `${name} ${announcedText(status)}: ${status.verdict.reason} [${status.verdict.code}]`,
     ...status.backends.map(
-      (backend) => `  backend ${backend.address} is ${backend.state}: ${reasonOf(backend)}`,
+      (backend) =>
+        `  backend ${backend.address}${placeText(backend)} is ${backend.state}: ${reasonOf(backend)}`,
     ),
     ...(status.backends.some(({ forward }) => forward === 'nat') ? [`  ${natBound}`] : []),
   ];

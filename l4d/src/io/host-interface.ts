@@ -53,8 +53,8 @@ export async function findHostInterface(name: string, field = 'host.interface'):
     if (link.mac === undefined || link.mac.length !== 6 || link.mac.every((byte) => byte === 0)) {
       throw new OperatorError(`${field}: ${link.name} has no Ethernet address`, exitCode.system);
     }
-    const master = links.find(({ index }) => index === link.master);
-    if (master?.kind !== undefined && aggregateKinds.includes(master.kind)) {
+    const master = aggregateOf(link, links);
+    if (master !== undefined) {
       throw new OperatorError(
         `${field}: ${link.name} is a part of ${master.name} (${master.kind}), whose frames come by its other parts too: ` +
           `name ${master.name}`,
@@ -78,17 +78,23 @@ export async function findHostInterface(name: string, field = 'host.interface'):
   }
 }
 
+/** The bond that an interface is a part of; undefined for others. */
+export function aggregateOf(
+  { master }: Pick<Link, 'master'>,
+  links: readonly Pick<Link, 'index' | 'name' | 'kind'>[],
+): Pick<Link, 'name' | 'kind'> | undefined {
+  const found = links.find(({ index }) => index === master);
+  return found?.kind !== undefined && aggregateKinds.includes(found.kind) ? found : undefined;
+}
+
 /** All Ethernet interfaces but those that are parts of a bond. Throws SyscallError. */
 export async function ethernetInterfaces(rtnetlink: Rtnetlink): Promise<HostInterface[]> {
   const links = await rtnetlink.links();
   const addresses = await rtnetlink.addresses();
-  const bonds = new Set(
-    links.filter(({ kind }) => kind !== undefined && aggregateKinds.includes(kind)).map(({ index }) => index),
-  );
   return links.flatMap((link) => {
-    const { mac, index, master } = link;
+    const { mac, index } = link;
     if (mac === undefined || mac.every((byte) => byte === 0)) return [];
-    if (master !== undefined && bonds.has(master)) return [];
+    if (aggregateOf(link, links) !== undefined) return [];
     return [
       hostInterface(
         link,
