@@ -36,7 +36,7 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
       const vxlan = Object.fromEntries(
         Object.entries({ vni, remote, mac }).filter(([, value]) => value !== undefined),
       );
-      const fields = {
+      const fields: Fields = {
         ...given,
         ...(forward === undefined ? {} : { forward }),
         ...(Object.keys(vxlan).length === 0 ? {} : { vxlan }),
