@@ -60,6 +60,13 @@ const backends = async () => (await status()).vips.flatMap((vip) => vip.backends
 const allAre = (state: string) => async () => (await backends()).every((one) => one.state === state);
 const reasons = async () => (await status()).dataplane.dropReasons;
 
+function attachDecap(): void {
+  lab.onBackend(
+    ...['decap', 'attach', '--interface', 'in0', '--from', '10.81.2.11/32', '--from', 'fd81:2::11/128'],
+    ...Object.values(vips).flatMap((vip) => ['--vip', vip]),
+  );
+}
+
 beforeAll(async () => {
   lab = createTunnelLab('two');
   client = bulkClient(lab);
@@ -90,10 +97,7 @@ beforeAll(async () => {
   );
   // The program of the tunnels' end stands in for the one that the port had to have.
   ipIn(backend, 'link set dev in0 xdpdrv off');
-  lab.onBackend(
-    ...['decap', 'attach', '--interface', 'in0', '--from', '10.81.2.11/32', '--from', 'fd81:2::11/128'],
-    ...Object.values(vips).flatMap((vip) => ['--vip', vip]),
-  );
+  attachDecap();
   await lab.startDaemon(config());
   lab.start('backend', process.execPath, '-e', bulkServer([80, 81, 82, 83], [90]));
 });
@@ -167,6 +171,16 @@ it('serves another interface and leaves it again, and loses no packet of the fir
   expect((await status()).host.interfaces).toBeUndefined();
   expect(ipIn(lab.names.lb, 'link show eth2')).not.toMatch(/prog\/xdp/);
   expect(await more).toMatch(/ 0% packet loss/);
+});
+
+it('takes backends out while their interface sends nothing that is redirected, which checks do not see', async () => {
+  const { backend } = lab.names;
+  lab.onBackend('decap', 'detach');
+  await until(lab, 'all backends are down', allAre('down'));
+  expect((await backends())[0]?.reason).toMatch(/leads over eth1, which sends nothing that XDP redirects/);
+  attachDecap();
+  await until(lab, 'all backends are up', allAre('up'));
+  expect(ipIn(backend, 'link show in0')).toMatch(/prog\/xdp/);
 });
 
 it('takes backends out while their interface is down, also one that is made anew, and back', async () => {

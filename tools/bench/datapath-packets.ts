@@ -1,7 +1,9 @@
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { encodeStruct } from '@l4d/kit/struct-codec.ts';
+import { derivedMac } from '@l4d/l4d/core/forwarding/vxlan-end.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
-import { loadDataPlane, type TestDataPlane, xdpAction } from '../../bpf/testing/data-plane.ts';
+import { loadDataPlane, type TestDataPlane, testEgress, xdpAction } from '../../bpf/testing/data-plane.ts';
 import { backendPort, endsOfConnection, frameOf, type Hop, leg } from '../../bpf/testing/nat-packets.ts';
 import { counting, tcpFlag } from '../../bpf/testing/packet.ts';
 import {
@@ -36,13 +38,19 @@ const packet = {
 } as const;
 
 /** Ports of the VIPs whose backends are tunnelled; the outer header is of the VIP's family. */
-const tunnelPort = { ipip: 81, gue: 82 } as const;
+const tunnelPort = { ipip: 81, gue: 82, vxlan: 83 } as const;
+/** Of the VIPs whose backend is behind another interface. */
+const otherPort = 84;
+const otherNumber = 5;
 
 const tunnelled = {
   ipip4: tcpFrame(four, { destinationPort: tunnelPort.ipip }, counting(10)),
   ipip6: tcpFrame(six, { destinationPort: tunnelPort.ipip }, counting(6)),
   gue4: tcpFrame(four, { destinationPort: tunnelPort.gue }, counting(10)),
   gue6: tcpFrame(six, { destinationPort: tunnelPort.gue }, counting(6)),
+  vxlan4: tcpFrame(four, { destinationPort: tunnelPort.vxlan }, counting(10)),
+  vxlan6: tcpFrame(six, { destinationPort: tunnelPort.vxlan }, counting(6)),
+  other4: tcpFrame(four, { destinationPort: otherPort }, counting(10)),
 } as const;
 
 /** Datagrams by NAT, to the VIP and to this host. The data plane of tests has one port for it, so it is known. */
@@ -65,7 +73,7 @@ interface Case {
   readonly wrapped: boolean;
   /** Sources that take turns. */
   readonly flows: number;
-  readonly action: 'pass' | 'tx';
+  readonly action: 'pass' | 'tx' | 'redirect';
 }
 
 /** As many as the source's varied bits can tell apart. */
@@ -127,6 +135,15 @@ function plane(flows4: number, tableByCpu = false): TestDataPlane {
       const backends = [backend(family, 0, { forward })];
       loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
     }
+    const [address] = family.backends;
+    const vxlan = { remote: ipAddress(address), vni: 42, mac: derivedMac(ipAddress(address)) };
+    loaded.forwarding.apply(
+      vipOf(family, { port: tunnelPort.vxlan, backends: [backend(family, 0, { forward: 'vxlan', vxlan })] }),
+    );
+    loaded.maps.writeEgress(otherNumber, { ...testEgress(), name: 'other' });
+    loaded.forwarding.apply(
+      vipOf(family, { port: otherPort, backends: [backend(family, 0, { egress: otherNumber })] }),
+    );
   }
   return loaded;
 }
@@ -167,6 +184,9 @@ function casesOf(
     l4d('IPv6 flow hit, IPv6 in IPv6', tunnelled.ipip6),
     l4d('TCP flow hit, GUE', tunnelled.gue4),
     l4d('IPv6 flow hit, GUE over IPv6 with its checksum', tunnelled.gue6),
+    l4d('TCP flow hit, VXLAN', tunnelled.vxlan4),
+    l4d('IPv6 flow hit, VXLAN over IPv6 with its checksum', tunnelled.vxlan6),
+    l4d('TCP flow hit, by another interface', tunnelled.other4, { action: 'redirect' }),
     ...families.flatMap((family) => {
       const name = family === four ? 'UDP' : 'IPv6 UDP';
       return [

@@ -50,6 +50,7 @@ import { startHostNat } from './host-nat.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
+import { watchRedirectTargets } from './redirect-targets.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { takeConfig } from './take-config.ts';
 import { vrrpView } from './vrrp-view.ts';
@@ -136,6 +137,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     logger,
     onChange() {
       egress.rewrite();
+      redirectTargets.look();
       neighbours.interfacesChanged();
     },
   });
@@ -143,7 +145,20 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     table: dataPlane.egress,
     interfaces: interfaces.all,
     tunnel: () => desired().host.tunnel,
+    // What came by an interface goes back by it without being redirected; and generic XDP sends by any.
+    takesRedirected: (index) =>
+      [on, ...further].some((one) => one.index === index) ||
+      dataPlane.attachments().every(({ mode }) => mode === 'generic')
+        ? undefined
+        : redirectTargets.canSend(index),
+    onPlaced: () => redirectTargets.look(),
     logger,
+  });
+  const redirectTargets = watchRedirectTargets({
+    clock,
+    logger,
+    targets: () => [...dataPlane.egress.placed().values()].map(({ interfaceIndex }) => interfaceIndex),
+    onChange: () => neighbours.interfacesChanged(),
   });
   const served = () => [on, ...further].map(egress.egressOf);
   const segmentOf = (address: IpAddress) => interfaceOf(interfaces.all(), on.index, address);
@@ -505,6 +520,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async stop() {
       stopLinks();
       interfaces.stop();
+      redirectTargets.stop();
       stopWatching();
       flowPasses.stop();
       fabric.stop();

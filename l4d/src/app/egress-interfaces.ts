@@ -13,6 +13,10 @@ export interface EgressInterfacesParts {
   readonly interfaces: () => readonly HostInterface[];
   /** What is declared of tunnels. */
   readonly tunnel: () => HostTunnel;
+  /** Whether an interface takes what is redirected to it; undefined when it is not known. */
+  readonly takesRedirected: (interfaceIndex: number) => boolean | undefined;
+  /** Another interface was placed. */
+  readonly onPlaced: () => void;
   readonly logger: Logger;
 }
 
@@ -42,12 +46,20 @@ export function createEgressInterfaces(parts: EgressInterfacesParts): EgressInte
     egressOf,
     numberOf(interfaceIndex) {
       const known = table.numberOf(interfaceIndex);
-      if (known !== undefined) return known;
+      if (known !== undefined) {
+        if (parts.takesRedirected(interfaceIndex) !== false) return known;
+        const { name = '' } = table.placed().get(known) ?? {};
+        return (
+          `the way to it leads over ${name}, which sends nothing that XDP redirects: its driver cannot, or only ` +
+          'with a program on it (host.interfaces), or on the other end of a veth pair'
+        );
+      }
       const on = parts.interfaces().find(({ index }) => index === interfaceIndex);
       if (on === undefined) return 'the way to it leads over an interface that is no Ethernet interface';
       try {
         const number = table.place(egressOf(on));
         logger.info({ interface: on.name, number }, 'packets leave by another interface');
+        parts.onPlaced();
         return number;
       } catch (error) {
         if (error instanceof OperatorError) return error.message;

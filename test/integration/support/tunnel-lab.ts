@@ -132,7 +132,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
       run(process.execPath, ctl, '--socket', socket, '--force', 'apply', '-f', join(folder, 'l4d.yaml'));
     },
     status: async () =>
-      (await requestJson(socket, 'GET', '/v1/status', undefined, 2000)).body as FabricStatus,
+      (await requestJson(socket, 'GET', '/v1/status', undefined, 10_000)).body as FabricStatus,
     onBackend: (...args) =>
       runIn(
         names.backend,
