@@ -25,7 +25,7 @@ export interface RedirectTargetsOptions {
 }
 
 /** No event of rtnetlink tells of it. */
-const lookEvery = Seconds(5);
+const lookEvery = Seconds(2);
 
 /** Looks again and again, in the network namespace of the caller. Throws SyscallError. */
 export function watchRedirectTargets(options: RedirectTargetsOptions): RedirectTargets {

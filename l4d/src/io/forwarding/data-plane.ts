@@ -2,6 +2,7 @@ import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
@@ -27,6 +28,7 @@ import {
   attachXdpPrograms,
   dropXdpLinks,
   pinnedXdpInterface,
+  pinnedXdpProgram,
   unpinStages,
   type XdpMode,
   type XdpPlace,
@@ -55,6 +57,11 @@ export interface Attachment {
   readonly programId: number;
 }
 
+/** One that this process made, with what its program was told. */
+interface OwnAttachment extends Attachment {
+  readonly told: string;
+}
+
 /** The kernel side of l4d: maps, programs, links. */
 export type DataPlane = ReturnType<typeof openDataPlane>;
 
@@ -77,7 +84,7 @@ export function openDataPlane(options: DataPlaneOptions) {
   const forwarding = createForwardingTable(maps, options.clock, (contradiction) =>
     logger.warn({ contradiction }, 'what is in the kernel contradicts itself: the later entry is made anew'),
   );
-  let attached: readonly Attachment[] = [];
+  let attached: readonly OwnAttachment[] = [];
   /** Numbers that attached programs have as their own. */
   let ownNumbers: readonly number[] = [];
   const egress = createEgressTable(maps, () => new Set([...forwarding.usedEgress(), ...ownNumbers]));
@@ -91,7 +98,21 @@ export function openDataPlane(options: DataPlaneOptions) {
     });
   }
 
-  async function attachTo(place: XdpPlace & { readonly number: number }, mode: XdpMode | 'auto') {
+  /** What the program of a place was told: the same is not loaded twice, which takes the processor for a while. */
+  const toldOf = ({ on, number }: XdpPlace & { readonly number: number }) =>
+    `${on.index} ${formatMacAddress(on.mac)} ${number}`;
+
+  function runsAlready(place: XdpPlace & { readonly number: number }): OwnAttachment | undefined {
+    const own = attached.find(({ told }) => told === toldOf(place));
+    return own !== undefined && pinnedXdpProgram(bpfFolder, place.linkPin) === own.programId
+      ? own
+      : undefined;
+  }
+
+  async function attachTo(
+    place: XdpPlace & { readonly number: number },
+    mode: XdpMode | 'auto',
+  ): Promise<OwnAttachment> {
     const object = libbpf.openObject(objectPath('l4d_xdp'));
     try {
       for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
@@ -114,6 +135,7 @@ export function openDataPlane(options: DataPlaneOptions) {
       const attachedMode = await attachXdpPrograms(bpfFolder, programs, place, mode, logger);
       return {
         interface: place.on.name,
+        told: toldOf(place),
         mode: attachedMode,
         programId: libbpf.programInfo(program).id,
       };
@@ -169,8 +191,13 @@ export function openDataPlane(options: DataPlaneOptions) {
       arrangeXdpLinks(bpfFolder, places);
       // What began since the maps were copied: after the swap there is less to take, and no packet waits for it.
       opened.catchUp('before');
-      const now: Attachment[] = [];
-      for (const place of places) now.push(await attachTo(place, mode));
+      const now: OwnAttachment[] = [];
+      const begun: XdpPlace[] = [];
+      for (const place of places) {
+        const running = runsAlready(place);
+        if (running === undefined) begun.push(place);
+        now.push(running ?? (await attachTo(place, mode)));
+      }
       attached = now;
       onStep('swapped');
       opened.catchUp('after');
@@ -182,7 +209,7 @@ export function openDataPlane(options: DataPlaneOptions) {
         bpfFolder,
         now.map(({ programId }) => programId),
       );
-      for (const { interfaceIndex } of interfaces) attachCheckSteering(mapFds, interfaceIndex);
+      for (const { on } of begun) attachCheckSteering(mapFds, on.index);
       opened.forgetOld();
       await attachLookup(bpfFolder, lookupFds, logger);
     },

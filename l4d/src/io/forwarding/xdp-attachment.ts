@@ -151,6 +151,15 @@ export async function attachXdpProgram(
   throw new InvariantError('no XDP mode was tried');
 }
 
+/** Identifier of the program that a pinned link runs; undefined when it runs nowhere. */
+export function pinnedXdpProgram(bpfFolder: string, name: string): number | undefined {
+  const link = libbpf.openPinned(pinPath(bpfFolder, name));
+  if (link === undefined) return undefined;
+  const { interfaceIndex, programId } = libbpf.xdpLinkInfo(link);
+  closeFd(link);
+  return interfaceIndex === 0 ? undefined : programId;
+}
+
 /** Index of the interface that a pinned link is attached to; undefined when there is no such link. */
 export function pinnedXdpInterface(bpfFolder: string, name: string = pinName.xdpLink): number | undefined {
   const link = libbpf.openPinned(pinPath(bpfFolder, name));
