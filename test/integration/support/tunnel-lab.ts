@@ -131,8 +131,11 @@ export function createTunnelLab(prefix: string): TunnelLab {
       const ctl = join(root, 'tools/l4ctl/main.ts');
       run(process.execPath, ctl, '--socket', socket, '--force', 'apply', '-f', join(folder, 'l4d.yaml'));
     },
-    status: async () =>
-      (await requestJson(socket, 'GET', '/v1/status', undefined, 10_000)).body as FabricStatus,
+    async status() {
+      const ask = () => requestJson(socket, 'GET', '/v1/status', undefined, 10_000);
+      // While this process waited for a command, the daemon may have closed the connection that it kept.
+      return (await ask().catch(ask)).body as FabricStatus;
+    },
     onBackend: (...args) =>
       runIn(
         names.backend,
