@@ -38,9 +38,9 @@ const packet = {
 } as const;
 
 /** Ports of the VIPs whose backends are tunnelled; the outer header is of the VIP's family. */
-const tunnelPort = { ipip: 81, gue: 82, vxlan: 83 } as const;
+const tunnelPort = { ipip: 81, gue: 82, vxlan: 93 } as const;
 /** Of the VIPs whose backend is behind another interface. */
-const otherPort = 84;
+const otherPort = 94;
 const otherNumber = 5;
 
 const tunnelled = {
