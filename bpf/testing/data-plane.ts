@@ -8,6 +8,7 @@ import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import {
   createForwardingMaps,
+  type ForwardingMaps,
   type MapFds,
   objectMapName,
   pinnedMaps,
@@ -17,6 +18,7 @@ import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.t
 import { createMapCodec } from '@l4d/l4d/io/forwarding/map-codec.ts';
 import { setReadOnlyData } from '@l4d/l4d/io/forwarding/read-only-data.ts';
 import { mac } from './packet.ts';
+import { wipeMaps } from './wipe-maps.ts';
 
 /** The data plane's own address in tests. */
 export const ownMac = '02:00:00:00:00:01';
@@ -103,51 +105,26 @@ export interface LoadOptions {
   readonly dirtyHeadroom?: boolean;
 }
 
+interface LoadedObjects {
+  readonly object: libbpf.BpfObject;
+  readonly wrapper: libbpf.BpfObject | undefined;
+  readonly maps: ForwardingMaps;
+  readonly fds: MapFds;
+}
+
+/** Closed ones by their options: the verifier takes half a second for each, wiping the maps milliseconds. */
+const unused = new Map<string, LoadedObjects[]>();
+
 /**
- * Loads the built l4d_xdp with small maps, unpinned, and fills them through the product's own
- * forwarding table.
+ * The built l4d_xdp with small maps, unpinned, as good as freshly loaded; they are filled through the product's
+ * own forwarding table. `close` leaves it to the next who asks for the same.
  */
 export function loadDataPlane(options: LoadOptions = {}) {
-  const { vips = 32 } = options;
   const types = objectTypes('l4d_xdp');
-  const object = libbpf.openObject(objectPath('l4d_xdp'));
-  for (const [name, size] of [
-    ['vips4', 2 * vips],
-    ['vips6', 2 * vips],
-    ['vip_counters', vips + 1],
-    ['backends', 2 * vips],
-    ['backend_counters', 2 * vips],
-    ['vxlan_ends', 2 * vips],
-    ['maglev_slots', 16384 / slotsPerPair],
-    ['flows4', options.flows4 ?? 1024],
-    ['flows6', options.flows6 ?? 1024],
-    ['flows4_by_cpu', libbpf.possibleCpus()],
-    ['flows6_by_cpu', libbpf.possibleCpus()],
-    ['embryonic4', options.embryonic ?? 1024],
-    ['embryonic6', options.embryonic ?? 1024],
-    ['vip_turns', 33],
-    ['backend_loads', 64],
-    ['quic_servers', 64],
-    ['nat4_out', options.natFlows ?? 1024],
-    ['nat4_in', options.natFlows ?? 1024],
-    ['nat6_out', options.natFlows ?? 1024],
-    ['nat6_in', options.natFlows ?? 1024],
-  ] as const) {
-    libbpf.setMaxEntries(object, name, size);
-  }
-  const { tick } = options;
-  setReadOnlyData(object, types, {
-    mac: mac(ownMac),
-    egressFlags: 0,
-    tableByCpu: options.tableByCpu === true,
-    ...(tick === undefined ? {} : { tick }),
-  });
-  libbpf.loadObject(object, 'l4d_xdp');
-  const fds = Object.fromEntries(
-    pinnedMaps.map((name) => [name, libbpf.mapFd(object, objectMapName(name))]),
-  ) as MapFds;
+  const kind = JSON.stringify(options, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+  const loaded = unused.get(kind)?.pop() ?? loadObjects(options);
+  const { object, wrapper, maps, fds } = loaded;
   const program = libbpf.programFd(object, 'l4d_xdp');
-  const maps = createForwardingMaps(fds, createMapCodec(types));
   const flowLayout = structLayout(types, 'flow');
   // Entries of NAT begin with what they have in common.
   const natTickAt = structLayout(types, 'nat_flow').fields.get('last_tick')?.offset ?? 0;
@@ -155,12 +132,6 @@ export function loadDataPlane(options: LoadOptions = {}) {
   maps.writeNatSettings(options.nat ?? testNat);
   if (options.tableByCpu === true) maps.makeTablesByCpu();
 
-  const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
-  if (wrapper !== undefined) {
-    libbpf.loadObject(wrapper, 'bench_wrapper');
-    const ours = new Uint8Array(Uint32Array.of(program).buffer);
-    libbpf.updateElement(libbpf.mapFd(wrapper, 'bench_program'), new Uint8Array(4), ours);
-  }
   const entry = wrapper === undefined ? program : libbpf.programFd(wrapper, 'dirty_headroom');
 
   return {
@@ -234,9 +205,16 @@ export function loadDataPlane(options: LoadOptions = {}) {
     /** How many first packets are kept. */
     embryoCount: (): number => storedFlows(['embryonic4', 'embryonic6']).length,
 
-    close(): void {
+    /** Takes it out of the kernel. */
+    unload(): void {
       if (wrapper !== undefined) libbpf.closeObject(wrapper);
       libbpf.closeObject(object);
+    },
+
+    /** Wipes it for the next who asks for the same: for small maps. */
+    close(): void {
+      wipeMaps(object);
+      unused.set(kind, [...(unused.get(kind) ?? []), loaded]);
     },
   };
 
@@ -277,4 +255,52 @@ export function loadDataPlane(options: LoadOptions = {}) {
     }
     return all;
   }
+}
+
+function loadObjects(options: LoadOptions): LoadedObjects {
+  const { vips = 32 } = options;
+  const types = objectTypes('l4d_xdp');
+  const object = libbpf.openObject(objectPath('l4d_xdp'));
+  for (const [name, size] of [
+    ['vips4', 2 * vips],
+    ['vips6', 2 * vips],
+    ['vip_counters', vips + 1],
+    ['backends', 2 * vips],
+    ['backend_counters', 2 * vips],
+    ['vxlan_ends', 2 * vips],
+    ['maglev_slots', 16384 / slotsPerPair],
+    ['flows4', options.flows4 ?? 1024],
+    ['flows6', options.flows6 ?? 1024],
+    ['flows4_by_cpu', libbpf.possibleCpus()],
+    ['flows6_by_cpu', libbpf.possibleCpus()],
+    ['embryonic4', options.embryonic ?? 1024],
+    ['embryonic6', options.embryonic ?? 1024],
+    ['vip_turns', 33],
+    ['backend_loads', 64],
+    ['quic_servers', 64],
+    ['nat4_out', options.natFlows ?? 1024],
+    ['nat4_in', options.natFlows ?? 1024],
+    ['nat6_out', options.natFlows ?? 1024],
+    ['nat6_in', options.natFlows ?? 1024],
+  ] as const) {
+    libbpf.setMaxEntries(object, name, size);
+  }
+  const { tick } = options;
+  setReadOnlyData(object, types, {
+    mac: mac(ownMac),
+    egressFlags: 0,
+    tableByCpu: options.tableByCpu === true,
+    ...(tick === undefined ? {} : { tick }),
+  });
+  libbpf.loadObject(object, 'l4d_xdp');
+  const fds = Object.fromEntries(
+    pinnedMaps.map((name) => [name, libbpf.mapFd(object, objectMapName(name))]),
+  ) as MapFds;
+  const wrapper = options.dirtyHeadroom === true ? libbpf.openObject(objectPath('bench_wrapper')) : undefined;
+  if (wrapper !== undefined) {
+    libbpf.loadObject(wrapper, 'bench_wrapper');
+    const ours = new Uint8Array(Uint32Array.of(libbpf.programFd(object, 'l4d_xdp')).buffer);
+    libbpf.updateElement(libbpf.mapFd(wrapper, 'bench_program'), new Uint8Array(4), ours);
+  }
+  return { object, wrapper, maps: createForwardingMaps(fds, createMapCodec(types)), fds };
 }

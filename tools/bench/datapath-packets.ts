@@ -118,7 +118,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     });
     return { rows, missing: [{ subject: 'Katran', reason: 'no package of it can be installed here' }] };
   } finally {
-    for (const one of Object.values(planes)) one.close();
+    for (const one of Object.values(planes)) one.unload();
     wrapper.close();
   }
 }
@@ -152,7 +152,7 @@ function loadMilliseconds(): number {
   const begun = performance.now();
   const loaded = loadDataPlane();
   const took = performance.now() - begun;
-  loaded.close();
+  loaded.unload();
   return took;
 }
 

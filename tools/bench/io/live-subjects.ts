@@ -41,7 +41,7 @@ function ours(name: string, family: Family, changes: Partial<WantedBackend>): Li
     load() {
       const plane = loadDataPlane({ flows4: flowRoom, flows6: flowRoom });
       plane.forwarding.apply(vipOf(family, { protocol: 'udp', backends: [backend(family, 0, changes)] }));
-      return plane;
+      return { ...plane, close: () => plane.unload() };
     },
   };
 }

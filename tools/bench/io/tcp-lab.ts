@@ -63,7 +63,7 @@ export async function createTcpLab() {
   const helper = libbpf.openObject(objectPath('pass'));
   const remove = () => {
     network.remove();
-    plane.close();
+    plane.unload();
     libbpf.closeObject(helper);
     rmSync(pins, { recursive: true, force: true });
     rmSync(folder, { recursive: true, force: true });
