@@ -128,10 +128,10 @@ it('finds QUIC servers by their connection id, from any address, and all this ov
   // What the daemon has found out is on disk within a moment.
   expect(
     await eventually(
-      async () => lab.runtime(),
-      (text) => /"slowStarts":{"/.test(text),
+      async () => Object.keys(lab.runtime().slowStarts).length,
+      (kept) => kept > 0,
     ),
-  ).toMatch(/"slowStarts":{"/);
+  ).toBe(1);
   const asked = async () => [await lab.ask(ports.maglev), await lab.ask(ports.turn)];
   const held = await asked();
   lab.daemon()?.kill('SIGKILL');

@@ -1,9 +1,9 @@
 /** Both daemons are killed under load: packets and routes do not notice; restarted, they adopt what is there. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { BgpView } from '@l4d/l4d/core/status.ts';
+import { readRuntimeState } from '@l4d/l4d/io/runtime-store.ts';
 import { forwardedByHost } from './counters.ts';
 import {
   backends,
@@ -184,8 +184,8 @@ async function pictures({ product }: LabFabric, hosts: readonly string[]) {
 
 /** When the drains of a host's backends began, as the daemon remembers it on disk. */
 async function drainsStarted({ lab }: LabFabric, host: string): Promise<Record<string, number>> {
-  const text = await readFile(join(lab.env(host).L4D_STATE_DIR, 'runtime.json'), 'utf8');
-  return (JSON.parse(text) as { readonly drainsStarted: Record<string, number> }).drainsStarted;
+  const path = join(lab.env(host).L4D_STATE_DIR, 'runtime.json');
+  return readRuntimeState(path).drainsStarted;
 }
 
 /** The announcer, asked itself: the daemon may be dead. */

@@ -531,7 +531,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       announcer.stop();
       proxy.stop();
       for (const listener of listeners) await listener.close();
-      await runtime.flush();
+      await runtime.close();
     },
   };
 }

@@ -45,10 +45,33 @@ export const runtimeStateSchema = z.object({
   stop: stopSchema.exactOptional(),
   /** Whether the host's drain does not wait for another announcer. */
   drainForced: z.boolean().default(false),
+  /** Number of the journal that goes on from here; 0: a version that kept none. */
+  journal: z.number().default(0),
 });
 
 /** See runtimeStateSchema. */
 export type RuntimeState = z.output<typeof runtimeStateSchema>;
+
+/** The parts of the runtime state that have entries by key. */
+export const runtimeTables = ['verdicts', 'drainsStarted', 'slowStarts', 'endings', 'announced'] as const;
+
+/** A part of the runtime state that has entries by key. */
+export type RuntimeTable = (typeof runtimeTables)[number];
+
+/** What a line of the journal says: entries that changed, null for those that are gone; the rest always. */
+export const runtimeChangeSchema = z.object({
+  journal: z.number(),
+  verdicts: z.record(z.string(), z.enum(['up', 'down']).nullable()).exactOptional(),
+  drainsStarted: z.record(z.string(), z.number().nullable()).exactOptional(),
+  slowStarts: z.record(z.string(), z.number().nullable()).exactOptional(),
+  endings: z.record(z.string(), storedEndingSchema.nullable()).exactOptional(),
+  announced: z.record(z.string(), announcedVipSchema.nullable()).exactOptional(),
+  drainForced: z.boolean(),
+  stop: stopSchema.nullable(),
+});
+
+/** See runtimeChangeSchema. */
+export type RuntimeChange = z.output<typeof runtimeChangeSchema>;
 
 /** Nothing known. */
 export const emptyRuntimeState: RuntimeState = {
@@ -59,6 +82,7 @@ export const emptyRuntimeState: RuntimeState = {
   endings: {},
   announced: {},
   drainForced: false,
+  journal: 0,
 };
 
 /** Key of one backend of one VIP; `port` tells backends of an l7 VIP on one address apart. */

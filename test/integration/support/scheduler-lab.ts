@@ -6,12 +6,13 @@
  *     b1 .. b3  .21 to .23 ─┘
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { FabricStatus } from '@l4d/l4d/core/status.ts';
+import { readRuntimeState } from '@l4d/l4d/io/runtime-store.ts';
 import { passProgram } from '../../../tools/lab/io/build-lab.ts';
 import { endProcesses } from '../../../tools/lab/io/namespace-processes.ts';
 import { inNamespace, runCommand } from '../../../tools/lab/io/run-command.ts';
@@ -171,7 +172,7 @@ export async function createSchedulerLab(prefix: string) {
     log: () => log,
     configPath,
     /** What the daemon keeps over restarts beside the desired state. */
-    runtime: () => readFileSync(join(environment.L4D_STATE_DIR, 'runtime.json'), 'utf8'),
+    runtime: () => readRuntimeState(join(environment.L4D_STATE_DIR, 'runtime.json')),
     /** The daemon that was started last. */
     daemon: () => daemon,
     /** Opens connections to a port; gives the names that answer on all that are open to it. */
