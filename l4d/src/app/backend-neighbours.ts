@@ -99,6 +99,8 @@ export interface BackendNeighbourEvents {
 export interface BackendNeighbours {
   /** Those that stay keep what is known. */
   change(change: BackendAddressChange): void;
+  /** Resolves when what the kernel knew of neighbours when they were first asked for is reported. */
+  ready(): Promise<void>;
   /** The interfaces changed: segments are looked at again. */
   interfacesChanged(): void;
   stop(): void;
@@ -217,6 +219,9 @@ export function watchBackendNeighbours(events: BackendNeighbourEvents): BackendN
       }
       move(moves);
       nextHops.change(gone.routed, come.routed);
+    },
+    async ready() {
+      await Promise.all([...watches.values()].map((watch) => watch.ready()));
     },
     interfacesChanged() {
       const moves = [...bridged].map(([text, from]) => {

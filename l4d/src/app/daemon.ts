@@ -201,12 +201,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     ...folders,
     clock,
     logger,
-    onChange: () => fabric.touch(),
     onOverruled: () =>
       void obeyDetached().catch((error) => logger.error({ err: error }, 'reconciling failed')),
   };
-  const announcer = followAnnouncer(companionOptions);
-  const proxy = followProxy(companionOptions);
+  const announcer = followAnnouncer({ ...companionOptions, onChange: () => fabric.tellAnnouncer() });
+  const proxy = followProxy({ ...companionOptions, onChange: () => fabric.touchProxied() });
   const announcerApi = announcerClient(paths.announcerSocket, 2000);
   const otherPaths = () =>
     announcerApi.otherPaths().catch((error: unknown) => {
@@ -218,6 +217,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     logger,
     forwarding: dataPlane.forwarding,
     resolve: (change) => neighbours.change(change),
+    resolved: () => neighbours.ready(),
     checker,
     facts,
     natProblem: nat.problem,
@@ -227,7 +227,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       clock,
       listeners: dataPlane.listeners,
       workersLive: dataPlane.workersLive,
-      onChange: () => fabric.touch(),
+      onChange: () => fabric.touchProxied(),
     }),
     runtime,
     setAggregateRoutes: replaceAggregateRoutes,
@@ -504,7 +504,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     logger,
     problem: () => (detached.all ? undefined : dataPlane.attachmentProblem(served())),
     attach,
-    onChange: () => fabric.touch(),
+    onChange: () => fabric.touchVerdicts(),
   });
   logger.info(
     {

@@ -35,6 +35,8 @@ const firstWorld = {
   condition: up,
   programFails: '',
   passes: 0,
+  applied: 0,
+  resolved: Promise.resolve(),
   packets: 0,
   otherPaths: [] as object[],
   stop: undefined as object | undefined,
@@ -78,6 +80,7 @@ function standIns(): FabricParts {
     held: (key: string) => held.get(key),
     listenerOf: (key: string) => held.get(key),
     apply(wanted: WantedVip) {
+      world.applied += 1;
       if (world.programFails === 'invariant') throw new InvariantError('broken');
       if (world.programFails !== '') throw new Error(world.programFails);
       const key = vipKeyText(wanted);
@@ -134,6 +137,7 @@ function standIns(): FabricParts {
     },
     attachmentProblem: () => (world.attached ? undefined : 'the XDP program is not attached'),
     resolve() {},
+    resolved: () => world.resolved,
     wallClock: () => clock.now(),
     runtime,
     setAggregateRoutes: async (prefixes: object[]) => {
@@ -490,4 +494,45 @@ test('tells what it did when it is asked to look at everything', async () => {
     'verdict of web: too-few-healthy',
     `withdraw ${formatIpAddress(ipAddress('203.0.113.1'))}/32`,
   ]);
+});
+
+test('an announcer that answers again is told, and no VIP is programmed for it', async () => {
+  world.announcerTakes = false;
+  await fabric.setDesired(state(web, { ...web, name: 'two', address: '203.0.113.9' }), none);
+  const { passes, applied } = world;
+  world.announcerTakes = true;
+  fabric.tellAnnouncer();
+  await settle();
+  expect(world.passes).toBe(passes + 1);
+  expect(world.applied).toBe(applied);
+});
+
+test('a proxy that has changed concerns the VIPs that it serves, and no others', async () => {
+  await fabric.setDesired(state(web, proxied), none);
+  const { applied } = world;
+  fabric.touchProxied();
+  await settle();
+  expect(world.applied).toBe(applied + 1);
+});
+
+test('the first pass waits for what the kernel knows of neighbours, a second at most', async () => {
+  let tell = () => {};
+  world.resolved = new Promise((resolve) => {
+    tell = resolve;
+  });
+  const told = fabric.setDesired(state(web), none);
+  await settle(500);
+  expect(log).toEqual([]);
+  tell();
+  await told;
+  expect(log).toContain(`program ${webKey}`);
+
+  fabric = createFabric(standIns());
+  log = [];
+  held = new Map();
+  world.resolved = new Promise(() => {});
+  const late = fabric.setDesired(state(web), none);
+  await settle(1001);
+  await late;
+  expect(log).toContain(`program ${webKey}`);
 });

@@ -51,6 +51,8 @@ export interface FabricParts {
   readonly attachmentProblem: () => string | undefined;
   /** Keeps the MAC addresses that packets to backends need, and no others, resolved. */
   readonly resolve: (change: BackendAddressChange) => void;
+  /** Resolves when what the kernel knows of those that were asked for first is known here. */
+  readonly resolved?: () => Promise<void>;
   readonly checker: HealthChecker;
   readonly facts: BackendFactsSource;
   /** Why NAT cannot be done for a VIP of that family; undefined when it can. */
@@ -93,6 +95,10 @@ export interface Fabric {
   touch(vipKeys?: readonly string[]): void;
   /** As touch for all VIPs, when only their verdicts may be others, such as after an attachment. */
   touchVerdicts(): void;
+  /** As touch, for the VIPs that the proxy serves or served last. */
+  touchProxied(): void;
+  /** Tells the announcer what it has not taken yet: it answers again, or answers no more. Nothing is looked at for it. */
+  tellAnnouncer(): void;
   /** As touch, when backends may have come within or out of reach of checks. */
   touchReach(vipKeys: readonly string[]): void;
   /** What a pass would do for that state, in words; moves nothing. */
@@ -115,6 +121,8 @@ export interface Fabric {
 }
 
 const retryInterval = Seconds(1);
+/** How long the first pass waits for what the kernel knows of neighbours. */
+const resolvePatience = Seconds(1);
 
 /** Starts without desired state: nothing moves before the first setDesired. */
 export function createFabric(parts: FabricParts): Fabric {
@@ -427,6 +435,14 @@ export function createFabric(parts: FabricParts): Fabric {
     targetKeys.clear();
   }
 
+  /** Waits for that, and no longer than the kernel's answers may take. */
+  async function bounded(work: Promise<void>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = clock.after(resolvePatience, resolve);
+    await Promise.race([work, promise]);
+    timer.cancel();
+  }
+
   function touch(keys: Iterable<string> = records.keys()): void {
     for (const key of keys) dirty.add(key);
     void run();
@@ -477,20 +493,25 @@ export function createFabric(parts: FabricParts): Fabric {
   }
 
   return {
-    setDesired(state, nowDetached) {
+    async setDesired(state, nowDetached) {
+      const isFirst = desired === undefined;
       const isAllNew = detached !== nowDetached || desired?.host !== state.host;
-      if (desired === undefined) facts.keepRuntimeOf(state.vips);
+      if (isFirst) facts.keepRuntimeOf(state.vips);
       declare(desired?.vips ?? [], state.vips, isAllNew);
+      // Programmed with what is known of the way to them, VIPs need not be programmed again right after.
+      if (isFirst) await bounded(parts.resolved?.() ?? Promise.resolve());
       desired = state;
       detached = nowDetached;
       wakeForDrains();
-      return run();
+      await run();
     },
     touch,
     touchVerdicts() {
       for (const key of records.keys()) unsettled.add(key);
       void run();
     },
+    touchProxied: () => touch([...proxied]),
+    tellAnnouncer: () => void run(),
     touchReach(keys) {
       for (const key of keys) targetKeys.add(key);
       touch(keys);

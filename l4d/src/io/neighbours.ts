@@ -53,6 +53,8 @@ export interface NeighbourWatch {
   change(gone: readonly IpAddress[], come: readonly IpAddress[]): void;
   /** The MAC as last reported. */
   mac(address: IpAddress): MacAddress | undefined;
+  /** Resolves when the table was read for the first time: what the kernel knew is reported. */
+  ready(): Promise<void>;
   /** How often the table was read whole because events were lost. */
   resyncs(): number;
   stop(): void;
@@ -92,6 +94,7 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
   let resyncCount = 0;
   let refusalLoggedAt = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
+  const { promise: firstRead, resolve: tellFirstRead } = Promise.withResolvers<void>();
 
   function report(change: NeighbourChange | undefined): void {
     if (change === undefined || stopped) return;
@@ -136,6 +139,7 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     } finally {
       dumping = false;
       for (const observation of waiting.splice(0)) take(observation);
+      tellFirstRead();
     }
   }
 
@@ -236,10 +240,12 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     },
     change,
     mac: (address) => entries.get(neighbourKey(address))?.mac,
+    ready: () => firstRead,
     resyncs: () => resyncCount,
     stop() {
       if (stopped) return;
       stopped = true;
+      tellFirstRead();
       timer?.cancel();
       stopEvents();
       rtnetlink.close();
