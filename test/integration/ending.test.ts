@@ -184,7 +184,7 @@ it('a planned stop: handed over, Cease with its text, nothing left; started agai
   expect(reset).toContain('disk swap in rack 4');
   const inKernel = await runChecked([
     'bpftool',
-    ...['-j', 'map', 'dump', 'pinned', `${lab.env('lb1').L4D_BPF_DIR}/vips4`],
+    ...['-j', 'map', 'dump', 'pinned', `${lab.env('lb1').L4D_BPF_DIR}/maps/vips4`],
   ]);
   expect(JSON.parse(inKernel)).toEqual([]);
   await waitForNextHops(fabric, web, ['lb2']);

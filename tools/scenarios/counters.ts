@@ -40,7 +40,7 @@ export async function forwardedByCpu(
 ): Promise<number[]> {
   const sums: number[] = [];
   for (const name of hosts) {
-    const map = join(fabric.lab.env(name).L4D_BPF_DIR, 'reasons');
+    const map = join(fabric.lab.env(name).L4D_BPF_DIR, 'maps', 'reasons');
     const key = ['key', String(forwardReason()), '0', '0', '0'];
     const text = await runChecked(['bpftool', '-j', 'map', 'lookup', 'pinned', map, ...key]);
     const { values } = JSON.parse(text) as {
