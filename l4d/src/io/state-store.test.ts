@@ -103,19 +103,23 @@ test('cut off at any byte, the journal gives the last revision that is whole; th
       [80, 81, 82],
     ].map((one) => stateWith(...one)),
   ];
+  const ends = [...bytes.keys()].filter((at) => bytes[at] === 0x0a);
   for (let length = 0; length <= bytes.length; length++) {
+    // Every byte about the end of a line and in the first one's head, and every eleventh elsewhere.
+    const isEdge = length < 12 || ends.some((end) => Math.abs(length - end) <= 3);
+    if (!isEdge && length % 11 !== 0) continue;
     await writeFile(path, bytes.subarray(0, length));
     const lines = bytes.subarray(0, length).filter((byte) => byte === 0x0a).length;
     const opened = await openStateStore({ folder });
     expect(opened.setAside).toEqual([]);
     expect(opened.store.current()).toMatchObject({ revision: lines + 1, state: expected[lines] });
-    if (length % 97 !== 0) continue;
+    if (!isEdge && length % 121 !== 0) continue;
     await opened.store.replace(stateWith(90));
     const again = await openStateStore({ folder });
     expect(again.setAside).toEqual([]);
     expect(again.store.current()).toMatchObject({ revision: lines + 2, state: stateWith(90) });
   }
-}, 30_000);
+});
 
 test('wherever a byte of the journal is damaged, it is reported once, a revision before is in force, no number returns', async () => {
   const store = await open();
@@ -123,7 +127,7 @@ test('wherever a byte of the journal is damaged, it is reported once, a revision
   const path = join(folder, '1.journal');
   const bytes = await readFile(path);
   const first = bytes.indexOf(0x0a);
-  for (let at = 0; at < bytes.length - 1; at += 7) {
+  for (let at = 0; at < bytes.length - 1; at += 23) {
     const damaged = Buffer.from(bytes);
     damaged[at] = (damaged[at] ?? 0) ^ 0x01;
     await writeFile(path, damaged);
@@ -139,7 +143,7 @@ test('wherever a byte of the journal is damaged, it is reported once, a revision
     for (const name of await readdir(folder)) if (!/^1\./.test(name)) await rm(join(folder, name));
     await rm(`${path}.corrupt`);
   }
-}, 30_000);
+});
 
 test('a long journal is followed by a checkpoint; undo goes on below it, also after a restart', async () => {
   const store = await open(4);
@@ -168,7 +172,7 @@ test('a long journal is followed by a checkpoint; undo goes on below it, also af
     await new Promise((done) => setTimeout(done, 10));
   expect((await readdir(folder)).length).toBeLessThan(8);
   expect((await open(4)).current().state).toEqual(wide(2089));
-}, 30_000);
+});
 
 test('an edit of one VIP among many is a short line', async () => {
   const store = await open();
@@ -253,7 +257,7 @@ test('a writer that is killed at any moment leaves what it had told as stored, a
     expect(opened.store.current().revision - last).toBeOneOf([0, 1]);
   }
   expect(last).toBeGreaterThan(6);
-}, 30_000);
+});
 
 test('what a crash leaves half written beside the files is ignored', async () => {
   const store = await open();
