@@ -1,14 +1,17 @@
 /**
- * What control costs by the number of VIPs: loading, one change, restarting, memory. Ten backends a VIP on 1,000 servers,
- * whose addresses the kernel knows; checks are off, so that nothing but control is measured. Sizes are taken in turn.
+ * What control costs by the number of VIPs: loading, one change, one verdict of a check, restarting, memory. Ten backends
+ * a VIP on 1,000 servers, whose addresses the kernel knows; all checks but one VIP's are off, so that nothing but control
+ * is measured. Sizes are taken in turn.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
-import { benchVip, type ControlLab, createControlLab, serverAddress } from './io/control-lab.ts';
+import { benchVip, type ControlLab, checkedVip, createControlLab, serverAddress } from './io/control-lab.ts';
 
 const sizes = [10, 1000, 10_000] as const;
 /** Changes of each kind a lab. */
 const changes = 15;
+/** Changes right after a start. */
+const firstChanges = 5;
 /** Between two changes: what one leaves to do afterwards does not count for the next. */
 const pauseMs = 150;
 
@@ -51,9 +54,13 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
     'ms',
     lab.processorTime(),
   );
-  // What the start leaves to do is over.
+  // While the start may still have left something to do.
+  for (let index = 0; index < firstChanges; index++) {
+    const begin = performance.now();
+    await lab.ask('PATCH', `/v1/vips/vip-${index}`, { enabled: false });
+    take(`one of the first changes ${at}`, 'answered', 'ms', performance.now() - begin);
+  }
   await sleep(1500);
-  for (let i = 0; i < 2; i++) await lab.ask('PATCH', `/v1/vips/vip-${i}`, { enabled: i === 0 });
   const each = async (name: string, change: (index: number) => Promise<unknown>) => {
     for (let index = 0; index < changes; index++) {
       const begin = performance.now();
@@ -64,11 +71,25 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
   };
   await each('one VIP more', (index) => lab.ask('POST', '/v1/vips', benchVip(200_000 + index)));
   await each('one backend changed', (index) => {
-    const vip = index % Math.min(size, changes);
+    const vip = firstChanges + (index % (10 - firstChanges));
     const backend = serverAddress((vip * 10) % 1000);
     return lab.ask('PATCH', `/v1/vips/vip-${vip}/backends/${backend}`, { weight: 2 + index });
   });
   await each('one VIP less', (index) => lab.ask('DELETE', `/v1/vips/vip-${200_000 + index}`));
+  await lab.ask('POST', '/v1/vips', checkedVip);
+  await lab.setHealth(true);
+  const busyBefore = lab.processorTime();
+  for (let index = 0; index < changes; index++) {
+    const name = `one verdict ${at}`;
+    take(name, 'from the check to the VIP', 'ms', await lab.setHealth(index % 2 === 1));
+    await sleep(pauseMs);
+  }
+  take(
+    `one verdict ${at}`,
+    'processor time, checks included',
+    'ms',
+    (lab.processorTime() - busyBefore) / changes,
+  );
   const begin = performance.now();
   await lab.ask('GET', '/metrics');
   take(`metrics ${at}`, 'answered', 'ms', performance.now() - begin);

@@ -1,4 +1,7 @@
-/** A namespace with one interface and a daemon in it, to measure what control costs; no packet is sent. */
+/**
+ * A namespace with one interface and a daemon in it, to measure what control costs; no packet is sent but those of one
+ * VIP's checks, to a server in a namespace of its own.
+ */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
@@ -8,7 +11,7 @@ import { OperatorError } from '@l4d/kit/errors.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 
 /** Servers that all backends are on: a backend is one VIP's use of a server. */
-const servers = 1000;
+const serverCount = 1000;
 const backendsPerVip = 10;
 
 /** The lab, running or not yet. */
@@ -21,6 +24,11 @@ export interface ControlLab {
   stop(): Promise<void>;
   /** One request; rejects when it is not answered with 2xx. */
   ask(method: string, path: string, body?: unknown): Promise<unknown>;
+  /**
+   * Has the server of `checkedVip` answer its checks or not. Resolves with milliseconds from the verdict of its check to
+   * that of the VIP, which is programmed then, and the announcer is told next.
+   */
+  setHealth(isUp: boolean): Promise<number>;
   /** Milliseconds of processor time that the running daemon has taken. */
   processorTime(): number;
   /** Megabytes of the daemon's processes, by name. */
@@ -39,10 +47,19 @@ export function benchVip(number: number) {
     port: 80,
     check: { type: 'none' },
     backends: Array.from({ length: backendsPerVip }, (_, index) => ({
-      address: serverAddress((number * backendsPerVip + index) % servers),
+      address: serverAddress((number * backendsPerVip + index) % serverCount),
     })),
   };
 }
+
+/** A VIP with one backend that is checked, as the API takes it. */
+export const checkedVip = {
+  name: 'checked',
+  address: '100.127.0.1',
+  port: 80,
+  check: { type: 'tcp', interval: '100ms', timeout: '100ms', rise: 1, fall: 1 },
+  backends: [{ address: '10.64.15.1' }],
+} as const;
 
 /** Address of a server by number. */
 export function serverAddress(server: number): string {
@@ -59,12 +76,13 @@ export async function createControlLab(): Promise<ControlLab> {
   const inside = `--net=/run/netns/${name}`;
   const config = join(folder, 'l4d.yaml');
   const log = join(folder, 'l4d.log');
+  const servers = `${name}s`;
   const main = new URL('../../../l4d/src/main.ts', import.meta.url).pathname;
   let daemon: ChildProcess | undefined;
   const run = (command: string, ...args: readonly string[]) =>
     execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  run('ip', 'netns', 'add', name);
-  const neighbours = Array.from({ length: servers }, (_, server) => {
+  for (const one of [name, servers]) run('ip', 'netns', 'add', one);
+  const neighbours = Array.from({ length: serverCount }, (_, server) => {
     const mac = `02:64:00:00:${hex(server >> 8)}:${hex(server & 255)}`;
     return `neigh replace ${serverAddress(server)} lladdr ${mac} dev up0 nud permanent`;
   });
@@ -72,15 +90,27 @@ export async function createControlLab(): Promise<ControlLab> {
   writeFileSync(
     batch,
     [
-      'link add up0 type veth peer name up1',
+      `link add up0 type veth peer name up1 netns ${servers}`,
       'link set up0 up',
-      'link set up1 up',
       'link set lo up',
       'address add 10.64.0.1/16 dev up0',
       ...neighbours,
     ].join('\n'),
   );
   run('nsenter', inside, 'ip', '-batch', batch);
+  for (const command of [
+    'link set up1 up',
+    'link set lo up',
+    `address add ${checkedVip.backends[0].address}/16 dev up1`,
+    `address add ${checkedVip.address}/32 dev lo`,
+    'route add default dev up1',
+  ])
+    run('nsenter', `--net=/run/netns/${servers}`, 'ip', ...command.split(' '));
+  const server = spawn(
+    'nsenter',
+    [`--net=/run/netns/${servers}`, process.execPath, '-e', toggledServer(checkedVip.port)],
+    { stdio: ['pipe', 'ignore', 'inherit'] },
+  );
 
   const ask = async (method: string, path: string, body?: unknown) => {
     const answer = await requestJson(`${folder}/run/l4d.sock`, method, path, body, 120_000);
@@ -138,6 +168,25 @@ export async function createControlLab(): Promise<ControlLab> {
       daemon.kill('SIGTERM');
       await ended;
     },
+    async setHealth(isUp) {
+      const from = readFileSync(log, 'utf8').length;
+      server.stdin?.write(isUp ? 'up' : 'down');
+      for (const begin = performance.now(); ; ) {
+        await sleep(10);
+        const lines = readFileSync(log, 'utf8')
+          .slice(from)
+          .split('\n')
+          .filter((line) => line.startsWith('{') && line.endsWith('}'))
+          .map((line) => JSON.parse(line) as Readonly<Record<string, string>>);
+        const check = lines.find(
+          ({ msg, verdict }) => msg === 'health' && verdict === (isUp ? 'up' : 'down'),
+        );
+        const vip = lines.findLast((line) => line['msg'] === 'verdict' && line['vip'] === checkedVip.name);
+        if (check !== undefined && vip !== undefined && (vip['verdict'] === 'announced') === isUp)
+          return Date.parse(vip['time'] ?? '') - Date.parse(check['time'] ?? '');
+        if (performance.now() - begin > 60_000) throw new OperatorError('the verdict does not change');
+      }
+    },
     processorTime() {
       // utime and stime in clock ticks of 10 ms (proc(5)); nsenter has become the daemon.
       const stat = readUnlessGone(`/proc/${daemon?.pid}/stat`);
@@ -162,26 +211,39 @@ export async function createControlLab(): Promise<ControlLab> {
       return sizes;
     },
     mapBytes() {
-      let bytes = 0;
+      // A generation in force has two paths.
+      const bytes = new Map<number, number>();
       for (const pin of readdirSync(bpfDir, { recursive: true }) as string[]) {
         try {
           const shown = JSON.parse(run('bpftool', '-j', 'map', 'show', 'pinned', join(bpfDir, pin)));
-          bytes += Number(shown.bytes_memlock ?? 0);
+          bytes.set(Number(shown.id), Number(shown.bytes_memlock ?? 0));
         } catch {
           // A link, not a map.
         }
       }
-      return bytes / 2 ** 20;
+      return [...bytes.values()].reduce((sum, one) => sum + one, 0) / 2 ** 20;
     },
     async remove() {
       await lab.stop();
       await requestJson(`${folder}/run/announcer.sock`, 'POST', '/v1/shutdown').catch(() => undefined);
       rmSync(bpfDir, { recursive: true, force: true });
-      run('ip', 'netns', 'delete', name);
+      server.kill('SIGKILL');
+      for (const one of [name, servers]) run('ip', 'netns', 'delete', one);
       rmSync(folder, { recursive: true, force: true });
     },
   };
   return lab;
+}
+
+/** A server that listens when it is told `up`, and refuses when it is told `down`. */
+function toggledServer(port: number): string {
+  return `
+    const net = require('node:net');
+    let server;
+    process.stdin.on('data', (text) => {
+      if (String(text) === 'down') server?.close();
+      else server = net.createServer((socket) => socket.on('error', () => {}).end()).listen(${port});
+    });`;
 }
 
 function readUnlessGone(path: string): string {
