@@ -31,6 +31,17 @@ describe('what is written', () => {
     expect(proxyHeader('v2', at('2001:db8::1', 1), at('2001:db8::2', 2))).toHaveLength(16 + 36);
   });
 
+  test('ends of two families are both told as IPv6, and read as what they are', () => {
+    const [from, to] = [at('2001:db8::1', 1), at('203.0.113.10', 80)];
+    expect(text(proxyHeader('v1', from, to))).toBe('PROXY TCP6 2001:db8::1 ::ffff:203.0.113.10 1 80\r\n');
+    expect(proxyHeader('v2', from, to)).toHaveLength(16 + 36);
+    for (const version of proxyProtocols) {
+      const reading = readProxyHeader(proxyHeader(version, to, from));
+      if (reading.kind !== 'header' || reading.source === undefined) throw new Error(reading.kind);
+      expect(reading.source).toEqual({ address: ipAddress('203.0.113.10'), port: 80 });
+    }
+  });
+
   test.each(proxyProtocols)('%s: what is written is read, also in pieces', (version) => {
     for (const [from, to] of [
       [at('198.51.100.7', 40_000), at('203.0.113.10', 80)],

@@ -1,4 +1,11 @@
-import { formatIpAddress, type IpAddress, ipAddressFromBytes, parseIpAddress } from './ip-address.ts';
+import {
+  formatIpAddress,
+  fromMappedBytes,
+  type IpAddress,
+  ipAddressFromBytes,
+  parseIpAddress,
+  toMappedBytes,
+} from './ip-address.ts';
 
 /*
  * The PROXY protocol, versions 1 and 2 (HAProxy's doc/proxy-protocol.txt): what a proxy says first on a
@@ -28,15 +35,21 @@ export const maxProxyHeaderBytes = maxBinaryBytes + 16;
 const command = { local: 0x20, proxy: 0x21 } as const;
 const family = { unspecified: 0x00, tcp4: 0x11, tcp6: 0x21 } as const;
 
-/** The header about a TCP connection from `source` to `destination`, which are of one family. */
+/**
+ * The header about a TCP connection from `source` to `destination`. It has one family for both: where they differ (a
+ * proxy in front has told of a client of the other one) that is IPv6, the IPv4 address mapped (RFC 4291 section 2.5.5.2).
+ */
 export function proxyHeader(version: ProxyProtocol, source: Endpoint, destination: Endpoint): Uint8Array {
-  const isIpv4 = source.address.family === 4;
+  const isIpv4 = source.address.family === 4 && destination.address.family === 4;
+  const [from, to] = [source, destination].map(({ address }) =>
+    isIpv4 ? address.bytes : toMappedBytes(address),
+  ) as [Uint8Array, Uint8Array];
   if (version === 'v1') {
-    const addresses = `${formatIpAddress(source.address)} ${formatIpAddress(destination.address)}`;
+    const addresses = [from, to].map((bytes) => formatIpAddress(ipAddressFromBytes(bytes))).join(' ');
     const line = `PROXY TCP${isIpv4 ? 4 : 6} ${addresses} ${source.port} ${destination.port}\r\n`;
     return new TextEncoder().encode(line);
   }
-  const addressBytes = [...source.address.bytes, ...destination.address.bytes];
+  const addressBytes = [...from, ...to];
   const ports = [source.port, destination.port].flatMap((port) => [port >> 8, port & 0xff]);
   return binaryHeader(command.proxy, isIpv4 ? family.tcp4 : family.tcp6, [...addressBytes, ...ports]);
 }
@@ -88,7 +101,7 @@ function readBinary(bytes: Uint8Array): ProxyHeaderReading {
   // Section 2.2: LOCAL, and families that the receiver does not know, leave the connection's own addresses.
   if (verb === command.local || addressBytes === 0) return { kind: 'header', length, source: undefined };
   if (size < 2 * addressBytes + 4) return invalid('a PROXY header that is shorter than its addresses');
-  const address = ipAddressFromBytes(bytes.slice(16, 16 + addressBytes));
+  const address = plain(ipAddressFromBytes(bytes.slice(16, 16 + addressBytes)));
   return { kind: 'header', length, source: { address, port: view.getUint16(16 + 2 * addressBytes) } };
 }
 
@@ -112,7 +125,12 @@ function readLine(bytes: Uint8Array): ProxyHeaderReading {
     return invalid('a PROXY line with an address or port that is none');
   if (source.value.family !== wanted || destination.value.family !== wanted)
     return invalid('a PROXY line with addresses of another family than it says');
-  return { kind: 'header', length, source: { address: source.value, port } };
+  return { kind: 'header', length, source: { address: plain(source.value), port } };
+}
+
+/** Senders that listen for both families tell IPv4 clients mapped: access lists are to know them all the same. */
+function plain(address: IpAddress): IpAddress {
+  return fromMappedBytes(toMappedBytes(address));
 }
 
 function portOf(text: string): number | undefined {
