@@ -159,6 +159,13 @@ describe('destinations', () => {
     '224.0.0.1',
     'ff02::1',
     '::ffff:127.0.0.1',
+    '64:ff9b::127.0.0.1',
+    '64:ff9b::a9fe:a9fe',
+    '64:ff9b:1::a9fe:a9fe',
+    '2002:7f00:1::1',
+    '::127.0.0.1',
+    '::ffff:0:127.0.0.1',
+    'fd00:ec2::254',
   ])('no name leads to %s; a prefix does', (address) => {
     expect(ask('a.example', 443, address)).toBe(false);
     expect(ask('a.example', 443, address, [rule({})])).toBe(false);
