@@ -19,6 +19,8 @@ export interface Front {
   readonly tls: TlsListeners;
   /** Connections for an address and port without a listener. */
   readonly unknownConnections: number;
+  /** Connections of clients, tunnels included. */
+  readonly openClients: number;
   /** Another policy, for every connection and request from now on. */
   usePolicy(table: PolicyTable): void;
   /**
@@ -69,6 +71,9 @@ export function startFront(
     tls: engine.tls,
     get unknownConnections() {
       return engine.unknownConnections;
+    },
+    get openClients() {
+      return engine.openClients;
     },
     usePolicy(table) {
       engine.tls.use(table);

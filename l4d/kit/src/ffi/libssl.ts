@@ -17,6 +17,7 @@ export const sslControl = {
   mode: 33,
   setReadAhead: 41,
   setSessionCacheMode: 44,
+  setMaxCertificateList: 51,
   setServerNameArgument: 54,
   setHostName: 55,
   setOcspResponse: 71,

@@ -51,8 +51,10 @@ export class ProxyPreamble extends Stream {
     this.#header = all;
     if (reading.kind === 'partial') return;
     this.detach();
-    this.#engine.openClients -= 1;
-    if (this.#onRead(reading.source)) return;
+    const isServed = this.#onRead(reading.source);
+    // After the next stream has counted itself: in between there would seem to be nobody.
+    this.#countGone();
+    if (isServed) return;
     this.loop.remove(this);
     reject(this.fd);
   }
@@ -69,6 +71,10 @@ export class ProxyPreamble extends Stream {
   }
 
   protected override onClosed(): void {
+    this.#countGone();
+  }
+
+  #countGone(): void {
     this.#engine.openClients -= 1;
     if (this.#engine.openClients === 0) this.#engine.onEmpty?.();
   }

@@ -112,9 +112,14 @@ class RelayEnd extends Stream {
   #end(): void {
     if (this.#shared.ended) return;
     this.#shared.ended = true;
-    this.close();
-    this.other?.close();
+    for (const end of [this, this.other]) end?.leave();
     this.#shared.onClosed();
+  }
+
+  /** With something unsent an end would be taken for the end of the whole. */
+  leave(): void {
+    if (this.hasUnsent) this.reset();
+    else this.close();
   }
 
   #break(): void {

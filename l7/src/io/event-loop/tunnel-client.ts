@@ -42,7 +42,8 @@ export class TunnelClient extends Stream implements DialOwner {
 
   /** Begins at once: with most connections the first message is there already. */
   begin(): void {
-    if (this.#listener.mode !== 'tls-passthrough') return void this.#route(this.tls?.serverName ?? '');
+    if (this.#listener.mode !== 'tls-passthrough')
+      return void this.#route(this.tls?.serverName?.toLowerCase() ?? '');
     this.setDeadline(this.#engine.limits.handshakeTimeoutMs);
     this.#readHello();
   }

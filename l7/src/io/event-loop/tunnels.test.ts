@@ -3,7 +3,20 @@ import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type AddressInfo, connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
+import { constants } from 'node:os';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import {
+  closeSocket,
+  connectAt,
+  fixedMemory,
+  lastErrno,
+  newTcpSocket,
+  receiveAt,
+  receiveFlags,
+} from '@l4d/kit/ffi/event-socket.ts';
+import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { proxyHeader, readProxyHeader } from '@l4d/kit/proxy-protocol.ts';
 import { createTestAuthority, type TestAuthority } from '@l4d/kit/tls/test-authority.ts';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import {
@@ -157,6 +170,109 @@ it('tcp: ends what is silent for too long', async () => {
   await until(() => proxy.status().activeConnections === 0);
 });
 
+it('tcp: a client that takes nothing for too long is reset, as what it has is not the whole', async () => {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    socket.end(Buffer.alloc(96 * 1024 * 1024));
+  }).listen(0, '127.0.0.1');
+  servers.push(server);
+  await once(server, 'listening');
+  const backend = { address: '127.0.0.1', port: (server.address() as AddressInfo).port };
+  const proxy = await start({ mode: 'tcp', idleMs: 300, pools: [pool('default', backend)] });
+  // Node takes the reset of a connection that it has not read for an end.
+  const memory = fixedMemory(1 << 20);
+  const name = encodeSockaddr(ipAddress('127.0.0.1'), proxy.port);
+  memory.bytes.set(name);
+  const fd = newTcpSocket(4);
+  connectAt(fd, memory.address, name.length);
+  await until(() => proxy.status().activeConnections === 1);
+  await until(() => proxy.status().activeConnections === 0);
+  let last = 1;
+  while (last > 0) last = receiveAt(fd, memory.address, 1 << 20, receiveFlags);
+  expect([last, lastErrno()]).toEqual([-1, constants.errno.ECONNRESET]);
+  closeSocket(fd);
+});
+
+it.each(['v1', 'v2'] as const)(
+  'tcp: the PROXY header (%s) goes before TLS to the backend',
+  async (version) => {
+    const heard: Buffer[] = [];
+    const behind = await talker('a.example', true);
+    const server = createServer((socket) => {
+      socket.on('error', () => undefined);
+      // Takes the header off, and gives the rest to a TLS server.
+      socket.once('data', (first: Buffer) => {
+        const reading = readProxyHeader(first);
+        if (reading.kind !== 'header') return void socket.destroy();
+        heard.push(first.subarray(0, reading.length));
+        const inner = connectTcp(behind.port, '127.0.0.1');
+        inner.on('error', () => socket.destroy());
+        inner.write(first.subarray(reading.length));
+        socket.pipe(inner).pipe(socket);
+      });
+    }).listen(0, '127.0.0.1');
+    servers.push(server);
+    await once(server, 'listening');
+    const proxy = await start({
+      mode: 'tcp',
+      listener: { proxyProtocol: version },
+      pools: [
+        {
+          ...pool('default', { address: '127.0.0.1', port: (server.address() as AddressInfo).port }),
+          tls: { ca: authority.ca, serverName: 'a.example' },
+        },
+      ],
+    });
+    const client = await proxy.client();
+    client.send('some words');
+    expect(await client.got(/words$/)).toBe('a.example:some words');
+    const end = (port: number) => ({ address: ipAddress('127.0.0.1'), port });
+    const told = proxyHeader(version, end(client.socket.localPort ?? 0), end(proxy.port));
+    expect(heard).toEqual([Buffer.from(told)]);
+    client.socket.destroy();
+  },
+);
+
+it('a drain does not wait for a client of a trusted proxy that was turned away meanwhile', async () => {
+  const proxy = await startProxyUnderTest(
+    { drainMs: 5000 },
+    {
+      listener: {
+        trustedProxies: ['127.0.0.1/32'],
+        acceptProxyProtocol: true,
+        access: { deny: ['192.0.2.0/24'] },
+      },
+    },
+  );
+  const client = await proxy.client();
+  client.send('PROXY TCP4 192.0.2.1 127.0.0.1 1 ');
+  await until(() => proxy.front.openClients === 1);
+  const begin = performance.now();
+  const stopped = proxy.stop();
+  client.send('80\r\n');
+  expect(await client.over()).toBe('reset');
+  await stopped;
+  expect(performance.now() - begin).toBeLessThan(4000);
+});
+
+it.each(['192.0.2.1', '::ffff:192.0.2.1'])(
+  'a trusted proxy that tells of %s is told of as IPv4',
+  async (told) => {
+    const proxy = await start({
+      listener: {
+        trustedProxies: ['127.0.0.1/32'],
+        acceptProxyProtocol: true,
+        access: { deny: ['192.0.2.0/24'] },
+      },
+    });
+    const client = await proxy.client();
+    const [kind, to] = told.includes(':') ? ['TCP6', '::1'] : ['TCP4', '127.0.0.1'];
+    client.send(`PROXY ${kind} ${told} ${to} 1 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n`);
+    expect(await client.over()).toBe('reset');
+    expect(proxy.status()).toMatchObject({ denied: 1, requests: 0 });
+  },
+);
+
 it('tcp with tls: ends it, and goes by the name', async () => {
   const certificates = ['a.example', 'b.example'].map((name) => ({
     cert: authority.path(`${name}.pem`),
@@ -170,6 +286,7 @@ it('tcp with tls: ends it, and goes by the name', async () => {
   });
   expect(await askTls(proxy, 'a.example')).toEqual({ text: 'one:hello', subject: 'a.example' });
   expect(await askTls(proxy, 'b.example')).toEqual({ text: 'two:hello', subject: 'b.example' });
+  expect(await askTls(proxy, 'B.Example')).toEqual({ text: 'two:hello', subject: 'b.example' });
 });
 
 it('tls-passthrough: goes by the name, and the backend ends TLS', async () => {

@@ -273,6 +273,8 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     places.delete(place.index);
     clearTimeout(place.pause);
     place.starting?.abandon();
+    // A renewal does not wait for it.
+    place.onStarted?.(undefined);
     const { worker } = place;
     if (worker !== undefined) drain(worker, handshakeMs);
     steer();

@@ -29,8 +29,6 @@ export class WorkerPeer {
   draining: boolean;
   /** Policy that it has. */
   revision: number;
-  /** Places that it accepts for beside its own, whose worker is missing. */
-  readonly caresFor = new Set<number>();
   counts: WorkerCounts = { unknownConnections: 0, listeners: {} };
 
   readonly #channel: DescriptorChannel;

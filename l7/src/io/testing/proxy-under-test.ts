@@ -61,6 +61,8 @@ export interface ListenerParts {
   >;
   /** In place of the scripted one's. */
   readonly backendPort?: number;
+  /** Whatever else the listener is declared with. */
+  readonly listener?: Partial<ProxyDesiredInput['listeners'][number]>;
 }
 
 /** Starts proxy and backend. */
@@ -113,6 +115,7 @@ export async function startProxyUnderTest(
           },
         ],
         timeouts: { connectMs: 1000, responseMs: options.responseMs ?? 60_000, idleMs: options.idleMs },
+        ...options.listener,
       },
     ],
   });

@@ -68,6 +68,8 @@ const verifyPeer = 1;
 const failWithoutCertificate = 2;
 /** Partial writes, from memory that may move, and no buffers while a connection is idle. */
 const modes = 0x1 | 0x2 | 0x10;
+/** What clients may show: in base64, with the largest head, it still fits where heads are written. */
+const maxClientChainBytes = 16 * 1024;
 /** One ticket a full handshake of TLS 1.3; OpenSSL makes two by default. */
 const ticketsPerHandshake = 1;
 
@@ -269,6 +271,7 @@ function configure(context: number, material: ServerTlsMaterial): void {
   if (tickets !== undefined) openssl.setTicketKeyCallback(context, ticket);
   if (clientCertificates === undefined) return;
   addAuthorities(context, clientCertificates.authorities, true);
+  openssl.contextControl(context, sslControl.setMaxCertificateList, maxClientChainBytes, 0);
   openssl.setVerify(
     context,
     clientCertificates.required ? verifyPeer | failWithoutCertificate : verifyPeer,

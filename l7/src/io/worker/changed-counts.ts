@@ -74,9 +74,10 @@ function factsOf(counted: ListenerCounters | undefined, tls: ListenerFacts['tls'
 function markOf(counted: ListenerCounters): string {
   const { activeConnections, connections, denied, requests, unserved, responses, tls } = counted;
   const total = (counts: Iterable<number>) => [...counts].reduce((sum, count) => sum + count, 0);
-  const errors = [...counted.backends.values()].map((backend) => backend.errors);
+  // A tunnel's backend is chosen long after its client has come, and may be all that changes for as long as it lasts.
+  const asked = [...counted.backends.values()].flatMap((backend) => [backend.requests, backend.errors]);
   return [
-    ...[activeConnections, connections, denied, requests, unserved, ...responses, total(errors)],
+    ...[activeConnections, connections, denied, requests, unserved, ...responses, total(asked)],
     ...[total(tls.handshakes.values()), tls.resumed, total(tls.failures.values())],
   ].join();
 }
