@@ -129,6 +129,17 @@ int l4d_nat_begin(struct xdp_md *context)
 }
 
 SEC("xdp.frags")
+int l4d_nat_fragment(struct xdp_md *context)
+{
+	struct handover *handed = handed_over();
+
+	if (!handed)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	return handed->tuple.is_ipv6 ? nat_later_to_backend(context, handed, 1) :
+				       nat_later_to_backend(context, handed, 0);
+}
+
+SEC("xdp.frags")
 int l4d_nat_error(struct xdp_md *context)
 {
 	struct handover *handed = handed_over();

@@ -11,6 +11,9 @@
  * A first fragment that was sent on comes later than others that came to the right host at once. Those go round once: to
  * another host, from a source address with one bit turned, which sends them back. That takes longer than the way of
  * the first one.
+ *
+ * NAT has its connections on one host: its fragments are placed where they come, and need routers that send all
+ * fragments of a packet to one host.
  */
 #ifndef L4D_FRAGMENT_H
 #define L4D_FRAGMENT_H
@@ -18,39 +21,10 @@
 #include "behind.h"
 #include "count.h"
 #include "echo.h"
+#include "fragment_memory.h"
 #include "serve.h"
 #include "transport.h"
 #include "vip_lookup.h"
-
-/* What of TCP and UDP must be in the first fragment: else another one could overwrite it (RFC 1858, 3128, 7112). */
-static __always_inline __u32 least_in_first(__u8 protocol)
-{
-	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
-}
-
-/* Lengths and offsets that a receiver would refuse, or that overlap the transport header. */
-static __always_inline int is_sound_fragment(const struct transport_place *place)
-{
-	__u32 length = place->packet_length - place->offset;
-
-	if (place->packet_length <= place->offset || (place->is_more && length % 8))
-		return 0;
-	if (place->fragment_offset + length > MAX_IP_PAYLOAD)
-		return 0;
-	if (place->fragment_offset)
-		return place->protocol != IPPROTO_TCP || place->fragment_offset >= sizeof(struct tcphdr);
-	return length >= least_in_first(place->protocol);
-}
-
-static __always_inline void fill_fragment_key(struct fragment_key *key, const struct tuple *tuple,
-					      const struct transport_place *place)
-{
-	__builtin_memcpy(key->client, tuple->client, 16);
-	__builtin_memcpy(key->vip, tuple->vip, 16);
-	key->id = place->fragment_id;
-	key->is_ipv6 = tuple->is_ipv6;
-	key->protocol = tuple->is_ipv6 ? 0 : place->protocol;
-}
 
 /* A MAC address as a number. */
 static __always_inline __u64 word_of_mac(const __u8 *mac)
@@ -69,21 +43,6 @@ static __always_inline __u64 hash_of_packet(const struct fragment_key *key)
 	hash = mix(hash ^ ((__u64)key->client[2] << 32 | key->vip[2]));
 	return mix(hash ^ ((__u64)key->client[3] << 32 | key->vip[3]));
 }
-
-/* What one packet needs; too much for the stack, beside that of what it calls. */
-struct fragment_work {
-	struct fragment_key key;
-	struct fragment fragment;
-	struct transport_place place;
-	struct tuple tuple;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct fragment_work);
-	__uint(max_entries, 1);
-} fragment_work SEC(".maps");
 
 /* What other_host returns beside the index of the host that gets the fragment. */
 #define PLACED_HERE 0x1000
@@ -148,13 +107,6 @@ static __always_inline int send_to_host(struct xdp_md *context, __u32 network_of
 	return finish(reason, XDP_TX);
 }
 
-static __always_inline void remember(struct fragment_work *work, __u32 fate)
-{
-	work->fragment.fate = fate;
-	work->fragment.tick = current_tick();
-	bpf_map_update_elem(&fragments, &work->key, &work->fragment, BPF_ANY);
-}
-
 /*
  * A later fragment of ICMP: what it carries is in the reply to an echo request too, and nothing else of ICMP is that
  * large. So every host answers what it gets, in whatever order.
@@ -205,14 +157,36 @@ static __always_inline int send_untold(struct xdp_md *context, __u32 network_off
 							    forward_elsewhere(context, &job);
 }
 
+/* A later fragment, by NAT as its first one. */
+static __always_inline int follow_by_nat(struct xdp_md *context, __u32 network_offset, struct fragment_work *work,
+					 const struct fragment *first)
+{
+	struct handover *handover = handed_over();
+
+	if (!handover)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	handover->tuple = work->tuple;
+	handover->tuple.protocol = first->protocol;
+	handover->tuple.client_port = first->sender_port;
+	handover->tuple.vip_port = first->receiver_port;
+	handover->vip.id = first->vip_id;
+	handover->network_offset = network_offset;
+	handover->transport_offset = network_offset + work->place.offset;
+	return GO_ON(context, STAGE_NAT_FRAGMENT);
+}
+
 /* A fragment without ports, when the first one has come. */
 static __always_inline int follow_first(struct xdp_md *context, __u32 network_offset, int is_ipv6,
 					struct fragment_work *work, __u32 where)
 {
-	struct fragment *first = bpf_map_lookup_elem(&fragments, &work->key);
+	struct fragment *first = find_first(work);
 	struct selection chosen = { .kind = SELECT_FORWARD };
 
-	if (!first || current_tick() - first->tick > FRAGMENT_TICKS) {
+	if (first && first->fate == FRAGMENT_NAT)
+		return follow_by_nat(context, network_offset, work, first);
+	if (!(where & (PLACED_HERE | PLACED_HERE_OR_ROUND)))
+		return send_to_host(context, network_offset, is_ipv6, where, TX_FRAGMENT_HOST);
+	if (!first) {
 		if (where & PLACED_HERE_OR_ROUND)
 			return send_to_host(context, network_offset, is_ipv6, where & HOST_INDEX_MASK, TX_FRAGMENT_ROUND);
 		return finish(DROP_FRAGMENT, XDP_DROP);
@@ -249,6 +223,19 @@ static __always_inline int place_icmp(struct xdp_md *context, __u32 network_offs
 	return reply_to_echo4(data, network, icmp);
 }
 
+/*
+ * A first fragment for NAT, which has its connections here alone: it is not sent on, and neither are those that follow
+ * it here. What an older version on another host has sent on does not show the way back to the client.
+ */
+static __always_inline int place_first_of_nat(struct xdp_md *context, struct fragment_work *work,
+					      const struct vip *vip, __u32 where)
+{
+	if (where & SENT_ON)
+		return finish(DROP_FRAGMENT, XDP_DROP);
+	remember_nat(work, &work->tuple, vip->id);
+	return enter_nat(context, &work->tuple, vip, 0);
+}
+
 /* A first fragment: as a whole packet, and what it leads to is remembered. */
 static __always_inline int place_first(struct xdp_md *context, __u32 network_offset, int is_ipv6,
 				       struct fragment_work *work, __u32 where)
@@ -263,13 +250,14 @@ static __always_inline int place_first(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_SHORT)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	vip = parsed == PARSE_OK ? find_vip_of(&work->tuple) : NULL;
+	if (vip && (vip->flags & (VIP_L7 | VIP_NAT)) == VIP_NAT)
+		return place_first_of_nat(context, work, vip, where);
+	if (!(where & (PLACED_HERE | PLACED_HERE_OR_ROUND)))
+		return send_to_host(context, network_offset, is_ipv6, where, TX_FRAGMENT_HOST);
 	if (!vip || (vip->flags & VIP_L7)) {
 		remember(work, FRAGMENT_PASS);
 		return finish(vip ? PASS_L7 : PASS_NOT_VIP, XDP_PASS);
 	}
-	/* NAT would have to know the other fragments by more than their ports. */
-	if (vip->flags & VIP_NAT)
-		return finish(DROP_FRAGMENT, XDP_DROP);
 	chosen = select_backend(context, network_offset, &work->tuple, vip, 1);
 	/* No reset for a part of a segment: what it acknowledges is not known before the whole. */
 	if (chosen.kind != SELECT_FORWARD || !chosen.backend)
@@ -289,8 +277,8 @@ static __always_inline int handle_fragment(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
-	__u32 zero = 0, network_offset = 0;
-	struct fragment_work *work = bpf_map_lookup_elem(&fragment_work, &zero);
+	__u32 network_offset = 0;
+	struct fragment_work *work = own_fragment_work();
 	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
 	struct vip *address;
 	__u32 where;
@@ -312,10 +300,8 @@ static __always_inline int handle_fragment(struct xdp_md *context)
 	if (work->place.protocol == (is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return work->place.fragment_offset ? echo_fragment(context, network_offset, is_ipv6) :
 						     place_icmp(context, network_offset, is_ipv6, work);
-	fill_fragment_key(&work->key, &work->tuple, &work->place);
+	fill_fragment_key(&work->key, &work->tuple, work->place.fragment_id, work->place.protocol);
 	where = other_host(hash_of_packet(&work->key), word_of_mac(data + ETH_ALEN));
-	if (!(where & (PLACED_HERE | PLACED_HERE_OR_ROUND)))
-		return send_to_host(context, network_offset, is_ipv6, where, TX_FRAGMENT_HOST);
 	if (work->place.fragment_offset)
 		return follow_first(context, network_offset, is_ipv6, work, where);
 	return place_first(context, network_offset, is_ipv6, work, where);

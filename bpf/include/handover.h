@@ -7,10 +7,18 @@
 #include "parse.h"
 #include "transport.h"
 
+enum fragment_part {
+	FRAGMENT_NONE, /* a packet that is whole */
+	FRAGMENT_FIRST, /* with ports */
+	FRAGMENT_LATER,
+};
+
 struct handover {
 	struct vip vip;
 	struct tuple tuple; /* for an ICMP error, what it quotes */
 	__u32 is_refused; /* of NAT: its backend is down, and the VIP says reset */
+	__u32 fragment; /* enum fragment_part */
+	__be32 fragment_id;
 	__u32 network_offset;
 	__u32 transport_offset;
 	__u32 parsed; /* enum parse_result */
@@ -44,10 +52,17 @@ static __always_inline void find_headers(struct xdp_md *context, struct handover
 	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
 
 	handed->parsed = PARSE_BEHIND;
+	handed->fragment = FRAGMENT_NONE;
 	handed->network_offset = network_offset;
-	if (!read_packet(context, network_offset, is_ipv6, tuple, &place) || place.is_fragment)
+	if (!read_packet(context, network_offset, is_ipv6, tuple, &place))
 		return;
 	handed->transport_offset = network_offset + place.offset;
+	if (place.is_fragment) {
+		handed->fragment = place.fragment_offset ? FRAGMENT_LATER : FRAGMENT_FIRST;
+		handed->fragment_id = place.fragment_id;
+		if (place.fragment_offset || !is_sound_fragment(&place))
+			return;
+	}
 	handed->parsed = parse_transport(transport_of(data + network_offset, &place), end, tuple);
 }
 

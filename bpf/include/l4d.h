@@ -241,16 +241,19 @@ struct fragment_key {
 enum fragment_fate {
 	FRAGMENT_FORWARD, /* went to a backend */
 	FRAGMENT_PASS, /* is the stack's */
+	FRAGMENT_NAT, /* went by NAT: the connection with these ports has the rest */
 };
 
 struct fragment {
 	__u64 hash; /* of the flow */
-	__u32 fate; /* enum fragment_fate */
+	__u16 fate; /* enum fragment_fate */
+	__u16 protocol; /* its transport's: of FRAGMENT_NAT, as all ports */
 	__u32 backend;
 	__u32 generation;
 	__u32 vip_id;
 	__u32 tick; /* when the first fragment came */
-	__u32 pad;
+	__be16 sender_port;
+	__be16 receiver_port;
 };
 
 /* A packet whose fragments take longer than so many ticks is given up, as by receivers (RFC 8200: 60 s; Linux: 30 s). */
@@ -289,7 +292,7 @@ enum reason {
 	PASS_NO_STAGE, /* a part of the program is not loaded: to be seen never */
 	PASS_VIP_ICMP, /* ICMP to a VIP that is no echo request and quotes no flow of a VIP */
 	DROP_MALFORMED, /* a VIP's packet whose headers end early or contradict each other */
-	DROP_FRAGMENT, /* a fragment of a VIP's packet without ports, whose first one has not come */
+	DROP_FRAGMENT, /* a fragment of a VIP's packet without ports, whose first one has not come, or has no connection of NAT */
 	DROP_NO_BACKEND, /* no backend is up */
 	DROP_UNRESOLVED, /* the backend's MAC address is not known */
 	DROP_NO_TUNNEL_SOURCE, /* this host has no outer source address of the backend's family */

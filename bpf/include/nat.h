@@ -6,6 +6,7 @@
 #ifndef L4D_NAT_H
 #define L4D_NAT_H
 
+#include "fragment_memory.h"
 #include "nat_allocate.h"
 #include "nat_rewrite.h"
 #include "nat_table.h"
@@ -249,6 +250,21 @@ static __always_inline int refuse(struct xdp_md *context, __u32 network_offset, 
 			 reset_flow4(context, network_offset, sent, dropped);
 }
 
+/* Those that follow this CPU's first fragment go to a backend without NAT, as it does. */
+static __always_inline void remember_backend(const struct tuple *tuple, const struct vip *vip,
+					     const struct selection *chosen)
+{
+	struct fragment_work *work = own_fragment_work();
+
+	if (!work)
+		return;
+	work->fragment.hash = hash_of(tuple);
+	work->fragment.backend = chosen->index;
+	work->fragment.generation = chosen->backend->generation;
+	work->fragment.vip_id = vip->id;
+	remember(work, FRAGMENT_FORWARD);
+}
+
 /* The stage: a packet of a VIP with NAT whose connection is not known. It begins one, or is refused. */
 static __always_inline int begin_to_backend(struct xdp_md *context, struct handover *handed, const int is_ipv6)
 {
@@ -262,11 +278,22 @@ static __always_inline int begin_to_backend(struct xdp_md *context, struct hando
 
 	if (!headers_of(context, handed, &network_offset, &network, &transport))
 		return finish(DROP_MALFORMED, XDP_DROP);
+	/* No reset for a part of a segment: what it acknowledges is not known before the whole. */
+	if (handed->is_refused && handed->fragment)
+		return finish(DROP_NO_BACKEND, XDP_DROP);
 	if (handed->is_refused)
 		return refuse(context, network_offset, is_ipv6, TX_RESET, DROP_RESET_OF_DEAD);
 	chosen = select_backend(context, network_offset, &handed->tuple, &handed->vip, 1);
-	if (chosen.kind != SELECT_FORWARD || !chosen.backend || !(chosen.backend->flags & BACKEND_NAT))
+	if (chosen.kind != SELECT_FORWARD || !chosen.backend || !(chosen.backend->flags & BACKEND_NAT)) {
+		if (handed->fragment) {
+			if (chosen.kind != SELECT_FORWARD || !chosen.backend)
+				return finish(DROP_NO_BACKEND, XDP_DROP);
+			remember_backend(&handed->tuple, &handed->vip, &chosen);
+		}
 		return deliver(context, network_offset, &handed->tuple, &handed->vip, &chosen, 0);
+	}
+	if (handed->tuple.protocol == IPPROTO_TCP && !handed->tuple.begins && handed->fragment)
+		return finish(DROP_FRAGMENT, XDP_DROP);
 	if (handed->tuple.protocol == IPPROTO_TCP && !handed->tuple.begins)
 		return refuse(context, network_offset, is_ipv6, TX_NAT_RESET, DROP_NAT_STRAY);
 	if (!is_resolved(chosen.backend))

@@ -3,7 +3,7 @@
 #ifndef L4D_NAT_RETURN_H
 #define L4D_NAT_RETURN_H
 
-#include "nat.h"
+#include "nat_fragment.h"
 
 /* The key under which the connection of such a tuple is stored; `host` is this host's address. */
 static __always_inline void fill_nat_tuple(union nat_tuple *key, const __u32 *host, const __u32 *backend, __be16 port,
@@ -52,6 +52,18 @@ static __always_inline int is_nat_port(__be16 port)
 	return settings && (__u16)(bpf_ntohs(port) - settings->first_port) < settings->ports;
 }
 
+/* Those that follow a first fragment from a backend belong to its connection. */
+static __always_inline void remember_answer(const struct handover *handed)
+{
+	struct fragment_work *work = own_fragment_work();
+
+	if (!work)
+		return;
+	__builtin_memset(work, 0, sizeof(*work));
+	fill_fragment_key(&work->key, &handed->tuple, handed->fragment_id, handed->tuple.protocol);
+	remember_nat(work, &handed->tuple, 0);
+}
+
 static __always_inline int return_packet(struct xdp_md *context, struct handover *handed, const int is_ipv6)
 {
 	void *end = (void *)(long)context->data_end;
@@ -75,6 +87,8 @@ static __always_inline int return_packet(struct xdp_md *context, struct handover
 		if (!follow_backend(in, &key, &signs, is_ipv6))
 			return finish(PASS_NOT_VIP, XDP_PASS);
 	}
+	if (handed->fragment)
+		remember_answer(handed);
 	ends_of_client(&ends, in, is_ipv6);
 	if (!headers_of(context, handed, &network_offset, &network, &transport))
 		return finish(DROP_MALFORMED, XDP_DROP);
@@ -86,6 +100,38 @@ static __always_inline int return_packet(struct xdp_md *context, struct handover
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);
 	if (!rewrite_packet(network, transport, end, tuple->protocol, &ends, is_ipv6))
 		return finish(DROP_MALFORMED, XDP_DROP);
+	return send_frame(context, network_offset, in->way.mac, in->way.egress, &in->way, is_ipv6, TX_NAT_RETURN);
+}
+
+/* A later fragment: to the client of its first one, or the stack's. */
+static __always_inline int return_later(struct xdp_md *context, struct handover *handed, const int is_ipv6)
+{
+	void *end = (void *)(long)context->data_end;
+	struct fragment_work *work = own_fragment_work();
+	const struct tuple *tuple = &handed->tuple;
+	struct nat_ends ends = {};
+	union nat_tuple key = {};
+	void *network, *transport;
+	struct fragment *first;
+	__u32 network_offset;
+	struct nat_flow *in;
+	int done;
+
+	if (!work || !headers_of(context, handed, &network_offset, &network, &transport))
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	__builtin_memset(work, 0, sizeof(*work));
+	fill_fragment_key(&work->key, tuple, handed->fragment_id, tuple->protocol);
+	first = find_first(work);
+	if (!first || first->fate != FRAGMENT_NAT)
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	fill_nat_tuple(&key, tuple->vip, tuple->client, first->receiver_port, first->sender_port, first->protocol, is_ipv6);
+	in = find_nat_in(&key, is_ipv6);
+	if (!in)
+		return finish(DROP_FRAGMENT, XDP_DROP);
+	ends_of_client(&ends, in, is_ipv6);
+	done = rewrite_later(network, end, &ends, in->way.egress, is_ipv6);
+	if (done)
+		return done;
 	return send_frame(context, network_offset, in->way.mac, in->way.egress, &in->way, is_ipv6, TX_NAT_RETURN);
 }
 
@@ -151,9 +197,11 @@ static __always_inline int return_error(struct xdp_md *context, struct handover 
 /* The stage: a packet that is no VIP's, while NAT is in use. */
 static __always_inline int nat_to_client(struct xdp_md *context, struct handover *handed, const int is_ipv6)
 {
+	if (handed->fragment == FRAGMENT_LATER)
+		return return_later(context, handed, is_ipv6);
 	if (handed->parsed == PARSE_OK)
 		return return_packet(context, handed, is_ipv6);
-	if (handed->parsed == PARSE_OTHER_TRANSPORT && handed->tuple.protocol == (is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+	if (handed->parsed == PARSE_OTHER_TRANSPORT && !handed->fragment && handed->tuple.protocol == (is_ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return return_error(context, handed, is_ipv6);
 	return finish(PASS_NOT_VIP, XDP_PASS);
 }

@@ -16,6 +16,7 @@ enum stage {
 	STAGE_FRAGMENT,
 	STAGE_NAT, /* to a backend, of a connection that is known */
 	STAGE_NAT_BEGIN, /* of one that is not */
+	STAGE_NAT_FRAGMENT, /* a later fragment of one that is */
 	STAGE_NAT_ERROR, /* to a backend, an ICMP error */
 	STAGE_NAT_ERROR_OTHER, /* one about no connection of NAT */
 	STAGE_NAT_RETURN, /* from a backend, both */
@@ -28,6 +29,7 @@ int l4d_behind(struct xdp_md *context);
 int l4d_fragment(struct xdp_md *context);
 int l4d_nat(struct xdp_md *context);
 int l4d_nat_begin(struct xdp_md *context);
+int l4d_nat_fragment(struct xdp_md *context);
 int l4d_nat_error(struct xdp_md *context);
 int l4d_nat_error_other(struct xdp_md *context);
 int l4d_nat_return(struct xdp_md *context);
@@ -49,6 +51,7 @@ struct {
 		[STAGE_FRAGMENT] = (void *)&l4d_fragment,
 		[STAGE_NAT] = (void *)&l4d_nat,
 		[STAGE_NAT_BEGIN] = (void *)&l4d_nat_begin,
+		[STAGE_NAT_FRAGMENT] = (void *)&l4d_nat_fragment,
 		[STAGE_NAT_ERROR] = (void *)&l4d_nat_error,
 		[STAGE_NAT_ERROR_OTHER] = (void *)&l4d_nat_error_other,
 		[STAGE_NAT_RETURN] = (void *)&l4d_nat_return,

@@ -153,6 +153,26 @@ static __always_inline int read_packet(struct xdp_md *context, __u32 begin, int 
 	return place->offset <= TRANSPORT_OFFSET_MASK;
 }
 
+/* What of TCP and UDP must be in the first fragment: else another one could overwrite it (RFC 1858, 3128, 7112). */
+static __always_inline __u32 least_in_first(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr);
+}
+
+/* Lengths and offsets that a receiver would refuse, or that overlap the transport header. */
+static __always_inline int is_sound_fragment(const struct transport_place *place)
+{
+	__u32 length = place->packet_length - place->offset;
+
+	if (place->packet_length <= place->offset || (place->is_more && length % 8))
+		return 0;
+	if (place->fragment_offset + length > MAX_IP_PAYLOAD)
+		return 0;
+	if (place->fragment_offset)
+		return place->protocol != IPPROTO_TCP || place->fragment_offset >= sizeof(struct tcphdr);
+	return length >= least_in_first(place->protocol);
+}
+
 /* The transport header, or a later fragment's data, of the packet at `network`. */
 static __always_inline void *transport_of(void *network, const struct transport_place *place)
 {

@@ -128,11 +128,14 @@ export function loadDataPlane(options: LoadOptions = {}) {
   const flowLayout = structLayout(types, 'flow');
   // Entries of NAT begin with what they have in common.
   const natTickAt = structLayout(types, 'nat_flow').fields.get('last_tick')?.offset ?? 0;
+  const fragmentTickAt = structLayout(types, 'fragment').fields.get('tick')?.offset ?? 0;
   maps.writeEgress(0, testEgress());
   maps.writeNatSettings(options.nat ?? testNat);
   if (options.tableByCpu === true) maps.makeTablesByCpu();
 
   const entry = wrapper === undefined ? program : libbpf.programFd(wrapper, 'dirty_headroom');
+
+  const forwarding = createForwardingTable(maps, immediately);
 
   return {
     program,
@@ -145,7 +148,7 @@ export function loadDataPlane(options: LoadOptions = {}) {
     neighbours: libbpf.mapFd(object, 'neighbours'),
     neighbourOwners: libbpf.mapFd(object, 'neighbour_owners'),
     maps,
-    forwarding: createForwardingTable(maps, immediately),
+    forwarding,
 
     /** Sends one packet through the program. */
     send(packet: Uint8Array): Outcome {
@@ -180,6 +183,21 @@ export function loadDataPlane(options: LoadOptions = {}) {
         tick.setUint32(natTickAt, (tick.getUint32(natTickAt, true) - ticks) >>> 0, true);
         libbpf.updateElement(fd, key, value);
       }
+      for (const key of libbpf.mapKeys(fds.fragments, structLayout(types, 'fragment_key').size)) {
+        const value = new Uint8Array(structLayout(types, 'fragment').size);
+        if (!libbpf.lookupElement(fds.fragments, key, value)) continue;
+        const tick = new DataView(value.buffer);
+        tick.setUint32(fragmentTickAt, (tick.getUint32(fragmentTickAt, true) - ticks) >>> 0, true);
+        libbpf.updateElement(fds.fragments, key, value);
+      }
+    },
+
+    /** Removes all VIPs, and forgets all connections of NAT, flows and fragments. */
+    clear(): void {
+      for (const identity of forwarding.identities()) forwarding.remove(identity);
+      for (const { fd, key } of [...natEntries(), ...storedFlows(everyTable)]) libbpf.deleteElement(fd, key);
+      for (const key of libbpf.mapKeys(fds.fragments, structLayout(types, 'fragment_key').size))
+        libbpf.deleteElement(fds.fragments, key);
     },
 
     /** How many entries the tables of NAT have: two a connection. */

@@ -22,7 +22,7 @@ export type Step =
   | { readonly kind: 'apply'; readonly vip: WantedVip }
   /** Removes the VIP of that identity. */
   | { readonly kind: 'remove'; readonly identity: string }
-  /** Lets stored flows be idle for so many ticks. */
+  /** Lets stored flows and fragments be idle for so many ticks. */
   | { readonly kind: 'age'; readonly ticks: number };
 
 /** A named sequence against a fresh data plane. */
