@@ -71,6 +71,28 @@ export function parseCertificateArgument(text: string): Fields {
   return { cert, ...(key === undefined ? {} : { key }) };
 }
 
+/**
+ * `[HOST|PREFIX][:PORTS]`: what clients of a forward proxy may reach; `any` for a host is every one. Ports are
+ * separated by commas, each a port or a range. An IPv6 prefix with ports is in brackets.
+ */
+export function parseDestinationArgument(text: string): Fields {
+  const match =
+    /^(?:\[([0-9a-fA-F:./]+)\]|([0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:./]*)|([^:[\],]*))(?::([\d,-]+))?$/.exec(
+      text,
+    );
+  const [, bracketed, bare, word = '', ports] = match ?? [];
+  const where = bracketed ?? bare ?? word;
+  if (match === null || (where === '' && ports === undefined))
+    throw new InvalidArgumentError(
+      'it is written [HOST|PREFIX][:PORTS], as *.example:80,443 or 198.51.100.0/24:8000-8999 or any.',
+    );
+  const isAddress = /^[\d.]+(\/\d+)?$/.test(where) || where.includes(':');
+  return {
+    ...(where === '' || where === 'any' ? {} : { [isAddress ? 'prefixes' : 'hosts']: [where] }),
+    ...(ports === undefined ? {} : { ports: ports.split(',') }),
+  };
+}
+
 /** A whole number. */
 export function parseNumberArgument(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('it is a whole number.');

@@ -80,6 +80,39 @@ test('a VIP is added with everything that the command line can say', async () =>
   });
 });
 
+test('a forward proxy has destinations and no backends', async () => {
+  const line =
+    'vip add 203.0.113.23:3128 --policy l7 --mode connect --name out --destination *.example:80,8000-8999' +
+    ' --destination 198.51.100.0/24 --destination [2001:db8::/32]:443 --destination 2001:db8:1::1 --destination any:22';
+  expect(await l4ctl(line)).toMatchObject({ code: 0, err: '' });
+  expect(port.desired().state.vips[0]).toMatchObject({
+    mode: 'connect',
+    backends: [],
+    destinations: [
+      {
+        hosts: ['*.example'],
+        ports: [
+          [80, 80],
+          [8000, 8999],
+        ],
+      },
+      { prefixes: [{ length: 24 }] },
+      { prefixes: [{ length: 32 }], ports: [[443, 443]] },
+      { prefixes: [{ length: 128 }] },
+      { ports: [[22, 22]] },
+    ],
+  });
+  const { out } = await l4ctl('vip show out');
+  expect(out).toMatch(/ {2}mode connect\n/);
+  expect(out).toMatch(
+    / {2}destination \*\.example {2}ports 80 8000-8999\n.* {2}destination any {2}ports 22\n/s,
+  );
+  expect(out).not.toMatch(/check|BACKEND/);
+  const wrong = await l4ctl('vip add 203.0.113.24:80 --policy l7 --destination any');
+  expect(wrong).toMatchObject({ code: expect.any(Number) });
+  expect(wrong.err).toMatch(/destinations.*is for modes connect and socks/s);
+});
+
 test('an l7 VIP with pools, routes and access', async () => {
   const line =
     'vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b [fd00::31]:8081=2@api --route /api=api' +
@@ -452,6 +485,7 @@ test.each([
   ['vip add 203.0.113.10 -b 10.0.0.1', /ADDRESS:PORT/],
   ['vip add 2001:db8::1:80 -b fd00::1', /\[2001:db8::10\]:53\/udp/],
   ['vip add 203.0.113.10:80', /--backend/],
+  ['vip add 203.0.113.10:80 --policy l7 --mode socks --destination a,b', /\[HOST\|PREFIX\]\[:PORTS\]/],
   ['vip add 203.0.113.10:80 -b 10.0.0.1=x', /ADDRESS\[:PORT\]\[=WEIGHT\]/],
   ['vip add 203.0.113.10:80 -b 10.0.0.1 --check http://x/', /TYPE\[:PORT\]\[\/PATH\]/],
   ['vip sohw web', /did you mean show/i],

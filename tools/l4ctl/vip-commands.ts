@@ -1,3 +1,4 @@
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { FabricStatus, VipStatus } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
 import {
@@ -7,6 +8,7 @@ import {
   parseCertificateArgument,
   parseCheckArgument,
   parseCountOrShare,
+  parseDestinationArgument,
   parseFieldArgument,
   parseNumberArgument,
   parseRouteArgument,
@@ -42,6 +44,7 @@ interface AddOptions {
   readonly deny?: readonly string[];
   readonly route?: readonly Fields[];
   readonly mode?: string;
+  readonly destination?: readonly Fields[];
   readonly tls?: readonly Fields[];
   readonly redirectToHttps?: number;
   readonly trustedProxy?: readonly string[];
@@ -131,9 +134,9 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .command('add')
     .argument('<address:port[/protocol]>', 'IPv6 in brackets; protocol tcp or udp', parseVipArgument)
     .description('add a VIP')
-    .requiredOption(
+    .option(
       '-b, --backend <address[=weight]>',
-      'a backend; again for each; l7: ADDRESS[:PORT][=WEIGHT][@POOL]',
+      'a backend; again for each; l7: ADDRESS[:PORT][=WEIGHT][@POOL]; at least one, but for connect and socks',
       repeated(parseBackendArgument),
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
@@ -175,6 +178,11 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     )
     .option('--disabled', 'declare it without serving it yet')
     .option('--mode <mode>', 'l7: http, tcp, tls-passthrough, connect or socks')
+    .option(
+      '--destination <where>',
+      'l7, connect and socks: [HOST|PREFIX][:PORTS], any for all; again for each',
+      repeated(parseDestinationArgument),
+    )
     .option('--allow <prefix>', 'l7: clients let in; again for each', repeated(String))
     .option('--deny <prefix>', 'l7: clients kept out; again for each', repeated(String))
     .option('--route <route>', 'l7: [HOST][/PATH]=POOL; again for each', repeated(parseRouteArgument))
@@ -199,9 +207,15 @@ Examples:
   l4ctl vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web --check http:/health
   l4ctl vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
-  l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default`,
+  l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
+  l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999`,
     )
     .action(async (where: Fields, options: AddOptions) => {
+      if (options.backend === undefined && options.destination === undefined)
+        throw new OperatorError(
+          'a backend is needed: --backend ADDRESS (modes connect and socks: --destination WHERE)',
+          exitCode.usage,
+        );
       const body = vipBody(where, options);
       const answer = await ctl.ask('POST', '/v1/vips', body);
       const { name } = answer as { readonly name: string };
@@ -240,6 +254,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     backends: options.backend ?? [],
     access: Object.keys(access).length > 0 ? access : undefined,
     mode: options.mode,
+    destinations: options.destination,
     routes: options.route,
     tls: options.tls === undefined ? undefined : { certificates: options.tls },
     redirectToHttps: options.redirectToHttps,

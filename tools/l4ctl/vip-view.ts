@@ -1,3 +1,4 @@
+import { isForwardProxy, type Vip } from '@l4d/l4d/core/desired/vip.ts';
 import { natBound } from '@l4d/l4d/core/nat-warnings.ts';
 import type { BackendStatus, CountersView, VipStatus } from '@l4d/l4d/core/status.ts';
 import { compactCount, renderTable } from './table.ts';
@@ -9,7 +10,13 @@ export interface VipAnswer {
     readonly address: string;
     readonly port: number | 'any';
     readonly protocol: string;
-    readonly policy: string;
+    readonly policy: Vip['policy'];
+    readonly mode?: NonNullable<Vip['mode']>;
+    readonly destinations?: readonly {
+      readonly hosts?: readonly string[];
+      readonly prefixes?: readonly string[];
+      readonly ports?: readonly (number | string)[];
+    }[];
     readonly tableSize: number;
     readonly scheduler?: string;
     readonly sourcePrefixLength?: number;
@@ -65,15 +72,12 @@ export function vipTable(vips: readonly VipAnswer[]): string {
 /** One VIP with its backends. */
 export function vipDetail({ vip, status }: VipAnswer): string {
   const verdict = status?.verdict;
-  const { type, ...check } = vip.check;
-  const checkText = [type, ...Object.entries(check).map(([key, value]) => `${key}=${value}`)].join(' ');
   const access = vip.access;
   const lines = [
     `${vip.name}  ${vip.protocol} ${endpoint(vip.address, vip.port)}  ${vip.policy}  ${verdict?.code ?? 'pending'}`,
     `  ${verdict?.reason ?? 'the daemon has not taken it up yet'}`,
-    `  check ${checkText}`,
-    `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
-    ...(vip.policy === 'l7' ? [] : [`  ${schedulerText(vip)}`]),
+    ...(vip.mode === undefined ? [] : [`  mode ${vip.mode}`]),
+    ...(isForwardProxy(vip) ? destinationLines(vip) : backendRules(vip)),
     ...(access === undefined
       ? []
       : [`  allow ${access.allow.join(' ') || 'all'}  deny ${access.deny.join(' ') || 'none'}`]),
@@ -82,7 +86,30 @@ export function vipDetail({ vip, status }: VipAnswer): string {
     ),
     ...tlsLines(status?.tls),
   ];
-  return `${lines.join('\n')}\n${backendTable(status?.backends ?? pendingBackends(vip.backends), '  ')}`;
+  const backends = status?.backends ?? pendingBackends(vip.backends);
+  return `${lines.join('\n')}\n${isForwardProxy(vip) ? '' : backendTable(backends, '  ')}`;
+}
+
+/** How backends are checked and chosen. */
+function backendRules(vip: VipAnswer['vip']): string[] {
+  const { type, ...check } = vip.check;
+  const checkText = [type, ...Object.entries(check).map(([key, value]) => `${key}=${value}`)].join(' ');
+  return [
+    `  check ${checkText}`,
+    `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
+    ...(vip.policy === 'l7' ? [] : [`  ${schedulerText(vip)}`]),
+  ];
+}
+
+/** What clients of a forward proxy may reach. */
+function destinationLines(vip: VipAnswer['vip']): string[] {
+  return [
+    `  idle-timeout ${vip.idleTimeout}`,
+    ...(vip.destinations ?? []).map(({ hosts = [], prefixes = [], ports = [] }) => {
+      const where = [...hosts, ...prefixes].join(' ') || 'any';
+      return `  destination ${where}${ports.length === 0 ? '' : `  ports ${ports.join(' ')}`}`;
+    }),
+  ];
 }
 
 /** Certificates in force, a line each; what is wrong; counts of handshakes. */
