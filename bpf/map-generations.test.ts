@@ -155,3 +155,44 @@ it('nothing is made where nothing differs, nor where the maps hold more than wou
   expect(pinnedGenerations(folder)).toEqual([1]);
   closeAll(opened.fds);
 });
+
+it('connections of NAT are taken over as flows are, and a later packet on the new side wins', () => {
+  leaveMaps();
+  const old = openGeneration(folder, 1) as MapFds;
+  const names = ['nat4_in', 'nat4_out', 'nat6_in', 'nat6_out'] as const;
+  const element = (fds: MapFds, name: (typeof names)[number], number: number, tick: number, state = 0) => {
+    const { keySize, valueSize } = libbpf.mapInfo(fds[name]);
+    const value = bytes(valueSize, number);
+    const view = new DataView(value.buffer);
+    // What each entry begins with: state, last tick (nat_layout.h).
+    view.setUint32(0, state, true);
+    view.setUint32(4, tick, true);
+    return { key: bytes(keySize, number), value };
+  };
+  const store = (fds: MapFds, number: number, tick: number, state?: number) => {
+    for (const name of names) {
+      const { key, value } = element(fds, name, number, tick, state);
+      libbpf.updateElement(fds[name], key, value);
+    }
+  };
+  const stateOf = (fds: MapFds, number: number) =>
+    names.map((name) => {
+      const { key, value } = element(fds, name, number, 0);
+      return libbpf.lookupElement(fds[name], key, value) ? new DataView(value.buffer).getUint32(0, true) : -1;
+    });
+  store(old, 1, 100);
+  const next = start(16_384);
+  if (next === undefined) throw new Error('nothing was made');
+  store(old, 2, 100, 3);
+  next.catchUp('before');
+  store(old, 3, 100, 7);
+  // The programs that were swapped already have seen a packet of it later.
+  store(old, 1, 101, 1);
+  store(next.fds, 1, 102, 3);
+  next.catchUp('after');
+  expect([1, 2, 3, 4].map((number) => stateOf(next.fds, number))).toEqual(
+    [3, 3, 7, -1].map((one) => Array(4).fill(one)),
+  );
+  closeAll(next.fds);
+  closeAll(old);
+});

@@ -30,7 +30,7 @@ export interface VariableLayout {
   readonly size: number;
 }
 
-/** What one key or value of a map looks like: a struct, or one nameless field. */
+/** What one key or value of a map looks like: a struct, those in it flattened (`outer.inner`), or one nameless field. */
 export interface TypeShape {
   readonly size: number;
   readonly name: string;
@@ -174,8 +174,8 @@ function readTypes(
     const type = types[at];
     if (type === undefined || at === 0) return undefined;
     if (type.kind === kind.struct) {
-      const { name, size, fields } = readStruct(view, types, type, text);
-      return { name, size, fields: [...fields.values()] };
+      const { name, size } = readStruct(view, types, type, text);
+      return { name, size, fields: flatFields(view, types, type, text) };
     }
     const one = elementShape(view, types, id);
     return { name: '', size: one.elementSize * one.count, fields: [{ name: '', offset: 0, ...one }] };
@@ -216,6 +216,26 @@ function readStruct(
     fields.set(name, { name, offset, ...shape });
   }
   return { name: type.name, size: type.sizeOrType, fields };
+}
+
+/** The fields of a struct with those of the structs in it in their place, named `outer.inner`. */
+function flatFields(
+  view: DataView,
+  types: readonly BtfType[],
+  type: BtfType,
+  text: (offset: number) => string,
+  depth = 0,
+): FieldLayout[] {
+  const members = [...readStruct(view, types, type, text).fields.values()];
+  return members.flatMap((field, i) => {
+    const inner = types[view.getUint32(type.tail + i * 12 + 4, true)];
+    if (inner?.kind !== kind.struct || depth > 8) return [field];
+    return flatFields(view, types, inner, text, depth + 1).map((one) => ({
+      ...one,
+      name: `${field.name}.${one.name}`,
+      offset: field.offset + one.offset,
+    }));
+  });
 }
 
 function elementShape(

@@ -34,6 +34,7 @@ describe('schedulers', () => {
     ['policy: l7, slowStart: 5s,', /slowStart is for policy forward/],
     ['slowStart: 2h,', /slowStart/],
     ['quic: {},', /quic is for protocol udp, not tcp/],
+    ['scheduler: least-connections, forward: nat,', /least-connections does not know.*nat \(allowed: maglev/],
     ['protocol: udp, quic: { configId: 7 },', /configId.*0 to 6/s],
     ['protocol: udp, quic: { serverIdLength: 16 },', /serverIdLength.*1 to 15/s],
   ])('refuses %s', (fields, message) => {

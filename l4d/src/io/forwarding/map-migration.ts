@@ -15,7 +15,20 @@ import { type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 const mapType = { hash: 1, array: 2, perCpuArray: 6, lruHash: 9, devmap: 14 } as const;
 
 /** Maps that hold flows: what changes in them while the program is swapped is taken over afterwards. */
-const flowMaps = ['flows4', 'flows6', 'embryonic4', 'embryonic6'] as const;
+const flowMaps = [
+  'flows4',
+  'flows6',
+  'embryonic4',
+  'embryonic6',
+  // What clients send last: an answer without it finds no connection, one with it finds both.
+  'nat4_in',
+  'nat6_in',
+  'nat4_out',
+  'nat6_out',
+] as const;
+
+/** When a flow or a connection of NAT was last seen. */
+const tickFields: ReadonlySet<string> = new Set(['last_tick', 'flow.last_tick']);
 
 /** Maps that only count: they are copied once more, right before programs go over to the new ones. */
 const counterMaps = ['vip_counters', 'backend_counters', 'reasons'] as const;
@@ -137,7 +150,7 @@ export function catchUpFlows(
   for (const name of flowMaps) {
     const source = from[name];
     const conversion = conversionBetween(name, layouts);
-    const tick = layouts.after.get(name)?.value?.fields.find((field) => field.name === 'last_tick');
+    const tick = layouts.after.get(name)?.value?.fields.find((field) => tickFields.has(field.name));
     if (source === undefined || conversion === undefined) continue;
     const target = to[name];
     const { valueSize } = libbpf.mapInfo(target);
@@ -149,11 +162,22 @@ export function catchUpFlows(
         if (Buffer.compare(found, wanted) === 0) continue;
         if (tick !== undefined && tickOf(found, tick.offset) > tickOf(wanted, tick.offset)) continue;
       }
-      libbpf.updateElement(target, newKey, wanted);
+      if (!hasTaken(target, newKey, wanted)) continue;
       taken += 1;
     }
   }
   return taken;
+}
+
+/** False when a smaller table, which gives up nothing for it, is full. */
+function hasTaken(target: number, key: Uint8Array, value: Uint8Array): boolean {
+  try {
+    libbpf.updateElement(target, key, value);
+    return true;
+  } catch (error) {
+    if (error instanceof SyscallError && error.code === 'E2BIG') return false;
+    throw error;
+  }
 }
 
 function tickOf(value: Uint8Array, offset: number): number {
