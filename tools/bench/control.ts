@@ -4,6 +4,8 @@
  * is measured. Sizes are taken in turn.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { OperatorError } from '@l4d/kit/errors.ts';
+import type { FabricStatus } from '@l4d/l4d/core/status.ts';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
 import { benchVip, type ControlLab, checkedVip, createControlLab, serverAddress } from './io/control-lab.ts';
 
@@ -70,6 +72,12 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
     }
   };
   await each('one VIP more', (index) => lab.ask('POST', '/v1/vips', benchVip(200_000 + index)));
+  const { vips } = (await lab.ask('GET', '/v1/status')) as FabricStatus;
+  const left = vips.filter(
+    ({ name, verdict }) => name.startsWith('vip-2000') && verdict.code === 'not-programmed',
+  );
+  if (left.length > 0)
+    throw new OperatorError(`${left.length} of the VIPs that were added are not programmed`);
   await each('one backend changed', (index) => {
     const vip = firstChanges + (index % (10 - firstChanges));
     const backend = serverAddress((vip * 10) % 1000);

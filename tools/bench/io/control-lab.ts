@@ -131,7 +131,13 @@ export async function createControlLab(): Promise<ControlLab> {
     writeConfig(vips) {
       const document = {
         version: 1,
-        host: { interface: 'up0', xdpMode: 'native', bgp: { as: 65011, routerId: '10.64.0.1' } },
+        host: {
+          interface: 'up0',
+          xdpMode: 'native',
+          bgp: { as: 65011, routerId: '10.64.0.1' },
+          // Room for the VIPs that are added to the largest size.
+          capacity: { vips: 10_100, backends: 101_000 },
+        },
         peers: [{ address: '10.64.0.2', as: 65000 }],
         vips: Array.from({ length: vips }, (_, number) => benchVip(number)),
       };
