@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
@@ -169,6 +170,29 @@ test('a worker that dies without a supervisor leaves its new connections to the 
   proxy = await fabric.startProxy();
   await fabric.proxy.putDesired(desired(3));
   await allServe(3);
+});
+
+test('workers whose descriptors idle clients have taken are still told another policy', async () => {
+  await allServe(3);
+  const before = await fabric.proxy.status();
+  for (const pid of await pids()) execFileSync('prlimit', ['--pid', String(pid), '--nofile=64:64']);
+  // They look at their limit once a second.
+  await sleep(1500);
+  const idle = await fabric.startOnClient(
+    [
+      'bash',
+      '-c',
+      `for i in {1..300}; do exec {fd}<>/dev/tcp/${vip4}/80; done 2>/dev/null; echo full; sleep 60`,
+    ],
+    'full',
+  );
+  await fabric.proxy.putDesired({ ...desired(3), drainMs: 4000 });
+  await fabric.proxy.putDesired(desired(3));
+  const { deaths, revision, workers } = await fabric.proxy.status();
+  expect(workers.every(({ activeConnections }) => activeConnections > 10)).toBe(true);
+  expect({ deaths, revision }).toEqual({ deaths: before.deaths, revision: before.revision + 2 });
+  idle.process.kill('SIGKILL');
+  await fabric.proxy.renew();
 });
 
 test('all workers killed at once: connections wait for the next ones', async () => {

@@ -3,6 +3,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { defaultLimits, type ProxyLimits } from '../core/limits.ts';
 import { backendTlsOf, type PolicyTable } from '../core/policy.ts';
 import { type Counters, pruneCounters } from './counters.ts';
+import { lookAtLimit } from './descriptor-room.ts';
 import { ClientConnection } from './event-loop/client-connection.ts';
 import type { Engine } from './event-loop/engine.ts';
 import { ListenerSocket } from './event-loop/listener-socket.ts';
@@ -59,7 +60,9 @@ export function startFront(
   };
   const listeners = new Set<ListenerSocket>();
   loop.start();
+  lookAtLimit();
   const filePoll = setInterval(() => {
+    lookAtLimit();
     engine.tls.poll();
     engine.backendTls.poll();
   }, limits.tlsFilePollMs);

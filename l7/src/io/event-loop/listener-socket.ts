@@ -12,6 +12,7 @@ import { type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
 import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
 import { isTrusted, listenerKey, type PolicyTable } from '../../core/policy.ts';
 import { listenerCounters } from '../counters.ts';
+import { descriptorRoom } from '../descriptor-room.ts';
 import { admit, type Found, reject } from './admission.ts';
 import type { Engine } from './engine.ts';
 import { ProxyPreamble } from './proxy-preamble.ts';
@@ -40,6 +41,12 @@ export class ListenerSocket extends Stream {
   override onEvents(): void {
     for (let i = 0; i < acceptBatch; i++) {
       const fd = acceptConnection(this.fd);
+      if (fd >= descriptorRoom().clients) {
+        reject(fd);
+        return void this.#pause(
+          'as many connections are open as the limit of open files (nofile) has room for',
+        );
+      }
       if (fd >= 0) this.#admit(fd);
       else if (lastErrno() === EAGAIN) return;
       else if (lastErrno() !== ECONNABORTED) return void this.#pause();
@@ -56,8 +63,8 @@ export class ListenerSocket extends Stream {
   }
 
   /** Descriptors or memory have run out: the kernel would tell of the waiting connections for ever. */
-  #pause(): void {
-    this.#engine.log.warn({ errno: lastErrno() }, 'cannot accept connections');
+  #pause(reason = `errno ${lastErrno()}`): void {
+    this.#engine.log.warn({ reason }, 'cannot accept connections');
     this.wantRead(false);
     this.setDeadline(pauseMs);
   }

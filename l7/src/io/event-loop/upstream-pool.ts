@@ -9,10 +9,12 @@ import {
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend, PolicyTable } from '../../core/policy.ts';
+import { descriptorRoom } from '../descriptor-room.ts';
 import { freeResumable } from '../tls/backend-tls.ts';
 import type { UpstreamConnection } from './upstream-connection.ts';
 
 const EINPROGRESS = 115;
+const EMFILE = 24;
 
 /** One backend's address, and the connections to it that wait for a request. */
 export interface UpstreamTarget {
@@ -95,6 +97,7 @@ export function connectTo(
 ): { fd: number; connected: boolean } | { error: number } {
   const fd = newTcpSocket(target.family);
   if (fd < 0) return { error: lastErrno() };
+  if (fd >= descriptorRoom().backends) return { error: fail(fd, EMFILE) };
   setNoDelay(fd);
   memory.bytes.set(target.sockaddr);
   const connected = connectAt(fd, memory.address, target.sockaddr.length) === 0;
