@@ -84,6 +84,7 @@ const send = (frames: readonly Uint8Array[]) => frames.map((packet) => summary(p
 
 describe.each(families.map((family) => [family.name, family] as const))('%s', (_name, family) => {
   const echoType = family.name === 'ipv4' ? 8 : 128;
+  const ttlOf = (ttl: number) => (family.name === 'ipv4' ? { ttl } : { hopLimit: ttl });
   const icmpNumber = family.name === 'ipv4' ? protocolNumber.icmp : protocolNumber.icmp6;
   const icmp = (type: number, rest: Uint8Array, payload: Uint8Array) =>
     family.name === 'ipv4' ? icmp4(type, 0, rest, payload) : icmp6(endsOf(family), type, 0, rest, payload);
@@ -143,13 +144,13 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     );
     const reply: Uint8Array[] = [];
     for (const piece of cut(message, 1480)) {
-      const outcome = plane.send(fragmentFrame(family, icmpNumber, piece, { id }));
+      const outcome = plane.send(fragmentFrame(family, icmpNumber, piece, { id, ...ttlOf(50) }));
       expect(summary(outcome)).toBe('tx tx_echo');
       const turned = { source: family.vip, destination: family.client };
       const expected = fragmentPacket(family, icmpNumber, piece, {
         id,
         ...turned,
-        ...(family.name === 'ipv4' ? { ttl: 64 } : { hopLimit: 64 }),
+        ...ttlOf(piece.at === 0 ? 64 : 49),
       });
       const network = networkOf(outcome.packet);
       const at = network.length - piece.data.length;
@@ -159,6 +160,27 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     const whole = Buffer.concat(reply);
     const wanted = icmp(family.name === 'ipv4' ? 0 : 129, counting(4), counting(4000));
     expect(whole).toEqual(Buffer.from(wanted));
+  });
+
+  it('later fragments of ICMP between two VIPs come to an end', () => {
+    plane.forwarding.apply(vipOf(family));
+    plane.forwarding.apply(vipOf(family, { address: ipAddress(family.otherVip) }));
+    const [, later] = cut(icmp(echoType, counting(4), counting(4000)), 1480);
+    if (later === undefined) throw new Error('one fragment');
+    let ends = { source: family.otherVip, destination: family.vip };
+    const outcomes: string[] = [];
+    for (let ttl = 5; ttl > 0; ttl--) {
+      outcomes.push(
+        summary(
+          plane.send(fragmentFrame(family, icmpNumber, later, { id: nextId(), ...ends, ...ttlOf(ttl) })),
+        ),
+      );
+      ends = { source: ends.destination, destination: ends.source };
+    }
+    expect(outcomes).toEqual([...new Array(4).fill('tx tx_echo'), 'drop drop_ttl_expired']);
+    const once = plane.send(fragmentFrame(family, icmpNumber, later, { ...ends, ...ttlOf(5) }));
+    const network = networkOf(once.packet);
+    expect(network[family.name === 'ipv4' ? 8 : 7]).toBe(4);
   });
 
   it('the last bytes of a ping may be few', () => {

@@ -7,26 +7,38 @@
 #include "parse.h"
 #include "rewrite.h"
 
-/* Turns an IPv4 header round: back to where it came from. */
-static __always_inline void turn_ip4(struct iphdr *ip)
+/* The two of each family: back to where it came from. No checksum changes when addresses trade places. */
+static __always_inline void turn_addresses4(struct iphdr *ip)
 {
 	__be32 client = ip->saddr;
-	__u16 *ttl_and_protocol = (__u16 *)&ip->ttl;
-	__u16 old_word = *ttl_and_protocol;
 
 	ip->saddr = ip->daddr;
 	ip->daddr = client;
-	ip->ttl = REPLY_TTL;
-	ip->check = replace_in_checksum(ip->check, old_word, *ttl_and_protocol);
 }
 
-/* Alike. The sum of a pseudo-header does not change when its addresses trade places. */
-static __always_inline void turn_ip6(struct ipv6hdr *ip)
+static __always_inline void turn_addresses6(struct ipv6hdr *ip)
 {
 	struct in6_addr client = ip->saddr;
 
 	ip->saddr = ip->daddr;
 	ip->daddr = client;
+}
+
+/* Makes an IPv4 header that of an answer. */
+static __always_inline void turn_ip4(struct iphdr *ip)
+{
+	__u16 *ttl_and_protocol = (__u16 *)&ip->ttl;
+	__u16 old_word = *ttl_and_protocol;
+
+	turn_addresses4(ip);
+	ip->ttl = REPLY_TTL;
+	ip->check = replace_in_checksum(ip->check, old_word, *ttl_and_protocol);
+}
+
+/* Alike. */
+static __always_inline void turn_ip6(struct ipv6hdr *ip)
+{
+	turn_addresses6(ip);
 	ip->hop_limit = REPLY_TTL;
 }
 

@@ -109,7 +109,8 @@ static __always_inline int send_to_host(struct xdp_md *context, __u32 network_of
 
 /*
  * A later fragment of ICMP: what it carries is in the reply to an echo request too, and nothing else of ICMP is that
- * large. So every host answers what it gets, in whatever order.
+ * large. So every host answers what it gets, in whatever order. Whether it is of a request is not known: the TTL goes
+ * down, not up, so that two VIPs which get one in the name of each other do not send it to and fro for ever.
  */
 static __always_inline int echo_fragment(struct xdp_md *context, __u32 network_offset, int is_ipv6)
 {
@@ -119,15 +120,12 @@ static __always_inline int echo_fragment(struct xdp_md *context, __u32 network_o
 
 	if (data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
-	if (is_ipv6) {
-		if (network + sizeof(struct ipv6hdr) > end)
-			return finish(DROP_MALFORMED, XDP_DROP);
-		turn_ip6(network);
-	} else {
-		if (network + sizeof(struct iphdr) > end)
-			return finish(DROP_MALFORMED, XDP_DROP);
-		turn_ip4(network);
-	}
+	if (!take_hop(network, end, is_ipv6))
+		return finish(DROP_TTL_EXPIRED, XDP_DROP);
+	if (is_ipv6)
+		turn_addresses6(network);
+	else
+		turn_addresses4(network);
 	swap_ethernet(data);
 	return finish(TX_ECHO, XDP_TX);
 }

@@ -64,7 +64,8 @@ static __always_inline struct fragment *find_first(const struct fragment_work *w
 {
 	struct fragment *first = bpf_map_lookup_elem(&fragments, &work->key);
 
-	return first && current_tick() - first->tick <= FRAGMENT_TICKS ? first : NULL;
+	/* Signed: another CPU may have seen a later tick than this one. */
+	return first && (__s32)(current_tick() - first->tick) <= FRAGMENT_TICKS ? first : NULL;
 }
 
 #endif
