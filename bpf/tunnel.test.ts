@@ -313,6 +313,10 @@ describe('the outer header', () => {
     without.fill(0, 14 + 20 + 6, 14 + 20 + 8);
     expectWrapped(way, datagram);
     expectWrapped(way, without, false);
+    // Behind authentication.
+    const header = joinBytes(Uint8Array.of(protocolNumber.tcp, 4, 0, 0), counting(20));
+    const segment = joinBytes(header, tcpSegment(four));
+    expectWrapped(way, frame(four, protocolNumber.authentication, segment), false);
     const overSix = ways.find((one) => one.forward === 'gue' && one.outer === 6 && one.inner === six);
     if (overSix === undefined) throw new Error('no such way');
     use(overSix);

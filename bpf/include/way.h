@@ -25,6 +25,11 @@ struct way_job {
 	__u8 is_quote; /* an ICMP error: none is sent about it (RFC 1122 section 3.2.2) */
 	__u8 is_untold; /* a later fragment, or one that another host has sent on: nor about those */
 	__u8 pad[5];
+	/*
+	 * Filled by what gets the job: what lies in an argument's memory the verifier knows no values of, and looks at the
+	 * rest once, not for each kind of packet.
+	 */
+	struct inner_packet inner;
 };
 
 /* Reads what the outer header needs; false for a packet that contradicts itself. Takes the hop. */
@@ -43,7 +48,9 @@ static __always_inline int describe_inner4(struct iphdr *ip, void *end, struct i
 	transport = (void *)ip + ip->ihl * 4;
 	if (inner->length < ip->ihl * 4 || transport + sizeof(struct udphdr) > end)
 		return 0;
-	inner->is_summed = ip->protocol != IPPROTO_UDP || ((struct udphdr *)transport)->check != 0;
+	/* Behind an authentication header it is not looked for. */
+	inner->is_summed = ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_ICMP ||
+			   (ip->protocol == IPPROTO_UDP && ((struct udphdr *)transport)->check != 0);
 	return 1;
 }
 
@@ -89,11 +96,10 @@ static __always_inline int finish_way(const struct way_job *job, int action, __u
  * Wraps a packet and sends it on. A function of its own, not inlined: it is verified once and takes no
  * registers from the packets that need none of it.
  */
-__noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *job)
+__noinline int forward_tunnelled(struct xdp_md *context, struct way_job *job)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
-	struct inner_packet inner = {};
 	const struct backend *backend;
 	const struct egress *egress;
 	struct tunnel tunnel = {};
@@ -106,7 +112,7 @@ __noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *j
 	index = job->backend;
 	offset = job->network_offset;
 	backend = bpf_map_lookup_elem(&backends, &index);
-	if (!backend || (offset != 14 && offset != 18 && offset != 22))
+	if (!backend || offset > 22)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	egress = find_egress(backend->flags);
 	if (!egress)
@@ -116,13 +122,13 @@ __noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *j
 	if (!has_source(&tunnel))
 		return finish(DROP_NO_TUNNEL_SOURCE, XDP_DROP);
 	network = data + offset;
-	is_whole = describe_inner(network, end, job->is_ipv6, &inner);
+	is_whole = describe_inner(network, end, job->is_ipv6, &job->inner);
 	bytes = end - data;
-	if (is_whole && offset + inner.length > bytes)
+	if (is_whole && offset + job->inner.length > bytes)
 		bytes = bpf_xdp_get_buff_len(context);
-	if (!is_whole || offset + inner.length > bytes)
+	if (!is_whole || offset + job->inner.length > bytes)
 		return finish(DROP_MALFORMED, XDP_DROP);
-	if (inner.length + tunnel.overhead > egress->tunnel_mtu) {
+	if (job->inner.length + tunnel.overhead > egress->tunnel_mtu) {
 		if (job->is_quote || job->is_untold || egress->tunnel_mtu <= tunnel.overhead)
 			return finish(DROP_TOO_BIG, XDP_DROP);
 		return WAY_TOO_BIG + egress->tunnel_mtu - tunnel.overhead;
@@ -131,9 +137,9 @@ __noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *j
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);
 	if (tunnel.outer_ipv6 && (tunnel.flags & BACKEND_UDP)) {
 		if (job->is_ipv6 && network + sizeof(struct ipv6hdr) <= end)
-			inner.sum = sum_of_packet6(network);
+			job->inner.sum = sum_of_packet6(network);
 		else if (!job->is_ipv6 && network + sizeof(struct iphdr) <= end)
-			inner.sum = sum_of_packet4(network);
+			job->inner.sum = sum_of_packet4(network);
 	}
 	if (data + 20 > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
@@ -154,21 +160,20 @@ __noinline int forward_tunnelled(struct xdp_md *context, const struct way_job *j
 	if (!tunnel.outer_ipv6) {
 		if (tunnel.vxlan && network + VXLAN_OVERHEAD4 > end)
 			return finish(DROP_MALFORMED, XDP_DROP);
-		write_outer4(network, &tunnel, &inner);
+		write_outer4(network, &tunnel, &job->inner);
 	} else {
 		if (network + (tunnel.vxlan ? VXLAN_OVERHEAD6 : MAX_OVERHEAD6) > end)
 			return finish(DROP_MALFORMED, XDP_DROP);
-		write_outer6(network, &tunnel, &inner);
+		write_outer6(network, &tunnel, &job->inner);
 	}
 	return finish_way(job, leave(tunnel.flags), bytes, job->is_quote ? TX_ICMP_ERROR_TUNNEL : TX_TUNNEL);
 }
 
 /* Sends a packet to a backend by another interface, as forward() does by its own. */
-__noinline int forward_elsewhere(struct xdp_md *context, const struct way_job *job)
+__noinline int forward_elsewhere(struct xdp_md *context, struct way_job *job)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
-	struct inner_packet inner = {};
 	const struct backend *backend;
 	const struct egress *egress;
 	__u32 index, offset, bytes;
@@ -179,7 +184,7 @@ __noinline int forward_elsewhere(struct xdp_md *context, const struct way_job *j
 	index = job->backend;
 	offset = job->network_offset;
 	backend = bpf_map_lookup_elem(&backends, &index);
-	if (!backend || (offset != 14 && offset != 18 && offset != 22))
+	if (!backend || offset > 22)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	egress = find_egress(backend->flags);
 	if (!egress)
@@ -187,9 +192,9 @@ __noinline int forward_elsewhere(struct xdp_md *context, const struct way_job *j
 	if (!is_resolved(backend))
 		return finish(DROP_UNRESOLVED, XDP_DROP);
 	network = data + offset;
-	if (!describe_inner(network, end, job->is_ipv6, &inner))
+	if (!describe_inner(network, end, job->is_ipv6, &job->inner))
 		return finish(DROP_MALFORMED, XDP_DROP);
-	if (inner.length > egress->mtu)
+	if (job->inner.length > egress->mtu)
 		return job->is_quote || job->is_untold ? finish(DROP_TOO_BIG, XDP_DROP) : WAY_TOO_BIG + (int)egress->mtu;
 	if (!take_hop(network, end, job->is_ipv6))
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);
