@@ -50,6 +50,36 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     expect(plane.natEntryCount()).toBe(128);
   });
 
+  it('finds a free port wherever it is, however many there are', () => {
+    for (const last of [20_032, 20_044, 20_059]) {
+      const ports = { first: 20_000, last };
+      plane = loadDataPlane({ nat: { ...testNat, ports } });
+      plane.forwarding.apply(natVip(family));
+      // Who looks at 32 different ports meets a free one, when 31 are taken at most.
+      const most = 32;
+      const clients = Array.from({ length: 300 }, (_, n) => n + 1);
+      const begun = clients.filter((client) => plane?.send(from(family, client)).action === 'tx');
+      const first = clients.slice(0, most);
+      expect(begun.slice(0, most), `${last - ports.first + 1} ports`).toEqual(first);
+      plane.close();
+      plane = undefined;
+    }
+  });
+
+  it('answers of connections that have begun come through when the ports are declared anew', () => {
+    plane = loadDataPlane();
+    plane.forwarding.apply(natVip(family));
+    const { request, answer } = endsOfConnection(family);
+    plane.send(frameOf(leg.fromClient, request, segment(tcpFlag.syn)));
+    plane.maps.writeNatSettings({ ...testNat, ports: { first: 30_000, last: 30_999 } });
+    const answered = plane.send(frameOf(leg.fromBackend, answer, segment(tcpFlag.syn | tcpFlag.ack)));
+    expect(answered.reasons).toEqual(['tx_nat_return']);
+    plane.maps.writeNatSettings({ ...testNat, ports: undefined });
+    expect(plane.send(frameOf(leg.fromBackend, answer, segment(tcpFlag.ack))).reasons).toEqual([
+      'tx_nat_return',
+    ]);
+  });
+
   it('a full table refuses, forgets nobody, and takes over what has expired', () => {
     plane = loadDataPlane({ natFlows: 16, nat: { ...testNat, ports: { first: 20_000, last: 20_031 } } });
     plane.forwarding.apply(natVip(family));

@@ -11,6 +11,21 @@
 /* Candidates looked at. With nine of ten ports in use, one connection in 30 finds none: sources are then too few. */
 #define NAT_PROBES 32
 
+/* As many as the addresses and ports of the daemon's largest settings have. */
+#define MAX_NAT_SPACE (1 << 24)
+
+/*
+ * A stride between candidates: a prime above MAX_NAT_SPACE, so that it has no divisor in common with their number, and
+ * none comes twice before all were looked at. One of four, so that clusters do not grow. (With a table of
+ * constants in the object, verifying all programs takes ten times as long.)
+ */
+static __always_inline __u32 nat_stride(__u32 hash)
+{
+	if (hash & 1)
+		return hash & 2 ? 0x9e3779cd : 0x3c6ef387;
+	return hash & 2 ? 0xdaa66d37 : 0x78dde727;
+}
+
 /* A connection that was closed rests for so many ticks before its port is taken early, for want of another. */
 #define NAT_REST_TICKS 3
 
@@ -170,11 +185,10 @@ static __always_inline int find_port(struct nat_request *request, __u64 hash, co
 	const struct nat_settings *settings = &request->settings;
 
 	request->space = settings->ports * (is_ipv6 ? settings->sources6 : settings->sources4);
-	if (request->space == 0)
+	if (request->space == 0 || request->space > MAX_NAT_SPACE)
 		return 0;
 	request->start = (__u32)hash % request->space;
-	/* One after the other where all can be looked at; else by strides, so that clusters do not grow. */
-	request->step = request->space <= NAT_PROBES ? 1 : (__u32)(hash >> 32) % request->space | 1;
+	request->step = nat_stride(hash >> 32) % request->space;
 	request->rested = -1;
 	request->is_found = 0;
 	request->is_reused = 0;

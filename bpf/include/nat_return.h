@@ -43,15 +43,6 @@ static __always_inline void ends_of_client(struct nat_ends *ends, const struct n
 	}
 }
 
-/* Whether a port is of those that NAT sends from: everything else of this host's own traffic is spared a lookup. */
-static __always_inline int is_nat_port(__be16 port)
-{
-	__u32 key = 0;
-	const struct nat_settings *settings = bpf_map_lookup_elem(&nat_settings, &key);
-
-	return settings && (__u16)(bpf_ntohs(port) - settings->first_port) < settings->ports;
-}
-
 /* Those that follow a first fragment from a backend belong to its connection. */
 static __always_inline void remember_answer(const struct handover *handed)
 {
@@ -75,8 +66,7 @@ static __always_inline int return_packet(struct xdp_md *context, struct handover
 	void *network, *transport;
 	struct nat_flow *in;
 
-	if (!is_nat_port(tuple->vip_port))
-		return finish(PASS_NOT_VIP, XDP_PASS);
+	/* Whatever ports are declared now: the connection may be older. */
 	fill_nat_tuple(&key, tuple->vip, tuple->client, tuple->vip_port, tuple->client_port, tuple->protocol, is_ipv6);
 	in = find_nat_in(&key, is_ipv6);
 	if (!in || !read_signs(context, handed, &signs))
@@ -178,7 +168,7 @@ static __always_inline int return_error(struct xdp_md *context, struct handover 
 	}
 	KEEP_POINTER(ports);
 	if ((void *)(ports + 4) > end || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) ||
-	    !is_same_words(host, handed->tuple.vip, is_ipv6 ? 4 : 1) || !is_nat_port(ports[0]))
+	    !is_same_words(host, handed->tuple.vip, is_ipv6 ? 4 : 1))
 		return finish(PASS_NOT_VIP, XDP_PASS);
 	fill_nat_tuple(&key, host, backend, ports[0], ports[1], protocol, is_ipv6);
 	in = find_nat_in(&key, is_ipv6);

@@ -84,7 +84,8 @@ static __always_inline __u64 write_addresses(void *network, const __u32 *source,
 static __always_inline __u64 write_ports(void *transport, const struct nat_ends *ends)
 {
 	__u32 *ports = transport;
-	__u32 now = (__u32)ends->destination_port << 16 | ends->source_port;
+	/* Both, as they stand in the packet. */
+	__u32 now = *(const __u32 *)&ends->source_port;
 	__u64 change = change_of(*ports, now);
 
 	*ports = now;
