@@ -1,5 +1,6 @@
 import { systemClock } from '@l4d/kit/clock.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
 import type { VipRecord } from '@l4d/l4d/io/forwarding/map-codec.ts';
@@ -138,6 +139,39 @@ describe('a forwarding table', () => {
       plane.forwarding.refresh(key);
       expect(plane.forwarding.apply(vip)).toBe(0);
     }
+  });
+
+  it('server ids go from one backend to another within one change', () => {
+    const quic = (...ids: ReadonlyArray<readonly [number, string]>) =>
+      vipOf(four, {
+        protocol: 'udp',
+        selection: { ...usualSelection, quic: { configId: 0, serverIdLength: 2 } },
+        backends: ids.map(([n, serverId]) => ({
+          ...backend(four, 0),
+          address: ipAddress(`10.2.0.${n}`),
+          serverId,
+        })),
+      });
+    const changes = [
+      quic([1, '0001'], [2, '0002']),
+      // They change places; each takes the other's; a new backend takes that of one that goes; they go.
+      quic([1, '0002'], [2, '0001']),
+      quic([1, '0003'], [2, '0002'], [3, '0001']),
+      quic([4, '0003'], [2, '0001'], [3, '0002']),
+      quic([2, '0001']),
+    ];
+    for (const vip of changes) {
+      plane.forwarding.apply(vip);
+      expect(plane.forwarding.verify(vip)).toBeUndefined();
+      expect(plane.maps.readQuicServers()).toHaveLength(vip.backends.length);
+    }
+    // What somebody else has taken away is written again.
+    const [vip] = changes.slice(-1) as [WantedVip];
+    plane.maps.deleteQuicServer(1, '0001');
+    expect(plane.forwarding.verify(vip)).toMatch(/server id/);
+    plane.forwarding.refresh(identityOf(vip, four.vip));
+    plane.forwarding.apply(vip);
+    expect(plane.forwarding.verify(vip)).toBeUndefined();
   });
 
   it('refuses, in words for the operator, what does not fit, and holds what did', () => {

@@ -162,8 +162,14 @@ export function createForwardingTable(
             formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
           // Without a MAC a backend that should have one is written again.
           const { state, forward, egress, port } = inKernel;
-          const { vxlan: _, ...rest } = backend;
-          const found = { ...rest, state, forward, egress, port, ...vxlanOf(backend.index, forward) };
+          const { vxlan: _, serverId, ...rest } = backend;
+          const isNamed = serverId !== undefined && maps.readQuicServer(held.id, serverId) === backend.index;
+          const found = {
+            ...rest,
+            ...{ state, forward, egress, port },
+            ...vxlanOf(backend.index, forward),
+            ...(isNamed ? { serverId } : {}),
+          };
           return { ...found, mac: isSame ? inKernel.mac : undefined };
         }),
       };
@@ -402,7 +408,7 @@ export function createForwardingTable(
     }
     const { serverId } = backend;
     if (existing?.serverId !== serverId) {
-      if (existing?.serverId !== undefined) maps.deleteQuicServer(entry.held.id, existing.serverId);
+      if (existing?.serverId !== undefined) forgetServerId(entry.held.id, existing.serverId, index);
       if (serverId !== undefined) maps.writeQuicServer(entry.held.id, serverId, index);
     }
     // The end before what names it; and the other way round when it goes.
@@ -497,8 +503,13 @@ export function createForwardingTable(
   }
 
   function freeBackend(vipId: number, { index, serverId }: HeldBackend): void {
-    if (serverId !== undefined) maps.deleteQuicServer(vipId, serverId);
+    if (serverId !== undefined) forgetServerId(vipId, serverId, index);
     freeIndex(index);
+  }
+
+  /** Takes a server id from a backend, unless the same change has given it to another one already. */
+  function forgetServerId(vipId: number, serverId: string, index: number): void {
+    if (maps.readQuicServer(vipId, serverId) === index) maps.deleteQuicServer(vipId, serverId);
   }
 
   function vxlanOf(index: number, forward: ForwardMode): { readonly vxlan?: VxlanEnd } {
