@@ -24,7 +24,12 @@ interface Entry {
   problem: string | undefined;
   signature: string;
   seen: string;
+  /** Looks at the files since they were refused. */
+  looks: number;
 }
+
+/** After so many looks files that were refused are read again: what was missing can have been something else. */
+const looksUntilAgain = 5;
 
 /** Contexts for connections to backends, by their configuration; kept as their files are. */
 export class BackendTls {
@@ -43,7 +48,15 @@ export class BackendTls {
       if (entries.has(key)) continue;
       const files = [config.ca, config.cert, config.key].filter((path) => path !== undefined);
       const known = this.#entries.get(key);
-      const entry = known ?? { config, files, context: 0, problem: undefined, signature: '', seen: '' };
+      const entry = known ?? {
+        config,
+        files,
+        context: 0,
+        problem: undefined,
+        signature: '',
+        seen: '',
+        looks: 0,
+      };
       if (known === undefined) this.#read(entry);
       entries.set(key, entry);
     }
@@ -58,7 +71,9 @@ export class BackendTls {
       const seen = entry.files.map(fileSignature).join('\n');
       const rested = seen === entry.seen;
       entry.seen = seen;
-      if (seen !== entry.signature && rested) this.#read(entry);
+      entry.looks += 1;
+      const isTriedAgain = entry.problem !== undefined && entry.looks >= looksUntilAgain;
+      if ((seen !== entry.signature && rested) || isTriedAgain) this.#read(entry);
     }
   }
 
@@ -84,6 +99,7 @@ export class BackendTls {
   }
 
   #read(entry: Entry): void {
+    entry.looks = 0;
     entry.signature = entry.files.map(fileSignature).join('\n');
     entry.seen = entry.signature;
     try {

@@ -1,6 +1,7 @@
 import { createLogger } from '@l4d/kit/logger.ts';
 import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { createTestAuthority } from '@l4d/kit/tls/test-authority.ts';
+import koffi from 'koffi';
 import { expect, it } from 'vitest';
 import { compilePolicy } from '../../core/policy.ts';
 import { TlsListeners } from './listener-tls.ts';
@@ -49,6 +50,39 @@ it('leaves out an OCSP response once when it ends, and makes only the contexts t
     expect(changed?.contexts).toBe(contexts);
     expect(changed?.status.problem).toContain('is not the key of');
   } finally {
+    authority.remove();
+  }
+});
+
+it('reads again what could not be read for want of descriptors', () => {
+  const libc = koffi.load(null);
+  const getLimit = libc.func('int getrlimit(int resource, void *limit)');
+  const setLimit = libc.func('int setrlimit(int resource, const void *limit)');
+  const RLIMIT_NOFILE = 7;
+  const authority = createTestAuthority();
+  const limit = new BigUint64Array(2);
+  getLimit(RLIMIT_NOFILE, limit);
+  try {
+    let now = Date.now();
+    const listeners = new TlsListeners(createLogger('test'), () => now);
+    const table = tableOf(authority.issue('a.example'));
+    listeners.use(table);
+    const status = () => listeners.get([...table.keys()][0] ?? '')?.status;
+    authority.issue('a.example');
+    setLimit(RLIMIT_NOFILE, BigUint64Array.of(3n, limit[1] ?? 0n));
+    for (let i = 0; i < 3; i++) listeners.poll();
+    expect(status()).toMatchObject({ serving: true, failedReloads: 1 });
+    expect(status()?.problem).toMatch(/cannot be read: EMFILE/);
+    now += 6000;
+    listeners.poll();
+    expect(status()).toMatchObject({ failedReloads: 1 });
+    setLimit(RLIMIT_NOFILE, limit);
+    now += 6000;
+    listeners.poll();
+    expect(status()).toMatchObject({ reloads: 1, failedReloads: 1 });
+    expect(status()?.problem).toBeUndefined();
+  } finally {
+    setLimit(RLIMIT_NOFILE, limit);
     authority.remove();
   }
 });

@@ -13,6 +13,9 @@ import { ServerContexts } from './server-context.ts';
 import { type TicketKeyRing, ticketKeyRing } from './ticket-crypto.ts';
 import { filesOf, type LoadedTls, loadTls } from './tls-material.ts';
 
+/** After so long files that were refused are read again, also when they are the same. */
+const againMs = 5000;
+
 /** TLS of a listener: what is in force, and why what the files hold now is not. */
 export interface ListenerTls {
   readonly config: ProxyListenerTls;
@@ -37,6 +40,8 @@ class Entry implements ListenerTls {
   signature = '';
   /** Of the files at the last look. */
   seen = '';
+  /** When they were read last, epoch milliseconds. */
+  readAtMs = 0;
 
   constructor(name: string, config: ProxyListenerTls) {
     this.name = name;
@@ -132,11 +137,15 @@ export class TlsListeners {
         ({ ocsp, isStapled }) => isStapled && (ocsp?.nextUpdateMs ?? Number.POSITIVE_INFINITY) <= this.#now(),
       );
       // A certificate and its key are two files: what changes is read when it has come to rest.
+      // What was missing can have been something else than the files: descriptors, OpenSSL.
+      const isTriedAgain = entry.problem !== undefined && this.#now() - entry.readAtMs >= againMs;
       if ((seen !== entry.signature && rested) || stapledUntilNow === true) this.#read(entry);
+      else if (isTriedAgain) this.#read(entry, true);
     }
   }
 
-  #read(entry: Entry): void {
+  #read(entry: Entry, isAgain = false): void {
+    entry.readAtMs = this.#now();
     entry.signature = entry.look();
     entry.seen = entry.signature;
     try {
@@ -152,8 +161,9 @@ export class TlsListeners {
       const files = entry.files.length;
       this.#log.info({ listener: entry.name, files, warnings: loaded.warnings }, 'TLS files taken');
     } catch (error) {
-      entry.failures += 1;
       const problem = error instanceof Error ? error.message : String(error);
+      // The same files with the same outcome are no further failure.
+      if (!isAgain || problem !== entry.problem) entry.failures += 1;
       if (problem === entry.problem) return;
       entry.problem = problem;
       const kept = entry.contexts === undefined ? 'nothing is served' : 'what was in force stays in force';
