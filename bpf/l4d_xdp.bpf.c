@@ -12,6 +12,7 @@
 #include "nat_return.h"
 #include "neighbour.h"
 #include "parse.h"
+#include "proxy_host.h"
 #include "serve.h"
 #include "stages.h"
 #include "vip_memory.h"
@@ -176,6 +177,12 @@ SEC("xdp.frags")
 int l4d_neighbour(struct xdp_md *context)
 {
 	return handle_neighbour(context);
+}
+
+SEC("xdp.frags")
+int l4d_proxy_host(struct xdp_md *context)
+{
+	return handle_proxy_host(context);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -90,6 +90,8 @@ enum feature {
 	FEATURE_NEIGHBOURS = 1 << 1,
 	/* Some backend is reached by NAT: what is no VIP's may be an answer to a client. */
 	FEATURE_NAT = 1 << 2,
+	/* Connections for the proxy are shared over the proxies of several hosts. */
+	FEATURE_PROXY_HOSTS = 1 << 3,
 };
 
 /*
@@ -273,6 +275,43 @@ struct fragment_hosts {
 	struct fragment_host host[MAX_FRAGMENT_HOSTS];
 };
 
+/* A host whose proxy serves the same VIPs, as seen from this one. A zero mac: none. Written and read as one word. */
+struct proxy_host {
+	__u8 mac[6];
+	__u16 is_self;
+};
+
+/*
+ * Of a part of all connections: the host that new ones go to, and the one that may have older ones. By the same hash as
+ * slots of VIPs; index in proxy_slots.
+ */
+struct proxy_slot {
+	struct proxy_host owner;
+	struct proxy_host alternate;
+};
+
+/* Uneven by about a tenth with 32 hosts. */
+#define PROXY_SLOTS 4096
+
+/* Key of proxy_marks: source MAC addresses of packets that another host has handed over, and this host's own. */
+struct proxy_mark_key {
+	__u8 mac[6];
+	__u16 pad;
+};
+
+/* Values of proxy_marks. */
+enum proxy_mark {
+	PROXY_HANDED = 1, /* may be handed over once more */
+	PROXY_HANDED_LAST = 2, /* stays where it is, or is dropped */
+	PROXY_SELF = 3, /* this host's own: the interface by which the others are reached */
+};
+
+/* The bit of a source MAC address that tells of the last hand-over: "locally administered", turned. */
+#define PROXY_LAST_BIT 0x02
+
+/* Hosts that share connections for the proxy, at most. */
+#define MAX_PROXY_HOSTS 32
+
 /* Per CPU. */
 struct traffic_counter {
 	__u64 packets;
@@ -303,11 +342,14 @@ enum reason {
 	DROP_NO_NAT_SOURCE, /* this host has no source address or port for NAT to a backend of that family */
 	DROP_NAT_FULL, /* all source ports that were tried, or the whole table of NAT, are in use */
 	DROP_NAT_STRAY, /* a RST from the client on a connection that NAT does not know */
+	DROP_PROXY_STRAY, /* handed over for the last time, and neither this host nor its view of the others knows the connection */
 	DROP_NEIGHBOUR, /* who has a VIP: asked of all, and another host answers this client */
 	TX_NEIGHBOUR, /* who has a VIP: this host */
 	TX_FORWARD, /* to a backend */
 	TX_FRAGMENT_HOST, /* a fragment to the host of the fabric that places all of its packet */
 	TX_FRAGMENT_ROUND, /* a fragment whose first one has not come, once round by another host */
+	TX_PROXY_HOST, /* for the proxy of another host */
+	TX_PROXY_SECOND, /* alike, for the last time: the host that may have older connections */
 	TX_ECHO, /* echo reply to the client */
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
 	TX_TUNNEL, /* to a backend, through its tunnel */
@@ -328,6 +370,7 @@ enum reason {
 	NOTE_FLOW_NOT_STORED, /* the flow table refused the flow; Maglev alone answers */
 	NOTE_FLOW_LIMITED, /* flows come faster than they may be stored; the hash answers, or the embryonic table */
 	NOTE_FLOW_EMBRYONIC, /* a flow's first packet was kept in the embryonic table */
+	NOTE_PROXY_UNKNOWN, /* no proxy that could have it has the connection: the stack answers with RST */
 	NOTE_QUIC_BY_TUPLE, /* a QUIC packet without a connection id that names a server: as any UDP packet */
 	REASON_COUNT,
 };

@@ -12,6 +12,7 @@ const volatile enum vip_flag vip_flag_type = 0;
 const volatile enum backend_flag backend_flag_type = 0;
 const volatile enum reason reason_type = 0;
 const volatile enum feature feature_type = 0;
+const volatile enum proxy_mark proxy_mark_type = 0;
 
 /*
  * Bits of enum feature, written by the daemon. A data section of its own is a map of one element, pinned as `features`,
@@ -222,6 +223,22 @@ struct {
 	__type(value, struct fragment_hosts);
 	__uint(max_entries, 1);
 } fragment_hosts SEC(".maps");
+
+/* Read for VIPs of the proxy alone, when FEATURE_PROXY_HOSTS is set. The daemon writes it through mmap, a host at once. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct proxy_slot);
+	__uint(max_entries, PROXY_SLOTS);
+} proxy_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct proxy_mark_key);
+	__type(value, __u32);
+	__uint(max_entries, 4 * MAX_PROXY_HOSTS);
+} proxy_marks SEC(".maps");
 
 /* Read for backends that are tunnelled, or reached by another interface than the packet's, alone. */
 struct {

@@ -54,6 +54,21 @@ static __always_inline int enter_nat(struct xdp_md *context, const struct tuple 
 	return GO_ON(context, STAGE_NAT);
 }
 
+/* To the stack, where the proxy is; which host's, a stage of its own decides when there are several. */
+static __always_inline int enter_proxy(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple)
+{
+	struct handover *handover;
+
+	if (!has_feature(FEATURE_PROXY_HOSTS) || tuple->protocol != IPPROTO_TCP)
+		return finish(PASS_L7, XDP_PASS);
+	handover = handed_over();
+	if (!handover)
+		return finish(PASS_NO_STAGE, XDP_PASS);
+	handover->tuple = *tuple;
+	handover->network_offset = network_offset;
+	return GO_ON(context, STAGE_PROXY_HOST);
+}
+
 /* Sends a packet of a VIP to the backend that was chosen, unless it is reached by NAT. */
 static __always_inline int deliver(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
 				   const struct vip *vip, const struct selection *chosen, const int is_quote)
@@ -79,7 +94,7 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 
 	if (vip->flags & (VIP_L7 | VIP_NAT)) {
 		if (vip->flags & VIP_L7)
-			return finish(PASS_L7, XDP_PASS);
+			return enter_proxy(context, network_offset, tuple);
 		return enter_nat(context, tuple, vip, is_quote);
 	}
 	chosen = select_backend(context, network_offset, tuple, vip, !is_quote);

@@ -21,6 +21,7 @@ enum stage {
 	STAGE_NAT_ERROR_OTHER, /* one about no connection of NAT */
 	STAGE_NAT_RETURN, /* from a backend, both */
 	STAGE_NEIGHBOUR,
+	STAGE_PROXY_HOST, /* for the proxy, which several hosts have */
 	STAGE_COUNT,
 };
 
@@ -34,6 +35,7 @@ int l4d_nat_error(struct xdp_md *context);
 int l4d_nat_error_other(struct xdp_md *context);
 int l4d_nat_return(struct xdp_md *context);
 int l4d_neighbour(struct xdp_md *context);
+int l4d_proxy_host(struct xdp_md *context);
 
 /*
  * One for each loaded set of programs, so that a set never goes on to a stage of another version. The kernel
@@ -56,6 +58,7 @@ struct {
 		[STAGE_NAT_ERROR_OTHER] = (void *)&l4d_nat_error_other,
 		[STAGE_NAT_RETURN] = (void *)&l4d_nat_return,
 		[STAGE_NEIGHBOUR] = (void *)&l4d_neighbour,
+		[STAGE_PROXY_HOST] = (void *)&l4d_proxy_host,
 	},
 };
 

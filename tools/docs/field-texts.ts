@@ -100,6 +100,11 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.proxy.workers': 'Processes that serve connections; by default one for each core.',
   'host.proxy.drainAtMost':
     'A worker that is replaced or ended may take so long to finish its connections; then they are broken off.',
+  'host.proxy.hosts':
+    'Hosts whose proxies share the connections of l7 VIPs, this one too: 2 to 32, the same list on all of them; see [several hosts](l7.md#several-hosts). Without it each host keeps what it gets.',
+  'host.proxy.hosts[].address': "Its own address in the interface's subnet.",
+  'host.proxy.hosts[].state':
+    '`joining`: it takes new connections, and older ones are looked for where they were before it came. `draining`: it takes no new ones and keeps those that it has.',
   'host.capacity.embryonicFlows':
     'First packets remembered apart for `wrr` and `least-connections`, for each address family.',
   'host.flowTable':

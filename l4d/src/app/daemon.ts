@@ -51,6 +51,7 @@ import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from '
 import { renderMetrics } from './metrics.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { watchRedirectTargets } from './redirect-targets.ts';
+import { followProxyHosts } from './proxy-hosts.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { takeConfig } from './take-config.ts';
 import { vrrpView } from './vrrp-view.ts';
@@ -249,6 +250,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const flowPasses = startFlowPasses({ dataPlane, clock, logger });
   const { flowTable } = desired().host;
   const fragmentNeighbours = followFragmentHosts({ logger, write: dataPlane.maps.writeFragmentHosts });
+  const proxyHosts = followProxyHosts({ maps: dataPlane.maps, clock, logger });
   const statusParts: StatusParts = {
     flowPasses,
     flowTable,
@@ -263,6 +265,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     missingInterfaces: () =>
       desired().host.interfaces.filter((name) => !further.some((one) => one.name === name)),
     fragmentWarnings: fragmentNeighbours.warnings,
+    proxyHosts,
     nat: nat.status,
     facts,
     checker,
@@ -289,7 +292,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return attaching;
   };
 
-  const followHosts = () => fragmentNeighbours.follow(desired().host.fragments?.hosts ?? [], on);
+  const followHosts = () => {
+    fragmentNeighbours.follow(desired().host.fragments?.hosts ?? [], on);
+    proxyHosts.follow(desired().host.proxy.hosts ?? [], on);
+  };
   const takeDesired = async () => {
     egress.rewrite();
     followHosts();
@@ -528,6 +534,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       checker.stop();
       neighbours.stop();
       fragmentNeighbours.stop();
+      proxyHosts.stop();
       announcer.stop();
       proxy.stop();
       for (const listener of listeners) await listener.close();

@@ -32,6 +32,7 @@ import type { DataPlane } from '../io/forwarding/data-plane.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { Fabric, VipView } from './fabric.ts';
 import type { FlowPasses } from './flow-passes.ts';
+import type { ProxyHosts } from './proxy-hosts.ts';
 import { flowTableStatus, schedulingStatus } from './scheduling-status.ts';
 import { vrrpPlaceOf, vrrpView } from './vrrp-view.ts';
 
@@ -48,6 +49,7 @@ export interface StatusParts {
   /** Those of host.interfaces that are not there. */
   readonly missingInterfaces: () => readonly string[];
   readonly fragmentWarnings: () => readonly string[];
+  readonly proxyHosts: Pick<ProxyHosts, 'view' | 'warnings'>;
   /** Undefined while nothing is translated. */
   readonly nat: () => NatStatus | undefined;
   readonly facts: BackendFactsSource;
@@ -100,6 +102,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const vips = fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp));
   const refusedConfig = parts.refusedConfig();
   const nat = parts.nat();
+  const proxyHosts = parts.proxyHosts.view();
   const warnings = [
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
     ...failureWarnings(fabric.views()),
@@ -112,6 +115,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
     ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
     ...parts.fragmentWarnings(),
+    ...parts.proxyHosts.warnings(),
     ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
   ];
   return {
@@ -128,6 +132,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     },
     vips,
     ...(leaving.length > 0 ? { leaving } : {}),
+    ...(proxyHosts === undefined ? {} : { proxyHosts }),
     bgp,
     ...(vrrp.state === 'off' ? {} : { vrrp }),
     dataplane: {

@@ -290,6 +290,8 @@ export interface FabricStatus {
   readonly vips: readonly VipStatus[];
   /** VIPs that were removed and are still forwarded. */
   readonly leaving?: readonly LeavingVip[];
+  /** There where host.proxy.hosts is declared. */
+  readonly proxyHosts?: readonly ProxyHostView[];
   readonly bgp: BgpStatus;
   /** There where host.vrrp is declared. */
   readonly vrrp?: VrrpView;
@@ -300,6 +302,17 @@ export interface FabricStatus {
   readonly detached?: { readonly all: boolean; readonly vips: readonly string[] };
   /** Set when desired state and kernel differ: the last failure of the reconciler. */
   readonly lastError?: { readonly atMs: number; readonly message: string };
+}
+
+/** A host that shares connections of l7 VIPs, as seen from this one. */
+export interface ProxyHostView {
+  readonly address: string;
+  readonly state: 'active' | 'joining' | 'draining';
+  readonly isSelf: boolean;
+  /** It answers ARP or neighbour discovery. */
+  readonly isLive: boolean;
+  /** Share of new connections, 0 to 1. */
+  readonly share: number;
 }
 
 /** One difference between two desired states. */

@@ -55,6 +55,8 @@ export interface NeighbourWatch {
   mac(address: IpAddress): MacAddress | undefined;
   /** Resolves when the table was read for the first time: what the kernel knew is reported. */
   ready(): Promise<void>;
+  /** Has all that are confirmed, or were, asked again now: who does not answer is known in a few seconds. */
+  confirm(): void;
   /** How often the table was read whole because events were lost. */
   resyncs(): number;
   stop(): void;
@@ -241,6 +243,15 @@ export function watchNeighbours(options: NeighbourWatchOptions): NeighbourWatch 
     change,
     mac: (address) => entries.get(neighbourKey(address))?.mac,
     ready: () => firstRead,
+    confirm() {
+      for (const { address, mac, resolution } of entries.values()) {
+        // While the kernel asks, or has asked in vain, the MAC address would be made valid again.
+        if (mac === undefined || (resolution !== 'fresh' && resolution !== 'stale')) continue;
+        rtnetlink.probeNeighbour(interfaceIndex, address, mac).catch((error: unknown) => {
+          logRefusal(error, 'the kernel refused to ask a neighbour again');
+        });
+      }
+    },
     resyncs: () => resyncCount,
     stop() {
       if (stopped) return;

@@ -55,6 +55,8 @@ export interface Rtnetlink {
    * when it is stale or failed, does nothing when it is reachable. The outcome comes as an event.
    */
   resolveNeighbour(interfaceIndex: number, address: IpAddress): Promise<void>;
+  /** Has the kernel ask a neighbour now whether it still has this MAC address, also when that was confirmed lately. */
+  probeNeighbour(interfaceIndex: number, address: IpAddress, mac: MacAddress): Promise<void>;
   /** Adds or replaces a permanent neighbour, which is never asked for. */
   setPermanentNeighbour(interfaceIndex: number, address: IpAddress, mac: MacAddress): Promise<void>;
   /** Removes a neighbour; false when there was none. */
@@ -155,6 +157,13 @@ export function openRtnetlink(options: NetlinkSocketOptions = {}): Rtnetlink {
           state: neighbourState.NONE,
           flags: neighbourFlag.USE,
         }),
+      ),
+    probeNeighbour: (interfaceIndex, address, mac) =>
+      change(
+        'RTM_NEWNEIGH (probe)',
+        messageType.NEWNEIGH,
+        REPLACE,
+        encodeNeighbour({ interfaceIndex, address, mac, state: neighbourState.PROBE, flags: 0 }),
       ),
     setPermanentNeighbour: (interfaceIndex, address, mac) =>
       change(

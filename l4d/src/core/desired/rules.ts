@@ -11,6 +11,7 @@ import { checkFragments } from './fragments.ts';
 import type { Host } from './host.ts';
 import { checkMode } from './mode-rules.ts';
 import { checkNat } from './nat-rules.ts';
+import { checkProxyHosts } from './proxy-hosts.ts';
 import { checkScheduling } from './scheduling-rules.ts';
 import { specialKind } from './special-address.ts';
 import { checkTls } from './tls-rules.ts';
@@ -73,6 +74,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkNat(state.host.nat),
     ...checkInterfaces(state.host),
     ...checkFragments(state.host.fragments, state.vips),
+    ...checkProxyHosts(state.host.proxy, state.vips),
   ];
 }
 

@@ -5,6 +5,7 @@ import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
 import type { NatSettings } from '../../core/forwarding/nat-settings.ts';
+import { type ProxyHost, type ProxySlot, proxySlots } from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
@@ -35,6 +36,8 @@ export const pinnedMaps = [
   'features',
   'fragments',
   'fragment_hosts',
+  'proxy_slots',
+  'proxy_marks',
   'nat_settings',
   'nat4_out',
   'nat4_in',
@@ -60,6 +63,8 @@ const slotSize = 4;
 /** Words of struct backend_load: flows, weight. */
 const loadWords = 2;
 const loadSize = 4 * loadWords;
+/** Of struct proxy_host; a slot has two. */
+const proxyHostSize = 8;
 const pageSize = 4096;
 const wholePages = (bytes: number): number => Math.ceil(bytes / pageSize) * pageSize;
 
@@ -79,6 +84,8 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const vipEpoch = new Uint32Array(epochBytes.buffer, epochBytes.byteOffset, 1);
   const loadBytes = mapShared(fds.backend_loads, wholePages(capacity.backends * loadSize));
   const loads = new Uint32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
+  const proxySlotBytes = mapShared(fds.proxy_slots, wholePages(proxySlots * 2 * proxyHostSize));
+  const proxyWords = new BigUint64Array(proxySlotBytes.buffer, proxySlotBytes.byteOffset, proxySlots * 2);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
   // A writer before may have been killed between a change and telling of it.
   tellVipsChanged();
@@ -259,6 +266,26 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       libbpf.lookupElement(fds.fragment_hosts, indexKey(0), before);
       if (value.some((byte, at) => byte !== before[at]))
         libbpf.updateElement(fds.fragment_hosts, indexKey(0), value);
+    },
+
+    /** Who may hand connections of the proxy over: `known`, this host too. Of others, what they send is a client's. */
+    writeProxyMarks(known: readonly ProxyHost[]): void {
+      const marks = known.flatMap((host) => codec.encodeProxyMarks(host));
+      const wanted = new Set(marks.map(({ key }) => Buffer.from(key).toString('hex')));
+      for (const { key, mark } of marks) libbpf.updateElement(fds.proxy_marks, key, indexKey(mark));
+      for (const key of libbpf.mapKeys(fds.proxy_marks, codec.proxyMarkSize)) {
+        if (!wanted.has(Buffer.from(key).toString('hex'))) libbpf.deleteElement(fds.proxy_marks, key);
+      }
+    },
+
+    /** Which host's proxy gets the connections of each slot; without slots each host keeps what it gets. */
+    writeProxySlots(hosts: readonly ProxyHost[], slots: readonly ProxySlot[]): void {
+      const words = hosts.map((host) => codec.proxyHostWord(host));
+      for (let index = 0; index < proxySlots; index++) {
+        const { owner, alternate } = slots[index] ?? { owner: -1, alternate: undefined };
+        proxyWords[2 * index] = words[owner] ?? 0n;
+        proxyWords[2 * index + 1] = words[alternate ?? -1] ?? 0n;
+      }
     },
 
     writeNatSettings(settings: NatSettings): void {

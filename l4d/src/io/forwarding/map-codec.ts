@@ -15,6 +15,7 @@ import {
 } from '../../core/forwarding/forwarding-plan.ts';
 import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragment-hosts.ts';
 import { addressesOf, type NatSettings } from '../../core/forwarding/nat-settings.ts';
+import type { ProxyHost } from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
@@ -56,7 +57,7 @@ export interface VipKey {
 }
 
 /** What VIPs may use of the program that most do not (enum feature). */
-export const features = ['any-port', 'neighbours', 'nat'] as const;
+export const features = ['any-port', 'neighbours', 'nat', 'proxy-hosts'] as const;
 
 /** One of them. */
 export type Feature = (typeof features)[number];
@@ -84,6 +85,8 @@ export function createMapCodec(types: ObjectTypes) {
     quicServer: structLayout(types, 'quic_server_key'),
     fragmentHost: structLayout(types, 'fragment_host'),
     fragmentHosts: structLayout(types, 'fragment_hosts'),
+    proxyHost: structLayout(types, 'proxy_host'),
+    proxyMark: structLayout(types, 'proxy_mark_key'),
     nat: structLayout(types, 'nat_settings'),
   };
   const flag = {
@@ -103,6 +106,11 @@ export function createMapCodec(types: ObjectTypes) {
     vxlan: enumConstant(types, 'backend_flag', 'BACKEND_VXLAN'),
     nat: enumConstant(types, 'backend_flag', 'BACKEND_NAT'),
     vipNat: enumConstant(types, 'vip_flag', 'VIP_NAT'),
+  };
+  const proxyMark = {
+    handed: enumConstant(types, 'proxy_mark', 'PROXY_HANDED'),
+    handedLast: enumConstant(types, 'proxy_mark', 'PROXY_HANDED_LAST'),
+    self: enumConstant(types, 'proxy_mark', 'PROXY_SELF'),
   };
   const featureBits = Object.fromEntries(
     features.map((name) => [
@@ -319,6 +327,26 @@ export function createMapCodec(types: ObjectTypes) {
         value.set(one, first + index * layouts.fragmentHost.size);
       }
       return value;
+    },
+
+    /** A host as one word, as `proxy_slots` holds it; 0: none. */
+    proxyHostWord(host: ProxyHost | undefined): bigint {
+      if (host === undefined) return 0n;
+      const value = encodeStruct(layouts.proxyHost, { mac: host.mac, is_self: host.isSelf ? 1 : 0 });
+      return new DataView(value.buffer).getBigUint64(0, true);
+    },
+
+    proxyMarkSize: layouts.proxyMark.size,
+
+    /** What a source MAC address of another host says: its own, and with one bit turned (PROXY_LAST_BIT). */
+    encodeProxyMarks({ mac, isSelf }: ProxyHost): Array<{ key: Uint8Array; mark: number }> {
+      const keyOf = (address: Uint8Array) => encodeStruct(layouts.proxyMark, { mac: address });
+      if (isSelf) return [{ key: keyOf(mac), mark: proxyMark.self }];
+      const turned = Uint8Array.from(mac, (byte, at) => (at === 0 ? byte ^ 2 : byte));
+      return [
+        { key: keyOf(mac), mark: proxyMark.handed },
+        { key: keyOf(turned), mark: proxyMark.handedLast },
+      ];
     },
 
     encodeNatSettings({ sources, ports }: NatSettings): Uint8Array {
