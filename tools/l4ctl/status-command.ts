@@ -76,10 +76,21 @@ export function statusText(status: FabricStatus, nowMs: number): string {
     bgp.state === 'running'
       ? `bgp        ${established} of ${peers.length} sessions established`
       : `bgp        ${bgp.state}${bgp.reason === undefined ? '' : `: ${bgp.reason}`}`,
+    ...(status.proxyHosts === undefined ? [] : [`l7 hosts   ${proxyHostsText(status.proxyHosts)}`]),
     `dataplane  ${dataplane.program ?? 'no program'}`,
     `flows      ${flowsText(dataplane)}`,
     `drops      ${drops.length === 0 ? 'none' : drops.map(([reason, count]) => `${reason} ${compactCount(count)}`).join(', ')}`,
     ...trouble.map((text) => `! ${text}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Each with its state and its share of new connections. */
+function proxyHostsText(hosts: NonNullable<FabricStatus['proxyHosts']>): string {
+  return hosts
+    .map(({ address, state, isSelf, isLive, share }) => {
+      const what = isLive ? `${state} ${Math.round(share * 100)}%` : 'does not answer';
+      return `${address}${isSelf ? ' (this one)' : ''} ${what}`;
+    })
+    .join(', ');
 }

@@ -29,9 +29,13 @@ export function checkFragments(fragments: HostFragments | undefined, vips: reado
     ...duplicates(
       hosts,
       formatIpAddress,
-      (host, first) => problemAt(first.at, `${formatIpAddress(host)} is already hosts[${first.index}]`),
+      (host, first) =>
+        problemAt(
+          ['host', 'fragments', ...first.at],
+          `${formatIpAddress(host)} is already hosts[${first.index}]`,
+        ),
       'hosts',
-    ).map((problem) => ({ ...problem, segments: ['host', 'fragments', ...problem.segments] })),
+    ),
     ...hosts.flatMap((host, index) =>
       vipTexts.has(formatIpAddress(host))
         ? [problemAt([...at, index], `${formatIpAddress(host)} is a VIP (allowed: the hosts' own addresses)`)]

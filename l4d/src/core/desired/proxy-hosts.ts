@@ -13,9 +13,12 @@ export function checkProxyHosts({ hosts = [] }: HostProxy, vips: readonly Vip[])
       hosts,
       ({ address }) => formatIpAddress(address),
       ({ address }, first) =>
-        problemAt(first.at, `${formatIpAddress(address)} is already hosts[${first.index}]`),
+        problemAt(
+          ['host', 'proxy', ...first.at],
+          `${formatIpAddress(address)} is already hosts[${first.index}]`,
+        ),
       'hosts',
-    ).map((problem) => ({ ...problem, segments: ['host', 'proxy', ...problem.segments] })),
+    ),
     ...hosts.flatMap(({ address }, index) =>
       vipTexts.has(formatIpAddress(address))
         ? [
