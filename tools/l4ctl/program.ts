@@ -5,6 +5,7 @@ import { addBackendCommands } from './backend-commands.ts';
 import { addBgpCommands } from './bgp-commands.ts';
 import { createCtl, type GlobalOptions } from './ctl.ts';
 import type { Env } from './env.ts';
+import { addFlowCommands } from './flow-command.ts';
 import { addHostCommands } from './host-commands.ts';
 import { addNatCommand } from './nat-command.ts';
 import { addPeerCommands } from './peer-commands.ts';
@@ -70,6 +71,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 69 the daemon does not answe
   addBgpCommands(program, ctl);
   addVrrpCommand(program, ctl);
   addNatCommand(program, ctl);
+  addFlowCommands(program, ctl);
   addAnnouncerCommands(program, ctl);
   addProxyCommands(program, ctl);
   addHostCommands(program, ctl);

@@ -44,6 +44,7 @@ import { backendAddresses, watchBackendNeighbours } from './backend-neighbours.t
 import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
 import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
+import { listFlows } from './flow-list.ts';
 import { startFlowPasses } from './flow-passes.ts';
 import { followFragmentHosts } from './fragment-neighbours.ts';
 import { startHostNat } from './host-nat.ts';
@@ -429,6 +430,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const socketPath = join(folders.runDir, 'announcer.sock');
       return await requestJson(socketPath, method, path, body).catch(() => undefined);
     },
+    flows: (query) => listFlows(dataPlane, desired().vips, query),
     async bgp() {
       return bgpStatus(statusParts);
     },

@@ -1,6 +1,7 @@
 import type { ConfigProblem } from '@l4d/kit/errors.ts';
 import type { Result } from '@l4d/kit/result.ts';
 import type { DesiredState } from './desired-state.ts';
+import type { FlowList, FlowQuery } from './forwarding/flow-query.ts';
 import type { BgpStatus, FabricStatus, PlanView, VrrpView } from './status.ts';
 
 /** A change was made meanwhile: the revision in force is another than the one that was asked for. */
@@ -48,6 +49,8 @@ export interface ControlPort {
   /** Compares desired with actual state now and mends what differs; answers what was done, for people. */
   reconcile(): Promise<{ readonly operations: readonly string[] }>;
   status(): Promise<FabricStatus>;
+  /** Entries of the tables of flows; those of a VIP that is not declared: none. */
+  flows(query: FlowQuery): Promise<FlowList>;
   bgp(): Promise<BgpStatus>;
   vrrp(): Promise<VrrpView>;
   /** A request to the announcer's API, passed on; undefined when it does not answer. */

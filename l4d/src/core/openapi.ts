@@ -45,6 +45,13 @@ export const operations: readonly Operation[] = [
     path: '/v1/stop',
     summary: 'Planned stop: every VIP is handed over and withdrawn, the announcer and the daemon end',
   },
+  {
+    method: 'get',
+    path: '/v1/flows',
+    summary:
+      'Entries of the flow tables: ?vip a name, ?client an address or prefix, ?clientPort, ?backend an address, ' +
+      '?copies=true those of single CPUs too, ?limit 1 to 10000 (100)',
+  },
   { method: 'get', path: '/v1/vips', summary: 'All VIPs, as declared and as they run' },
   { method: 'post', path: '/v1/vips', summary: 'Add a VIP', body: 'Vip' },
   { method: 'get', path: '/v1/vips/{name}', summary: 'One VIP, as declared and as it runs' },

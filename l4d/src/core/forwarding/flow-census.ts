@@ -39,7 +39,7 @@ export interface CountedVip {
 }
 
 /** The data plane's tick is 2^30 ns (FLOW_TICK_SHIFT of bpf/include/l4d.h). */
-const tickMilliseconds = 2 ** 30 / 1e6;
+export const tickMilliseconds = 2 ** 30 / 1e6;
 
 /** Counts entries of one family; `loads` gets the live flows of backends whose loads are compared, by index. */
 export function createCensus(

@@ -12,6 +12,7 @@ import {
   withKnownVips,
 } from '../../core/desired-state.ts';
 import * as edit from '../../core/edit.ts';
+import { parseFlowQuery } from '../../core/forwarding/flow-query.ts';
 import { openApiDocument } from '../../core/openapi.ts';
 import { maskSecrets } from '../../core/secret-masking.ts';
 import { guarded, invalid, refusal } from './problem.ts';
@@ -50,6 +51,7 @@ export function createApi(options: ApiOptions): Hono {
   vipRoutes(app, port);
   peerAndHostRoutes(app, port);
   app.get('/v1/status', async () => Response.json(await port.status()));
+  app.get('/v1/flows', (context) => listFlows(context, port));
   app.get('/v1/bgp', async () => Response.json(await port.bgp()));
   app.get('/v1/vrrp', async () => Response.json(await port.vrrp()));
   // What the announcer knows of one peer: its answer is passed on as it is.
@@ -70,6 +72,13 @@ export function createApi(options: ApiOptions): Hono {
     context.text(await port.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
   );
   return app;
+}
+
+async function listFlows(context: Context, port: ControlPort): Promise<Response> {
+  const query = parseFlowQuery(context.req.query());
+  if (!query.ok) return invalid(query.error);
+  const { vip } = query.value;
+  return (vip === undefined ? undefined : vipGone(port, vip)) ?? Response.json(await port.flows(query.value));
 }
 
 async function passOn(context: Context, port: ControlPort, what: string): Promise<Response> {

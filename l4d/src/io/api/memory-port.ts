@@ -5,12 +5,16 @@ import { isDrained } from '../../core/desired/backend.ts';
 import { declaredPort, type Vip } from '../../core/desired/vip.ts';
 import { diffDesired, diffWarnings } from '../../core/desired-diff.ts';
 import { type DesiredState, emptyDesiredState } from '../../core/desired-state.ts';
+import type { FlowList, FlowQuery } from '../../core/forwarding/flow-query.ts';
 import type { BgpStatus, VipStatus } from '../../core/status.ts';
 
 /** A control port that keeps everything in memory and programs nothing: for tests of the API and of its clients. */
 export interface MemoryPort extends ControlPort {
   /** Told by `bgp()` and in the status; replace it at will. */
   bgpStatus: BgpStatus;
+  /** Told by `flows()`, and what was asked last. */
+  flowList: FlowList;
+  flowQuery?: FlowQuery;
   /** Text of the planned stop that was asked for. */
   stopped?: string;
   /** Answers for the announcer; without it there is none. */
@@ -25,6 +29,7 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
   let revision = 0;
   const now = () => history.at(-1) ?? emptyDesiredState;
   const port: MemoryPort = {
+    flowList: { flows: [], looked: 0, truncated: false },
     bgpStatus: { state: 'off', reason: 'host.bgp is not declared' },
     desired: () => ({ revision, state: now() }),
     async replace(next, { ifRevision, force }) {
@@ -68,6 +73,10 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
         flowTable: { kind: 'shared', entries: 12, capacity: 65_536, insertsPerSecond: 1092 },
       },
     }),
+    async flows(query) {
+      port.flowQuery = query;
+      return port.flowList;
+    },
     bgp: async () => port.bgpStatus,
     vrrp: async () => ({ state: 'off', reason: 'host.vrrp is not declared', routers: [], dropped: {} }),
     askAnnouncer: async (method, path, body) => port.announcer?.(method, path, body),

@@ -8,7 +8,7 @@ import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
 import { createEgressTable } from './egress-table.ts';
 
-import { readFlows } from './flow-reader.ts';
+import { readCopies, readEmbryos, readFlows } from './flow-reader.ts';
 import { createForwardingMaps, type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 import { createForwardingTable, type ForwardingTable } from './forwarding-table.ts';
 import { createListenerTable } from './listener-table.ts';
@@ -151,6 +151,10 @@ export function openDataPlane(options: DataPlaneOptions) {
     forwarding,
     /** The stored flows of a family, in batches. */
     readFlows: (family: 4 | 6) => readFlows(mapFds, codec, family),
+    /** First packets that are kept, alike. */
+    readEmbryos: (family: 4 | 6) => readEmbryos(mapFds, codec, family),
+    /** Copies that a CPU has, alike. */
+    readCopies: (family: 4 | 6, cpu: number) => readCopies(mapFds, codec, family, cpu),
     /** The tick that flows are dated with now. */
     flowTick: tick.now,
     egress,

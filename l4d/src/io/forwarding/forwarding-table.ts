@@ -39,6 +39,17 @@ interface Entry {
   region: Region;
 }
 
+/** What entries of the flow tables are explained by. */
+export interface ListedVip {
+  /** As vipKeyText. */
+  readonly identity: string;
+  readonly address: IpAddress;
+  readonly protocol: 'tcp' | 'udp';
+  readonly idleTicks: number;
+  /** Addresses of its backends by index. */
+  readonly backends: ReadonlyMap<number, IpAddress>;
+}
+
 /**
  * Adopts the maps' content. What contradicts itself (two writers have been at it) is removed from the
  * kernel and told to `onContradiction`: applied again, it is programmed anew. Throws SyscallError.
@@ -227,6 +238,21 @@ export function createForwardingTable(
         [...entries.values()].map(({ held: { id, idleTicks, selection } }) => [
           id,
           { idleTicks, byLoad: selection.by === 'load' },
+        ]),
+      ),
+
+    /** The VIPs by their numbers in the kernel, as flows name them. */
+    listedVips: (): Map<number, ListedVip> =>
+      new Map(
+        [...entries.entries()].map(([identity, { key, held }]) => [
+          held.id,
+          {
+            identity,
+            address: key.address,
+            protocol: key.protocol === ipProtocol.tcp ? 'tcp' : 'udp',
+            idleTicks: held.idleTicks,
+            backends: new Map(held.backends.map(({ index, address }) => [index, address])),
+          },
         ]),
       ),
 

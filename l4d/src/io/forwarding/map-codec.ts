@@ -143,6 +143,7 @@ export function createMapCodec(types: ObjectTypes) {
         client: offsetOf(key, 'client'),
         vipId: offsetOf(key, 'vip_id'),
         clientPort: offsetOf(key, 'client_port'),
+        vipPort: offsetOf(key, 'vip_port'),
         backend: offsetOf(layouts.flow, 'backend'),
         generation: offsetOf(layouts.flow, 'generation'),
         lastTick: offsetOf(layouts.flow, 'last_tick'),

@@ -4,7 +4,7 @@
  */
 import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { createNatCount, type NatPhase, type NatTotals } from '../../core/nat-usage.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 import type { MapFds } from './forwarding-maps.ts';
@@ -17,12 +17,35 @@ export interface NatTable {
    * of the whole table when this part was its last. One call at a time. Rejects with SyscallError.
    */
   sweep(now: number, most: number): Promise<NatTotals | undefined>;
+  /** The connections of a family, batch by batch, beside the event loop. Rejects with SyscallError. */
+  read(family: 4 | 6): AsyncGenerator<readonly NatConnection[]>;
   /** How many were forgotten since this process began. */
   forgotten(): number;
 }
 
+/** A connection as it was read. */
+export interface NatConnection {
+  readonly client: IpAddress;
+  readonly clientPort: number;
+  readonly vipId: number;
+  readonly vipPort: number;
+  readonly protocol: 'tcp' | 'udp';
+  /** What the backend sees as its client. */
+  readonly source: IpAddress;
+  readonly sourcePort: number;
+  readonly backend: IpAddress;
+  readonly backendPort: number;
+  readonly phase: NatPhase;
+  readonly lastTick: number;
+  /** It is forgotten when it was idle for longer. */
+  readonly idleTicks: number;
+}
+
 /** A tick more than the kernel's own rule: another CPU may be a tick ahead. */
 const slack = 1;
+
+/** Connections read at once, a millisecond of this thread's time. */
+const readAtOnce = 1024;
 
 /** Works on the maps behind `fds`. Throws InvariantError when header and code have parted. */
 export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): NatTable {
@@ -114,6 +137,42 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
       count = createNatCount();
       return total;
     },
+    async *read(family) {
+      const half = families[family === 4 ? 0 : 1];
+      const size = family === 4 ? 4 : 16;
+      const place = (layout: typeof half.tuple, name: string) => layout.fields.get(name)?.offset ?? 0;
+      const { tuple, clientKey } = half;
+      const sizes = { key: half.keySize, value: half.inSize };
+      let next: Uint8Array | undefined;
+      do {
+        const batch = await libbpf.readHashBatch(half.in, sizes, readAtOnce, next);
+        yield Array.from({ length: batch.count }, (_, n): NatConnection => {
+          const key = Buffer.from(batch.keys.buffer, n * half.keySize, half.keySize);
+          const value = Buffer.from(batch.values.buffer, n * half.inSize, half.inSize);
+          const state = value.readUInt32LE(stateAt);
+          const address = (bytes: Buffer, at: number): IpAddress => ({
+            family,
+            bytes: Uint8Array.from(bytes.subarray(at, at + size)),
+          });
+          const client = (name: string) => half.clientAt + place(clientKey, name);
+          return {
+            client: address(value, client('client')),
+            clientPort: value.readUInt16BE(client('client_port')),
+            vipId: value.readUInt32LE(client('vip_id')),
+            vipPort: value.readUInt16BE(client('vip_port')),
+            protocol: key[place(tuple, 'protocol')] === ipProtocol.tcp ? 'tcp' : 'udp',
+            source: address(key, place(tuple, 'source')),
+            sourcePort: key.readUInt16BE(place(tuple, 'source_port')),
+            backend: address(key, place(tuple, 'backend')),
+            backendPort: key.readUInt16BE(place(tuple, 'backend_port')),
+            phase: phaseOf(state),
+            lastTick: value.readUInt32LE(tickAt),
+            idleTicks: idleTicks(state, value.readUInt32LE(idleAt)),
+          };
+        });
+        next = batch.next;
+      } while (next !== undefined);
+    },
     forgotten: () => forgotten,
   };
 }
@@ -138,6 +197,7 @@ function halves(
     inSize: inside.size,
     outSize: outside.size,
     clientAt: inside.fields.get('client')?.offset ?? 0,
+    clientKey: structLayout(types, clientName),
     clientSize: structLayout(types, clientName).size,
     tupleAt: outside.fields.get('tuple')?.offset ?? 0,
   };
