@@ -5,8 +5,8 @@ import { mayConnect } from '../../core/access.ts';
 import { type ClientFacts, clientFields } from '../../core/http1/forwarded.ts';
 import { isTrusted, type Listener } from '../../core/policy.ts';
 import { countHandshakeFailure, type ListenerCounters } from '../counters.ts';
-import type { ClientOrigin } from './client-connection.ts';
 import { ClientHandshake } from './client-handshake.ts';
+import type { ClientOrigin } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { serveClient } from './serve-client.ts';
 

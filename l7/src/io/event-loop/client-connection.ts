@@ -1,14 +1,13 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
-import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
 import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
-import type { ClientFacts } from '../../core/http1/forwarded.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
 import { requestLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, clientResponseHead, interimHead } from '../../core/http1/message-heads.ts';
 import type { Listener } from '../../core/policy.ts';
 import { type RefusalStatus, refusal } from '../../core/refusal.ts';
-import { countResponse, type ListenerCounters } from '../counters.ts';
+import { countResponse } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
+import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { Exchange } from './exchange.ts';
 import { layout } from './loop.ts';
@@ -28,19 +27,6 @@ type Phase =
   | 'flush'
   /** All is said; what still comes is thrown away. */
   | 'linger';
-
-/** Where a client's connection has come from. */
-export interface ClientOrigin {
-  readonly listenerKey: string;
-  readonly counters: ListenerCounters;
-  readonly client: ClientFacts;
-  /** The client's own end of its connection. */
-  readonly source: Endpoint;
-  /** What the client says of its own client counts. */
-  readonly isTrusted: boolean;
-  /** Field lines about the client that are the same for all of its requests. */
-  readonly forwarded: string;
-}
 
 /** A client's connection: requests one after another, each answered before the next is read. */
 export class ClientConnection extends Stream {
@@ -397,18 +383,4 @@ export class ClientConnection extends Stream {
     this.#exchange.closeKept();
     countClosed(this.#engine, this.origin);
   }
-}
-
-/** Counts a client that has come. */
-export function countConnection(engine: Engine, { counters }: ClientOrigin): void {
-  engine.openClients += 1;
-  counters.connections += 1;
-  counters.activeConnections += 1;
-}
-
-/** Counts a client that has gone. */
-export function countClosed(engine: Engine, { counters }: ClientOrigin): void {
-  engine.openClients -= 1;
-  counters.activeConnections -= 1;
-  if (engine.openClients === 0) engine.onEmpty?.();
 }

@@ -3,7 +3,7 @@ import type { ProxyListenerTls } from '@l4d/kit/proxy-api.ts';
 import { type TlsFacts, tlsFields } from '../../core/http1/message-heads.ts';
 import { countHandshake, countHandshakeFailure } from '../counters.ts';
 import { TlsSession } from '../tls/tls-session.ts';
-import { type ClientOrigin, countClosed, countConnection } from './client-connection.ts';
+import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { serveClient } from './serve-client.ts';
 import { Stream } from './stream.ts';

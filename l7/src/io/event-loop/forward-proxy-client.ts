@@ -8,7 +8,7 @@ import { socks } from '../../core/forward-proxy/socks.ts';
 import type { Listener } from '../../core/policy.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
-import { type ClientOrigin, countClosed, countConnection } from './client-connection.ts';
+import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { beginRelay } from './relay.ts';

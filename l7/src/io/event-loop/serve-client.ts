@@ -1,6 +1,7 @@
 import type { Listener } from '../../core/policy.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
-import { ClientConnection, type ClientOrigin } from './client-connection.ts';
+import { ClientConnection } from './client-connection.ts';
+import type { ClientOrigin } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { ForwardProxyClient } from './forward-proxy-client.ts';
 import { TunnelClient } from './tunnel-client.ts';

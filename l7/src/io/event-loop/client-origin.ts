@@ -1,0 +1,31 @@
+import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
+import type { ClientFacts } from '../../core/http1/forwarded.ts';
+import type { ListenerCounters } from '../counters.ts';
+import type { Engine } from './engine.ts';
+
+/** Where a client's connection has come from. */
+export interface ClientOrigin {
+  readonly listenerKey: string;
+  readonly counters: ListenerCounters;
+  readonly client: ClientFacts;
+  /** The client's own end of its connection. */
+  readonly source: Endpoint;
+  /** What the client says of its own client counts. */
+  readonly isTrusted: boolean;
+  /** Field lines about the client that are the same for all of its requests. */
+  readonly forwarded: string;
+}
+
+/** Counts a client that has come. */
+export function countConnection(engine: Engine, { counters }: ClientOrigin): void {
+  engine.openClients += 1;
+  counters.connections += 1;
+  counters.activeConnections += 1;
+}
+
+/** Counts a client that has gone. */
+export function countClosed(engine: Engine, { counters }: ClientOrigin): void {
+  engine.openClients -= 1;
+  counters.activeConnections -= 1;
+  if (engine.openClients === 0) engine.onEmpty?.();
+}
