@@ -1,3 +1,5 @@
+import { speakingFields } from './forwarded.ts';
+
 /*
  * Fields that are not sent on as they came. Each line of a head asks here, so length and first letter
  * are asked before the text is.
@@ -24,12 +26,7 @@ const connectionMeta = new Set([
  * and that would be the client's own invention.
  */
 const identifying = new Set([
-  'forwarded',
-  'x-forwarded-for',
-  'x-forwarded-host',
-  'x-forwarded-port',
-  'x-forwarded-proto',
-  'x-real-ip',
+  ...speakingFields,
   // RFC 9440 section 2.4: what a client sends in these MUST NOT reach a backend.
   'client-cert',
   'client-cert-chain',
