@@ -103,6 +103,9 @@ static __always_inline int send_to_host(struct xdp_md *context, __u32 network_of
 	copy_mac(ethernet->h_source, ethernet->h_dest);
 	if (reason == TX_FRAGMENT_ROUND)
 		ethernet->h_source[0] ^= GOES_ROUND;
+	/* Linux 6.1 has forgotten the bound of what was kept on the stack meanwhile. */
+	KEEP_POINTER(index);
+	index &= MAX_FRAGMENT_HOSTS - 1;
 	copy_mac(ethernet->h_dest, hosts->host[index].mac);
 	return finish(reason, XDP_TX);
 }

@@ -82,12 +82,15 @@ __noinline int find_answer(const struct neighbour_key *target, const struct neig
 {
 	const struct neighbour *neighbour;
 	__u8 *bytes = (__u8 *)mac;
+	struct neighbour_key key;
 	const __u64 *until;
 	__u32 vrid, index;
 
 	if (!target || !client || !mac)
 		return 0;
-	neighbour = bpf_map_lookup_elem(&neighbours, target);
+	/* Before Linux 6.2 a map's key may not lie in what a function was given. */
+	key = *target;
+	neighbour = bpf_map_lookup_elem(&neighbours, &key);
 	if (!neighbour)
 		return 0;
 	vrid = share_owner(client->address, neighbour);
