@@ -1,13 +1,14 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { arbitraryPacket } from './testing/arbitrary-packet.ts';
-import { loadDataPlane, type Outcome, ownMac, type TestDataPlane } from './testing/data-plane.ts';
+import { loadDataPlane, type Outcome, ownMac, type TestDataPlane, testNat } from './testing/data-plane.ts';
 import { destinationAddress } from './testing/destination-address.ts';
 import { mac } from './testing/packet.ts';
 import { checksumStatuses, hasTshark } from './testing/tshark.ts';
 import {
   addressOfKind,
   declareVipKinds,
+  otherEgress,
   reasonsOfAnyVip,
   type VipKind,
   vipKinds,
@@ -16,14 +17,23 @@ import { families } from './testing/world.ts';
 
 /** What holds for every frame, with VIPs of every kind in the tables and ones in the room before the packet. */
 
-let plane: TestDataPlane;
+let planes: readonly TestDataPlane[] = [];
 
 beforeAll(() => {
-  plane = loadDataPlane({ dirtyHeadroom: true, vips: 128 });
-  declareVipKinds(plane, families);
+  planes = [false, true].map((tableByCpu) => {
+    const nat = { ...testNat, ports: { first: 20_000, last: 39_999 } };
+    const plane = loadDataPlane({ dirtyHeadroom: true, vips: 128, natFlows: 16_384, nat, tableByCpu });
+    declareVipKinds(plane, families);
+    return plane;
+  });
 });
 
-afterAll(() => plane.close());
+afterAll(() => {
+  for (const plane of planes) plane.close();
+});
+
+/** One with a flow table for all CPUs, and one with more of each CPU. */
+const planeOf = (isByCpu: boolean) => planes[isByCpu ? 1 : 0] as TestDataPlane;
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 const kindByAddress = new Map<string, VipKind>(
@@ -37,22 +47,39 @@ function checkOutcome(bytes: Uint8Array, outcome: Outcome): void {
   expect(outcome.action).not.toBe('aborted');
   expect(outcome.reasons).toHaveLength(1);
   const [reason = ''] = outcome.reasons;
-  expect(reason.startsWith(`${outcome.action}_`), `${reason} with ${outcome.action}`).toBe(true);
+  const action = outcome.action === 'redirect' ? 'tx' : outcome.action;
+  expect(reason.startsWith(`${action}_`), `${reason} with ${outcome.action}`).toBe(true);
   if (outcome.action === 'pass') expect(hex(outcome.packet)).toBe(hex(bytes));
   if (kind === undefined || !isForUs) {
     expect(outcome.action, reason).toBe('pass');
     return;
   }
   expect([...reasonsOfAnyVip, ...kind.reasons], kind.name).toContain(reason);
-  if (outcome.action === 'tx') expect(hex(outcome.packet.subarray(6, 12))).toBe(hex(mac(ownMac)));
+  const from = { tx: ownMac, redirect: otherEgress.mac }[outcome.action as string];
+  if (from !== undefined) expect(hex(outcome.packet.subarray(6, 12))).toBe(hex(mac(from)));
 }
 
 describe('every frame', () => {
   it('has one reason, goes a way that its VIP allows, and is passed untouched when it has none', () => {
+    const seen = new Set<string>();
     fc.assert(
-      fc.property(arbitraryPacket, ({ bytes }) => checkOutcome(bytes, plane.send(bytes))),
+      fc.property(arbitraryPacket, fc.boolean(), ({ bytes }, isByCpu) => {
+        const outcome = planeOf(isByCpu).send(bytes);
+        checkOutcome(bytes, outcome);
+        for (const what of [outcome.action, ...outcome.reasons, ...outcome.notes]) seen.add(what);
+      }),
       { numRuns: 4000 },
     );
+    // The kinds are met as what they are.
+    for (const what of [
+      'redirect',
+      'tx_forward',
+      'tx_tunnel',
+      'tx_nat',
+      'tx_nat_reset',
+      'note_flow_embryonic',
+    ])
+      expect(seen).toContain(what);
   });
 
   it.skipIf(!hasTshark())(
@@ -61,9 +88,9 @@ describe('every frame', () => {
       const sent: Outcome[] = [];
       const sound = arbitraryPacket.filter(({ isSound }) => isSound);
       fc.assert(
-        fc.property(sound, ({ bytes }) => {
-          const outcome = plane.send(bytes);
-          if (outcome.action === 'tx') sent.push(outcome);
+        fc.property(sound, fc.boolean(), ({ bytes }, isByCpu) => {
+          const outcome = planeOf(isByCpu).send(bytes);
+          if (outcome.action === 'tx' || outcome.action === 'redirect') sent.push(outcome);
         }),
         { numRuns: 1200 },
       );
@@ -73,7 +100,7 @@ describe('every frame', () => {
       for (const [index, seen] of statuses.entries()) {
         const outcome = sent[index];
         // What an ICMP message quotes may end before what its checksum covers.
-        const quotes = /too_big|icmp_error/.test(outcome?.reasons.join() ?? '');
+        const quotes = /too_big|icmp_error|nat_error/.test(outcome?.reasons.join() ?? '');
         for (const [protocol, status] of Object.entries(seen)) {
           if (quotes && (protocol === 'tcp' || protocol === 'udp')) continue;
           const what = `${protocol} ${status} of ${outcome?.reasons.join()}: ${hex(outcome?.packet ?? new Uint8Array(0))}`;

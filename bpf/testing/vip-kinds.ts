@@ -1,6 +1,7 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
-import type { TestDataPlane } from './data-plane.ts';
+import { type TestDataPlane, testEgress } from './data-plane.ts';
 import { mac } from './packet.ts';
 import { backend, type Family, tcpFrame, vipOf } from './world.ts';
 
@@ -27,7 +28,11 @@ export const reasonsOfAnyVip: readonly string[] = [
 ];
 
 const forwarded = ['tx_forward', 'tx_icmp_error', 'drop_ttl_expired'];
+/** The interface behind which backends of one kind are. */
+export const otherEgress = { number: 9, mac: '02:00:00:00:09:09', mtu: 1400 } as const;
 const tunnelled = ['tx_tunnel', 'tx_icmp_error_tunnel', 'tx_too_big', 'drop_too_big', 'drop_ttl_expired'];
+
+const natted = ['tx_nat', 'tx_nat_error', 'tx_nat_reset', 'drop_nat_stray', 'drop_ttl_expired'];
 
 /** All kinds. */
 export const vipKinds: readonly VipKind[] = [
@@ -104,6 +109,63 @@ export const vipKinds: readonly VipKind[] = [
     }),
     reasons: tunnelled,
   },
+  {
+    name: 'another interface',
+    host: 0x2e,
+    changes: (family) => ({ backends: [backend(family, 0, { egress: otherEgress.number })] }),
+    reasons: [...forwarded, 'tx_too_big', 'drop_too_big'],
+  },
+  ...(['turn', 'load'] as const).map((by, position) => ({
+    name: `by ${by}`,
+    host: 0x2f + position,
+    changes: (family: Family) => ({
+      selection: { ...usualSelection, by },
+      backends: [backend(family, 0), backend(family, 1)],
+    }),
+    reasons: forwarded,
+  })),
+  {
+    name: 'by source',
+    host: 0x31,
+    changes: (family) => ({
+      selection: { ...usualSelection, sourceBits: 24 },
+      backends: [backend(family, 0), backend(family, 1)],
+    }),
+    reasons: forwarded,
+  },
+  {
+    name: 'stateless',
+    host: 0x32,
+    changes: (family) => ({
+      selection: { ...usualSelection, isStateless: true },
+      backends: [backend(family, 0), backend(family, 1)],
+    }),
+    reasons: forwarded,
+  },
+  {
+    name: 'QUIC',
+    host: 0x33,
+    changes: (family) => ({
+      selection: { ...usualSelection, quic: { configId: 0, serverIdLength: 1 } },
+      // What the payload of the packets begins with, and another.
+      backends: [backend(family, 0, { serverId: '0e' }), backend(family, 1, { serverId: '07' })],
+    }),
+    reasons: forwarded,
+  },
+  {
+    name: 'NAT',
+    host: 0x34,
+    changes: (family) => ({ backends: [backend(family, 0, { forward: 'nat', port: 8080 })] }),
+    reasons: natted,
+  },
+  {
+    name: 'NAT by another interface, beside layer 2',
+    host: 0x35,
+    changes: (family) => ({
+      backends: [backend(family, 0, { forward: 'nat', egress: otherEgress.number }), backend(family, 1)],
+    }),
+    reasons: [...natted, ...forwarded, 'tx_too_big', 'drop_too_big'],
+  },
 ];
 
 /** The kind's address in a family. */
@@ -113,6 +175,8 @@ export function addressOfKind(kind: VipKind, family: Family): string {
 
 /** Declares VIPs of every kind for TCP and UDP, with flows that remember what those with dead backends were. */
 export function declareVipKinds(plane: TestDataPlane, families: readonly Family[]): void {
+  const { number, ...other } = otherEgress;
+  plane.maps.writeEgress(number, { ...testEgress(), name: 'other', mtu: other.mtu, mac: mac(other.mac) });
   for (const family of families) {
     for (const kind of vipKinds) {
       const address = addressOfKind(kind, family);
