@@ -1,6 +1,7 @@
 /** The table of NAT from outside of single packets: ports that run out, many clients at once, and the daemon's sweep. */
 
 import { objectTypes } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { unfitIndex } from '@l4d/l4d/io/forwarding/map-migration.ts';
 import { createNatTable } from '@l4d/l4d/io/forwarding/nat-table.ts';
 import { openTickReader } from '@l4d/l4d/io/forwarding/tick.ts';
 import fc from 'fast-check';
@@ -78,6 +79,15 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     expect(plane.send(frameOf(leg.fromBackend, answer, segment(tcpFlag.ack))).reasons).toEqual([
       'tx_nat_return',
     ]);
+  });
+
+  it('does not fit into a table with less room than it has connections', () => {
+    plane = loadDataPlane({ nat: { ...testNat, ports: { first: 20_000, last: 20_031 } } });
+    plane.forwarding.apply(natVip(family));
+    for (let client = 1; client <= 5; client++) plane.send(from(family, client));
+    const name = family.name === 'ipv4' ? 'nat4_in' : 'nat6_in';
+    expect(unfitIndex(plane.fds, { [name]: 4 })).toBe(name);
+    expect(unfitIndex(plane.fds, { [name]: 5 })).toBeUndefined();
   });
 
   it('a full table refuses, forgets nobody, and takes over what has expired', () => {

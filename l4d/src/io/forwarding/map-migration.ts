@@ -89,7 +89,13 @@ export function differingLayouts(
   });
 }
 
-/** Why the content does not fit into maps of these sizes: an index in use is beyond them; undefined when it fits. */
+/** Maps of connections that are never given up for others. */
+const connectionMaps = ['nat4_in', 'nat4_out', 'nat6_in', 'nat6_out'] as const;
+
+/**
+ * The map whose content does not fit into one of these sizes: an index in use is beyond it, or it has more connections;
+ * undefined when all fits.
+ */
 export function unfitIndex(
   before: Partial<Record<keyof MapFds, number>>,
   sizes: Readonly<Record<string, number>>,
@@ -103,6 +109,13 @@ export function unfitIndex(
     const stride = strideOf(fd, valueSize);
     const values = libbpf.lookupArray(fd, stride, maxEntries);
     if (values.subarray(size * stride).some((byte) => byte !== 0)) return name;
+  }
+  for (const name of connectionMaps) {
+    const fd = before[name];
+    const size = sizes[name];
+    if (fd === undefined || size === undefined || libbpf.mapInfo(fd).maxEntries <= size) continue;
+    let held = 0;
+    for (const _ of hashElements(fd)) if (++held > size) return name;
   }
   return undefined;
 }
