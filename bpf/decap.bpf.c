@@ -14,6 +14,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "decap.h"
+#include "packet_sum.h"
 #include "parse.h"
 #include "rewrite.h"
 
@@ -119,7 +120,7 @@ static __always_inline int read_outer(void *network, void *end, int is_ipv6, str
 
 /*
  * What GUE says lies within: protocol 4 or 41, 0 when it is nothing that our balancers send. Adds to the
- * length of the outer header. The checksum of UDP is not looked at: the packet within has its own.
+ * length of the outer header.
  */
 static __always_inline __u8 read_gue(struct udphdr *udp, void *end, struct outer_header *outer)
 {
@@ -144,6 +145,54 @@ static __always_inline __u8 read_gue(struct udphdr *udp, void *end, struct outer
 	outer->length += GUE_HEADER_LENGTH;
 	outer->payload -= GUE_HEADER_LENGTH;
 	return gue[1] == IPPROTO_IPIP || gue[1] == IPPROTO_IPV6 ? gue[1] : 0;
+}
+
+/* Whether the packet within has one transport message with a checksum, so that its sum follows from its headers. */
+static __always_inline int sum_of_inner(void *inner, void *end, __u8 protocol, __u32 *sum)
+{
+	struct ipv6hdr *ip6 = inner;
+	struct iphdr *ip4 = inner;
+	struct udphdr *udp;
+	__u8 transport;
+
+	if (protocol == IPPROTO_IPV6) {
+		udp = (void *)(ip6 + 1);
+		if ((void *)(udp + 1) > end)
+			return 0;
+		transport = ip6->nexthdr;
+		*sum = sum_of_packet6(ip6);
+	} else {
+		udp = (void *)(ip4 + 1);
+		if ((void *)(udp + 1) > end || ip4->ihl != 5 || (ip4->frag_off & bpf_htons(IP_FRAGMENT_MASK)))
+			return 0;
+		transport = ip4->protocol;
+		*sum = sum_of_packet4(ip4);
+	}
+	return transport == IPPROTO_TCP || (transport == IPPROTO_UDP && udp->check);
+}
+
+/*
+ * False when the checksum of the outer UDP header does not hold. 0 says that there is none, which tunnels may do over
+ * IPv6 too (RFC 6935). The stack does not see this header any more; what lies behind it is summed by the packet within,
+ * which the stack looks at: so the headers are summed here, and the payload is not read. Not looked at where the sum of
+ * the packet within does not follow from its headers.
+ */
+static __always_inline int is_udp_intact(struct udphdr *udp, void *inner, void *end, __u8 protocol,
+					 const struct outer_header *outer)
+{
+	__u16 *gue = (void *)(udp + 1);
+	__u32 sum = 0;
+
+	if ((void *)(gue + GUE_HEADER_LENGTH / 2) > end)
+		return 0;
+	if (!udp->check || !sum_of_inner(inner, end, protocol, &sum))
+		return 1;
+	/* The ffff of mapped IPv4 addresses is a zero in this arithmetic. */
+	sum += sum_words(&outer->source, 8) + sum_words(&outer->destination, 8) + bpf_htons(IPPROTO_UDP) + udp->len;
+	sum += sum_words(udp, sizeof(*udp) / 2);
+	if (inner != (void *)gue)
+		sum += sum_words(gue, GUE_HEADER_LENGTH / 2);
+	return fold_checksum(sum) == 0;
 }
 
 /* The outer congestion mark goes into the packet within (RFC 6040 section 4.2); false: it must be dropped. */
@@ -267,8 +316,11 @@ int decap(struct xdp_md *context)
 	    fold_checksum(sum_words(network, sizeof(struct iphdr) / 2)))
 		return finish(DROP_DECAP_MALFORMED, XDP_DROP);
 	if (protocol == IPPROTO_UDP) {
-		protocol = read_gue(network + (outer.length & OUTER_LENGTH_MASK), end, &outer);
-		if (!protocol)
+		struct udphdr *udp = network + (outer.length & OUTER_LENGTH_MASK);
+
+		protocol = read_gue(udp, end, &outer);
+		if (!protocol ||
+		    !is_udp_intact(udp, network + (outer.length & OUTER_LENGTH_MASK), end, protocol, &outer))
 			return finish(DROP_DECAP_MALFORMED, XDP_DROP);
 	}
 	reason = check_inner(network + (outer.length & OUTER_LENGTH_MASK), end, protocol, &outer);

@@ -151,6 +151,39 @@ describe.each(ways)('$name', (way) => {
     }
   });
 
+  it('looks at the checksum of GUE where there is one, as far as the headers go', () => {
+    const { gue } = way;
+    if (gue === undefined) return;
+    const ipLength = way.outer === 4 ? 20 : 40;
+    const udpAt = 14 + ipLength;
+    const innerAt = udpAt + 8 + (gue.variant === 0 ? 4 : 0);
+    const wrongAt = (packet: Uint8Array, at: number) => {
+      const wrong = packet.slice();
+      wrong[at] = (wrong[at] ?? 0) ^ 0x10;
+      return send(wrong);
+    };
+    const malformed = { action: 'drop', reason: 'drop_decap_malformed' };
+    const summed = { gue: { ...gue, hasChecksum: true } };
+    for (const inner of [segment, networkOf(udpFrame(way.inner, counting(5)))]) {
+      const packet = outerFrame(way, inner, summed);
+      expect(send(packet)).toMatchObject(taken);
+      // The source port, the checksum, and the outer source, which another one of the balancers may have.
+      for (const at of [udpAt, udpAt + 1, udpAt + 6, udpAt + 7])
+        expect(wrongAt(packet, at), `${at}`).toMatchObject(malformed);
+      if (way.outer === 6) expect(wrongAt(packet, udpAt - 17)).toMatchObject(malformed);
+      // The last byte of the payload: the stack sees that by the checksum within.
+      expect(wrongAt(packet, packet.length - 1)).toMatchObject(taken);
+      const bare = outerFrame(way, inner, { gue: { ...gue, hasChecksum: false } });
+      expect(wrongAt(bare, udpAt + 1)).toMatchObject(taken);
+    }
+    // Its sum is not known from its headers: not looked at.
+    const unsummed = networkOf(udpFrame(way.inner, counting(5)));
+    unsummed.fill(0, unsummed.length - 5 - 2, unsummed.length - 5);
+    const packet = outerFrame(way, unsummed, summed);
+    expect(send(packet)).toMatchObject(taken);
+    expect(packet.length).toBe(innerAt + unsummed.length);
+  });
+
   it('passes untouched what is for others or from others', () => {
     const strangers = [
       [{ source: way.outer === 4 ? '10.98.0.1' : 'fd98::1' }, 'pass_other_source'],

@@ -7,6 +7,7 @@
 #ifndef L4D_ENCAPSULATE_H
 #define L4D_ENCAPSULATE_H
 
+#include "packet_sum.h"
 #include "maps.h"
 #include "parse.h"
 #include "rewrite.h"
@@ -83,34 +84,6 @@ static __always_inline int has_source(const struct tunnel *tunnel)
 	if (!tunnel->outer_ipv6)
 		return egress->source4 != 0;
 	return (egress->source6[0] | egress->source6[1] | egress->source6[2] | egress->source6[3]) != 0;
-}
-
-static __always_inline __u32 negated_sum(__u32 sum)
-{
-	return fold_checksum(sum);
-}
-
-/*
- * The sum of a packet without reading its payload: a transport message whose checksum holds sums to the
- * complement of its pseudo-header, and an IPv4 header to nothing. (A message whose checksum does not hold
- * is refused by the outer one as it would be by its own.)
- */
-static __always_inline __u32 sum_of_packet4(const struct iphdr *ip)
-{
-	__u32 length = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
-
-	/* The checksum of ICMP has no pseudo-header. */
-	if (ip->protocol == IPPROTO_ICMP)
-		return 0;
-	return negated_sum(sum_words(&ip->saddr, 4) + bpf_htons(ip->protocol) + bpf_htons((__u16)length));
-}
-
-/* As sum_of_packet4, for a transport header that follows at once: addresses and length cancel out. */
-static __always_inline __u32 sum_of_packet6(const struct ipv6hdr *ip)
-{
-	const __u16 *words = (const __u16 *)ip;
-
-	return words[0] + words[1] + words[3] + negated_sum(bpf_htons(ip->nexthdr));
 }
 
 /* What GUE puts behind UDP; gives its sum. */
