@@ -54,36 +54,57 @@ static __always_inline __u64 hash_of_packet(const struct fragment_key *key)
 /* The bit of a source address that tells of a fragment that goes round: "locally administered", turned. */
 #define GOES_ROUND 0x02ull
 
+/* The hosts, looked at one after the other. */
+struct host_search {
+	__u64 source; /* MAC address that the fragment comes from */
+	__u32 round; /* a host that is not this one */
+	int answer; /* of other_host; -1: the source tells nothing */
+};
+
+/* Looks at one host; 1 ends the search (bpf_loop, which is verified once for all of them). */
+static long try_host(__u32 index, void *context)
+{
+	struct host_search *search = context;
+	const struct fragment_host *host;
+	const struct fragment_hosts *hosts;
+	__u32 zero = 0;
+	__u64 mac;
+
+	hosts = bpf_map_lookup_elem(&fragment_hosts, &zero);
+	if (!hosts || index >= hosts->count || index >= MAX_FRAGMENT_HOSTS)
+		return 1;
+	host = &hosts->host[index];
+	mac = word_of_mac(host->mac);
+	/* They are in the segment of the host's first interface: the programs of the others leave them alone. */
+	if (host->is_self && !is_own_mac(host->mac))
+		search->answer = PLACED_HERE;
+	else if (mac == search->source)
+		search->answer = PLACED_HERE | SENT_ON;
+	else if (mac == (search->source ^ GOES_ROUND))
+		search->answer = index;
+	else if (!host->is_self)
+		search->round = index;
+	return search->answer >= 0;
+}
+
 /*
  * Where the packet of that hash is placed, as seen from this host, for a fragment from that MAC address. Not inlined:
  * verified once.
  */
 __noinline int other_host(__u64 hash, __u64 source)
 {
-	__u32 zero = 0, chosen, round = MAX_FRAGMENT_HOSTS;
+	struct host_search search = { .source = source, .round = MAX_FRAGMENT_HOSTS, .answer = -1 };
+	__u32 zero = 0, chosen;
 	const struct fragment_hosts *hosts = bpf_map_lookup_elem(&fragment_hosts, &zero);
 
 	if (!hosts || hosts->count < 2 || hosts->count > MAX_FRAGMENT_HOSTS)
 		return PLACED_HERE;
-	for (__u32 i = 0; i < MAX_FRAGMENT_HOSTS; i++) {
-		const struct fragment_host *host = &hosts->host[i];
-		__u64 mac = word_of_mac(host->mac);
-
-		if (i >= hosts->count)
-			break;
-		/* They are in the segment of the host's first interface: the programs of the others leave them alone. */
-		if (host->is_self && !is_own_mac(host->mac))
-			return PLACED_HERE;
-		if (mac == source)
-			return PLACED_HERE | SENT_ON;
-		if (mac == (source ^ GOES_ROUND))
-			return i;
-		if (!host->is_self)
-			round = i;
-	}
+	bpf_loop(MAX_FRAGMENT_HOSTS, try_host, &search, 0);
+	if (search.answer >= 0)
+		return search.answer;
 	chosen = (hash >> 32) * hosts->count >> 32;
 	if (chosen >= MAX_FRAGMENT_HOSTS || hosts->host[chosen].is_self)
-		return PLACED_HERE_OR_ROUND | round;
+		return PLACED_HERE_OR_ROUND | search.round;
 	return chosen;
 }
 
