@@ -4,6 +4,7 @@
 #define L4D_BEHIND_H
 
 #include "count.h"
+#include "handover.h"
 #include "serve.h"
 #include "stages.h"
 #include "transport.h"
@@ -18,16 +19,18 @@ static __always_inline struct vip *find_vip_of(const struct tuple *tuple)
 /* The stage's way in. */
 static __always_inline int handle_behind(struct xdp_md *context)
 {
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
 	struct transport_place place = {};
 	struct tuple tuple = {};
 	__u32 network_offset = 0;
-	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
-	void *network = data + network_offset;
 	enum parse_result parsed;
+	void *network, *end;
 	struct vip *vip;
+	int is_ipv6;
 
+	if (!find_network(context, &network_offset, &is_ipv6))
+		return finish(DROP_MALFORMED, XDP_DROP);
+	network = (void *)(long)context->data + network_offset;
+	end = (void *)(long)context->data_end;
 	if (!read_packet(context, network_offset, is_ipv6, &tuple, &place))
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (place.is_fragment)

@@ -22,6 +22,7 @@
 #include "count.h"
 #include "echo.h"
 #include "fragment_memory.h"
+#include "handover.h"
 #include "serve.h"
 #include "transport.h"
 #include "vip_lookup.h"
@@ -297,15 +298,17 @@ static __always_inline int place_first(struct xdp_md *context, __u32 network_off
 /* The stage's way in: a fragment to a VIP's address. */
 static __always_inline int handle_fragment(struct xdp_md *context)
 {
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
-	__u32 network_offset = 0;
 	struct fragment_work *work = own_fragment_work();
-	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
+	__u32 network_offset = 0, where;
 	struct vip *address;
-	__u32 where;
+	void *data, *end;
+	int is_ipv6;
 
-	if (!work || data + sizeof(struct ethhdr) > end)
+	if (!work || !find_network(context, &network_offset, &is_ipv6))
+		return finish(DROP_MALFORMED, XDP_DROP);
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	__builtin_memset(work, 0, sizeof(*work));
 	if (!read_packet(context, network_offset, is_ipv6, &work->tuple, &work->place) || !work->place.is_fragment)

@@ -40,6 +40,27 @@ static __always_inline struct handover *handed_over(void)
 }
 
 /*
+ * Where the network header is, of a frame that a stage begins with: through memory, of which the verifier knows no values,
+ * so that it looks at the rest once and not for each number of tags. False for a frame that has none.
+ */
+static __always_inline int find_network(struct xdp_md *context, __u32 *network_offset, int *is_ipv6)
+{
+	struct handover *handed = handed_over();
+	volatile __u32 *kept;
+	__u32 offset = 0;
+	__be16 protocol;
+
+	if (!handed)
+		return 0;
+	kept = &handed->network_offset;
+	protocol = parse_ethernet((void *)(long)context->data, (void *)(long)context->data_end, &offset);
+	*kept = offset;
+	*network_offset = *kept;
+	*is_ipv6 = protocol == bpf_htons(ETH_P_IPV6);
+	return *network_offset <= 22;
+}
+
+/*
  * Finds the headers again, once for all that follows: what is read from a map, the verifier knows no values of, so it
  * looks at the rest once and not for each number of tags and of extension headers.
  */

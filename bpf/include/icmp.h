@@ -6,6 +6,7 @@
 #include "count.h"
 #include "echo.h"
 #include "parse.h"
+#include "handover.h"
 #include "serve.h"
 #include "stages.h"
 #include "transport.h"
@@ -112,14 +113,15 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 /* The stage's way in: an IPv4 or IPv6 packet whose transport is ICMP or ICMPv6, no fragment. */
 static __always_inline int handle_icmp(struct xdp_md *context)
 {
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
 	struct transport_place place = {};
 	struct tuple tuple = {};
 	__u32 network_offset = 0, quote_offset;
-	int is_ipv6 = parse_ethernet(data, end, &network_offset) == bpf_htons(ETH_P_IPV6);
-	void *network = data + network_offset, *transport;
+	void *network, *transport;
+	int is_ipv6;
 
+	if (!find_network(context, &network_offset, &is_ipv6))
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	network = (void *)(long)context->data + network_offset;
 	if (!read_packet(context, network_offset, is_ipv6, &tuple, &place) || place.is_fragment)
 		return finish(PASS_NOT_VIP, XDP_PASS);
 	transport = transport_of(network, &place);
