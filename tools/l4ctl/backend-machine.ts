@@ -39,7 +39,7 @@ export interface SetupOptions extends DecapOptions {
 
 /** What setup works with, from the machine as it is. Throws OperatorError. */
 export async function setupOf(options: SetupOptions): Promise<BackendSetup> {
-  const on = await findHostInterface(options.interface);
+  const on = await findHostInterface(options.interface, '--interface');
   const sources = options.from ?? [];
   if (options.forward !== 'l2' && sources.length === 0) {
     throw new OperatorError(
@@ -109,7 +109,7 @@ export function forgetUnit(): void {
 
 /** Attaches the program that ends tunnels. Throws OperatorError, SyscallError. */
 export async function attach(options: DecapOptions): Promise<void> {
-  const on = await findHostInterface(options.interface);
+  const on = await findHostInterface(options.interface, '--interface');
   const rules = {
     sources: options.from ?? [],
     addresses: options.address ?? (await ownAddresses(on.index, options.vip)),

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { aggregateOf } from './host-interface.ts';
+import { aggregateOf, interfacesOf } from './host-interface.ts';
 
 const links = [
   { index: 1, name: 'lo', kind: undefined },
@@ -16,4 +16,11 @@ test('parts of bonds and teams are known, ports of bridges are none', () => {
   expect(aggregateOf({ master: undefined }, links)).toBeUndefined();
   // Of another network namespace.
   expect(aggregateOf({ master: 9 }, links)).toBeUndefined();
+});
+
+test('a route over several next hops leads over each interface once', () => {
+  expect(interfacesOf({ interfaceIndex: undefined, pathInterfaces: [2, 2] })).toEqual([2]);
+  expect(interfacesOf({ interfaceIndex: undefined, pathInterfaces: [2, 4] })).toEqual([2, 4]);
+  expect(interfacesOf({ interfaceIndex: 3, pathInterfaces: [] })).toEqual([3]);
+  expect(interfacesOf({ interfaceIndex: undefined, pathInterfaces: [] })).toEqual([]);
 });

@@ -5,6 +5,7 @@ import { formatIpPrefix, type IpPrefix, maskAddress } from '@l4d/kit/ip-prefix.t
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { InterfaceAddress } from '@l4d/kit/netlink/codec-address.ts';
 import type { Link } from '@l4d/kit/netlink/codec-link.ts';
+import type { Route } from '@l4d/kit/netlink/codec-route.ts';
 import { openRtnetlink, type Rtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
 
 /** An Ethernet interface: where VIP traffic arrives, or backends are reached. */
@@ -29,6 +30,14 @@ export interface HostInterface {
 /** What is made of several interfaces, and takes their frames before any program on one of them should. */
 const aggregateKinds: readonly string[] = ['bond', 'team'];
 
+/** The interfaces that a route leads over, each once: several where it has several next hops (ECMP). */
+export function interfacesOf({
+  interfaceIndex,
+  pathInterfaces,
+}: Pick<Route, 'interfaceIndex' | 'pathInterfaces'>): number[] {
+  return interfaceIndex === undefined ? [...new Set(pathInterfaces)] : [interfaceIndex];
+}
+
 /**
  * Finds the interface of that name, or for `auto` that of the default route. Throws OperatorError
  * that names the field and those that exist, or the bond that it is a part of.
@@ -37,7 +46,7 @@ export async function findHostInterface(name: string, field = 'host.interface'):
   const rtnetlink = openRtnetlink();
   try {
     const links = await rtnetlink.links();
-    const wanted = name === 'auto' ? await defaultRouteInterface() : undefined;
+    const wanted = name === 'auto' ? await defaultRouteInterface(links) : undefined;
     const link = links.find((candidate) =>
       name === 'auto' ? candidate.index === wanted : candidate.name === name,
     );
@@ -66,13 +75,19 @@ export async function findHostInterface(name: string, field = 'host.interface'):
     rtnetlink.close();
   }
 
-  async function defaultRouteInterface(): Promise<number | undefined> {
+  async function defaultRouteInterface(links: readonly Link[]): Promise<number | undefined> {
     for (const family of [4, 6] as const) {
       const routes = await rtnetlink.routes(family, 254);
-      const route = routes.find(
-        (candidate) => candidate.destination.length === 0 && candidate.interfaceIndex !== undefined,
+      const ways = routes.filter(({ destination }) => destination.length === 0).map(interfacesOf);
+      const way = ways.find((interfaces) => interfaces.length > 0);
+      if (way === undefined) continue;
+      const [first, ...others] = way;
+      if (others.length === 0) return first;
+      const names = way.map((index) => links.find((link) => link.index === index)?.name ?? String(index));
+      throw new OperatorError(
+        `${field}: the default route leads over several interfaces (${names.join(', ')}): name one`,
+        exitCode.system,
       );
-      if (route !== undefined) return route.interfaceIndex;
     }
     return undefined;
   }

@@ -33,12 +33,26 @@ export interface Route {
   readonly onLink: boolean;
   /** Undefined for a blackhole or a multipath route. */
   readonly interfaceIndex: number | undefined;
+  /** Interfaces of a multipath route, one a next hop, in the kernel's order; empty for any other. */
+  readonly pathInterfaces: readonly number[];
   readonly preferredSource: IpAddress | undefined;
   readonly priority: number | undefined;
   readonly protocol: number;
 }
 
-const attribute = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, TABLE: 15, VIA: 18 } as const;
+/** Bytes of struct rtnexthop: length, flags, hops, interface index; attributes of the next hop follow. */
+const nextHopLength = 8;
+
+const attribute = {
+  DST: 1,
+  OIF: 4,
+  GATEWAY: 5,
+  PRIORITY: 6,
+  PREFSRC: 7,
+  MULTIPATH: 9,
+  TABLE: 15,
+  VIA: 18,
+} as const;
 
 /** Payload of RTM_GETROUTE for a dump; a table is honoured with strict checking. */
 export function encodeRouteRequest(family: IpFamily, table?: number): Uint8Array {
@@ -97,6 +111,8 @@ export function decodeRoute(payload: Uint8Array): Result<Route | undefined, stri
   if (destination === 'bad' || gateway === 'bad' || preferredSource === 'bad')
     return err('a route with a misshapen address');
   if (prefixLength > length * 8) return err(`a route with prefix length ${prefixLength}`);
+  const pathInterfaces = pathInterfacesOf(attributes.value.get(attribute.MULTIPATH));
+  if (pathInterfaces === 'bad') return err('a route with misshapen next hops');
   return ok({
     destination: { address: destination, length: prefixLength },
     table: decodeU32(attributes.value.get(attribute.TABLE)) ?? view.getUint8(4),
@@ -104,10 +120,27 @@ export function decodeRoute(payload: Uint8Array): Result<Route | undefined, stri
     gateway,
     onLink: (view.getUint32(8, true) & ROUTE_ONLINK) !== 0,
     interfaceIndex: decodeU32(attributes.value.get(attribute.OIF)),
+    pathInterfaces,
     preferredSource,
     priority: decodeU32(attributes.value.get(attribute.PRIORITY)),
     protocol: view.getUint8(5),
   });
+}
+
+/** RTA_MULTIPATH: struct rtnexthop with its attributes, each padded to 4 bytes. */
+function pathInterfacesOf(bytes: Uint8Array | undefined): number[] | 'bad' {
+  if (bytes === undefined) return [];
+  const view = viewOf(bytes);
+  const found: number[] = [];
+  for (let offset = 0; offset < bytes.length; ) {
+    const left = bytes.length - offset;
+    if (left < nextHopLength) return 'bad';
+    const length = view.getUint16(offset, true);
+    if (length < nextHopLength || length > left) return 'bad';
+    found.push(view.getInt32(offset + 4, true));
+    offset += (length + 3) & ~3;
+  }
+  return found;
 }
 
 /** RTA_VIA: a gateway of another family than the route, behind its two bytes of family. */

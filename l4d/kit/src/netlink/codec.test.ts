@@ -120,6 +120,21 @@ describe('what is written is read back', () => {
     });
   });
 
+  it('multipath route: the interface of each next hop', () => {
+    const rtmsg = bytes('02000000 fe030001 00000000');
+    // struct rtnexthop: length, flags, hops, interface; then RTA_GATEWAY.
+    const first = '1000 00 00 02000000 08000500 0a4d0001';
+    const second = '1000 00 01 04000000 08000500 0a4d0002';
+    const route = (nextHops: string) => decodeRoute(encodePayload(rtmsg, [[9, bytes(nextHops)]]));
+    expect(route(`${first} ${second}`)).toMatchObject({
+      ok: true,
+      value: { interfaceIndex: undefined, pathInterfaces: [2, 4] },
+    });
+    expect(route(`${first} 1000 00 00 0400`)).toMatchObject({ ok: false });
+    expect(route('0000 00 00 02000000')).toMatchObject({ ok: false });
+    expect(route('1400 00 00 02000000 08000500 0a4d0001')).toMatchObject({ ok: false });
+  });
+
   it('local route in the local table, scope host', () => {
     const encoded = encodeRoute({
       destination: ipPrefix('203.0.113.10/32'),
