@@ -359,7 +359,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const port: ControlPort = {
     desired: () => ({ revision: store.current().revision, state: store.current().state }),
     async replace(next, replaceOptions) {
-      const refused = await refuseOtherInterface(next, on);
+      const refused = await refuseOtherInterface(desired(), next, on);
       if (refused !== undefined) return err(refused);
       const current = store.current();
       const files = checkTlsFiles(next.vips, wallClock(), current.state.vips);
@@ -385,7 +385,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async undo(undoOptions = {}) {
       const target = store.undoTarget();
       const ifRevision = store.current().revision;
-      const refused = target === undefined ? undefined : await refuseOtherInterface(target.state, on);
+      const refused =
+        target === undefined ? undefined : await refuseOtherInterface(desired(), target.state, on);
       if (refused !== undefined) return err(refused);
       const reasons =
         target === undefined || undoOptions.force === true ? [] : guardChange(desired(), target.state);

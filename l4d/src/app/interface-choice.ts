@@ -15,9 +15,11 @@ import { refuseNatPorts } from './host-nat.ts';
 
 /**
  * Why a running daemon cannot take a state: its interface is chosen at the start, for moving it would
- * leave both without forwarding for a while. Undefined when it can.
+ * leave both without forwarding for a while. Undefined when it can. Interfaces that were declared before are
+ * not looked for: when one is gone, or the default route is, backends must still be drained.
  */
 export async function refuseOtherInterface(
+  before: DesiredState,
   next: DesiredState,
   on: HostInterface,
 ): Promise<RefusedState | undefined> {
@@ -26,8 +28,11 @@ export async function refuseOtherInterface(
     problems: [{ path: 'host.interface', message, ...(hint === undefined ? {} : { hint }) }],
   });
   try {
+    for (const name of next.host.interfaces) {
+      if (!before.host.interfaces.includes(name)) await findHostInterface(name, 'host.interfaces');
+    }
+    if (next.host.interface === before.host.interface) return refuseNat(next, on);
     const wanted = await findHostInterface(next.host.interface);
-    for (const name of next.host.interfaces) await findHostInterface(name, 'host.interfaces');
     if (wanted.index === on.index) return refuseNat(next, on);
     return refused(
       `"${wanted.name}" is not the interface that this daemon serves (allowed: ${on.name})`,
