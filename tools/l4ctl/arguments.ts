@@ -104,17 +104,55 @@ export function parseCountOrShare(text: string): number | string {
   return /^\d+$/.test(text) ? Number(text) : text;
 }
 
-/** `FIELD=VALUE`, the value as JSON, or else as text. Throws an OperatorError for anything else. */
-export function parseFieldArgument(text: string): [string, unknown] {
-  const match = /^([a-zA-Z]\w*)=(.*)$/s.exec(text);
+/** A field by its path, from the top: `['quic', 'configId']`. */
+export interface FieldArgument {
+  readonly path: readonly string[];
+  readonly value: unknown;
+}
+
+/** `FIELD=VALUE` or `FIELD.FIELD=VALUE`, the value as JSON, or else as text. Throws an OperatorError for anything else. */
+export function parseFieldArgument(text: string): FieldArgument {
+  const match = /^([a-zA-Z]\w*(?:\.[a-zA-Z]\w*)*)=(.*)$/s.exec(text);
   if (match === null) {
-    throw new OperatorError(`"${text}" is not written FIELD=VALUE, as minHealthy=2`, exitCode.usage);
+    throw new OperatorError(
+      `"${text}" is not written FIELD=VALUE, as minHealthy=2 or check.interval=1s`,
+      exitCode.usage,
+    );
   }
   const [, field = '', value = ''] = match;
+  return { path: field.split('.'), value: jsonOrText(value) };
+}
+
+/**
+ * The top fields that arguments change, as the API takes them: whole. What a mapping has beside the field that is
+ * changed is taken from `before`; null takes a field away.
+ */
+export function patchOf(before: Fields, changes: readonly FieldArgument[]): Fields {
+  const patch: Record<string, unknown> = {};
+  for (const { path, value } of changes) {
+    const [field = '', ...within] = path;
+    patch[field] = changedAt(Object.hasOwn(patch, field) ? patch[field] : before[field], within, value);
+  }
+  return patch;
+}
+
+function changedAt(before: unknown, path: readonly string[], value: unknown): unknown {
+  const [field, ...within] = path;
+  if (field === undefined) return value;
+  const fields = isMapping(before) ? before : {};
+  const changed = { ...fields, [field]: changedAt(fields[field], within, value) };
+  return Object.fromEntries(Object.entries(changed).filter(([, one]) => one !== null));
+}
+
+function isMapping(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function jsonOrText(text: string): unknown {
   try {
-    return [field, JSON.parse(value)];
+    return JSON.parse(text);
   } catch {
-    return [field, value];
+    return text;
   }
 }
 

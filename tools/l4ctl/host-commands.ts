@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { type Fields, given, parseNumberArgument } from './arguments.ts';
+import { type Fields, given, parseFieldArgument, parseNumberArgument, patchOf } from './arguments.ts';
 import type { Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 
@@ -30,8 +30,19 @@ export function addHostCommands(program: Command, ctl: Ctl): void {
       });
     });
   host
-    .command('set')
-    .description('change what is declared of the host')
+    .command('set [field=value...]')
+    .description(
+      'change what is declared of the host: by options, or fields by their names in the configuration; null is the default',
+    )
+    .addHelpText(
+      'after',
+      `
+A value is JSON, or else text; FIELD.FIELD is a field within a mapping, whose other fields stay.
+
+Examples:
+  l4ctl host set flowInserts=10000 capacity.flows=1048576
+  l4ctl host set interfaces='["eth2"]' tunnel.sourceIpv4=10.200.0.0/16`,
+    )
     .option('--interface <name>', 'where VIP traffic arrives; auto: that of the default route')
     .option('--xdp-mode <mode>', 'auto, native or generic')
     .option('--metrics <address:port>', 'serve /metrics here too')
@@ -41,19 +52,21 @@ export function addHostCommands(program: Command, ctl: Ctl): void {
     .addOption(new Option('--no-listen', 'open BGP sessions from here only').default(undefined))
     .option('--next-hop4 <address>', 'IPv4 next hop announced')
     .option('--next-hop6 <address>', 'IPv6 next hop announced')
-    .action(async (options: HostOptions, command: Command) => {
+    .action(async (fields: readonly string[], options: HostOptions, command: Command) => {
+      const changes = fields.map(parseFieldArgument);
       const { host: before } = (await ctl.ask('GET', '/v1/host')) as {
-        readonly host: { bgp?: Fields; nextHops?: Fields };
+        readonly host: Fields & { bgp?: Fields; nextHops?: Fields };
       };
       const bgp = given({ as: options.as, routerId: options.routerId, listen: options.listen });
       const nextHops = given({ ipv4: options.nextHop4, ipv6: options.nextHop6 });
-      const patch = given({
+      const byOptions = given({
         interface: options.interface,
         xdpMode: options.xdpMode,
         metrics: options.metrics,
         bgp: Object.keys(bgp).length > 0 ? { ...before.bgp, ...bgp } : undefined,
         nextHops: Object.keys(nextHops).length > 0 ? { ...before.nextHops, ...nextHops } : undefined,
       });
+      const patch = { ...byOptions, ...patchOf({ ...before, ...byOptions }, changes) };
       if (Object.keys(patch).length === 0) command.error('error: nothing to set was given');
       const answer = await ctl.ask('PATCH', '/v1/host', patch);
       ctl.print(answer, () => `host changed (revision ${revisionOf(answer)})\n`);

@@ -12,6 +12,7 @@ import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runL4ctl } from './program.ts';
 import { statusText } from './status-command.ts';
+import { backendTable } from './vip-view.ts';
 
 let folder: string;
 let port: MemoryPort;
@@ -111,6 +112,46 @@ test('a forward proxy has destinations and no backends', async () => {
   const wrong = await l4ctl('vip add 203.0.113.24:80 --policy l7 --destination any');
   expect(wrong).toMatchObject({ code: expect.any(Number) });
   expect(wrong.err).toMatch(/destinations.*is for modes connect and socks/s);
+});
+
+test('what has no option of its own is set by its name in the configuration', async () => {
+  const quic = 'vip add 203.0.113.13:443/udp -b 10.0.0.21 -b 10.0.0.22 --name h3 --set quic.configId=3';
+  expect(await l4ctl(`${quic} --set quic.serverIdLength=2`)).toMatchObject({ code: 0, err: '' });
+  expect(port.desired().state.vips[0]?.quic).toEqual({ configId: 3, serverIdLength: 2 });
+});
+
+test('a field within a mapping is changed, and what is beside it stays', async () => {
+  await addWeb();
+  await l4ctl('vip set web check.type=http check.path=/health');
+  expect(await l4ctl('vip set web check.interval=1s check.path=null')).toMatchObject({ code: 0, err: '' });
+  expect(port.desired().state.vips[0]?.check).toMatchObject({ type: 'http', path: '/', interval: 1000 });
+  expect(await l4ctl('host set capacity.flows=65536 flowInserts=1000 interfaces=["eth2"]')).toMatchObject({
+    code: 0,
+    err: '',
+  });
+  expect(port.desired().state.host).toMatchObject({
+    capacity: { flows: 65_536, natFlows: 131_072 },
+    flowInserts: 1000,
+    interfaces: ['eth2'],
+  });
+  const { code, err } = await l4ctl('host set capacity.flow=3');
+  expect({ code, err }).toMatchObject({ code: 78, err: expect.stringContaining('did you mean "flows"?') });
+});
+
+test('the way of forwarding is shown, of a backend where it is another', async () => {
+  await l4ctl('vip add 203.0.113.15:80 -b 10.0.0.21:8080 --forward nat --name nat');
+  expect((await l4ctl('vip show nat')).out).toContain('  forward nat  scheduler maglev\n');
+  const backend = { address: '10.0.0.21', weight: 1, state: 'up', reason: 'connected' } as const;
+  const table = backendTable(
+    [
+      { ...backend, forward: 'l2' },
+      { ...backend, address: '10.0.0.22', forward: 'gue' },
+    ],
+    '',
+    'l2',
+  );
+  expect(table).toMatch(/-> 10\.0\.0\.21 +1/);
+  expect(table).toContain('-> 10.0.0.22 (gue)');
 });
 
 test('an l7 VIP with pools, routes and access', async () => {
@@ -341,6 +382,13 @@ test('status counts a VIP as announced while GRACEFUL_SHUTDOWN stands', async ()
   expect(told).toContain('1 of 1 announced');
   expect(told).toContain(`! vip web is leaving: ${text}\n`);
   expect(told).not.toContain('not announced');
+});
+
+test('status tells every interface that is served', async () => {
+  const status = await port.status();
+  const interfaces = [{ name: 'eth2', xdpMode: 'native' }] as const;
+  const host = { ...status.host, interface: 'eth0', xdpMode: 'generic', interfaces } as const;
+  expect(statusText({ ...status, host }, 0)).toContain('host       eth0, XDP generic, eth2 native\n');
 });
 
 test('a standby is nothing to act on', async () => {

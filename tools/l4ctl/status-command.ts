@@ -71,7 +71,7 @@ export function statusText(status: FabricStatus, nowMs: number): string {
   ];
   const lines = [
     `l4d ${status.version}, pid ${status.pid}, up ${formatUptime(nowMs - status.startedAtMs)}, revision ${status.revision}`,
-    `host       ${host.interface}, XDP ${host.xdpMode}${host.draining ? ', draining' : ''}`,
+    `host       ${interfacesText(host)}${host.draining ? ', draining' : ''}`,
     `vips       ${announced} of ${vips.length} announced${standby === 0 ? '' : `, ${standby} standby`}`,
     bgp.state === 'running'
       ? `bgp        ${established} of ${peers.length} sessions established`
@@ -93,4 +93,10 @@ function proxyHostsText(hosts: NonNullable<FabricStatus['proxyHosts']>): string 
       return `${address}${isSelf ? ' (this one)' : ''} ${what}`;
     })
     .join(', ');
+}
+
+/** The interfaces that the program is on, and how. */
+function interfacesText({ interface: name, xdpMode, interfaces = [] }: FabricStatus['host']): string {
+  const further = interfaces.map((one) => `, ${one.name} ${one.xdpMode}`);
+  return `${name}, XDP ${xdpMode}${further.join('')}`;
 }

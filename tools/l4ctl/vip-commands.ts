@@ -2,6 +2,7 @@ import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { FabricStatus, VipStatus } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
 import {
+  type FieldArgument,
   type Fields,
   given,
   parseBackendArgument,
@@ -13,6 +14,7 @@ import {
   parseNumberArgument,
   parseRouteArgument,
   parseVipArgument,
+  patchOf,
   repeated,
 } from './arguments.ts';
 import { apiPath, type Ctl } from './ctl.ts';
@@ -51,6 +53,7 @@ interface AddOptions {
   readonly acceptProxyProtocol?: true;
   readonly forwardedHeader?: true;
   readonly proxyProtocol?: string;
+  readonly set?: readonly FieldArgument[];
 }
 
 /** `l4ctl vip …`. */
@@ -100,14 +103,17 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
     .addHelpText(
       'after',
       `
-A value is JSON, or else text.
+A value is JSON, or else text; FIELD.FIELD is a field within a mapping, whose other fields stay.
 
 Examples:
   l4ctl vip set web minHealthy=2 idleTimeout=30s
+  l4ctl vip set web check.interval=1s announce.med=100
   l4ctl vip set web check='{"type":"http","path":"/health"}' idleTimeout=null`,
     )
     .action(async (name: string, fields: readonly string[]) => {
-      const changed = Object.fromEntries(fields.map(parseFieldArgument));
+      const changes = fields.map(parseFieldArgument);
+      const { vip: before } = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly vip: Fields };
+      const changed = patchOf(before, changes);
       const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, changed);
       ctl.print(answer, () => `vip ${name} changed (revision ${revisionOf(answer)})\n`);
     });
@@ -136,15 +142,15 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .description('add a VIP')
     .option(
       '-b, --backend <address[=weight]>',
-      'a backend; again for each; l7: ADDRESS[:PORT][=WEIGHT][@POOL]; at least one, but for connect and socks',
+      'a backend; again for each; nat and l7: ADDRESS[:PORT][=WEIGHT], l7 also @POOL; at least one, but for connect and socks',
       repeated(parseBackendArgument),
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
     .option('--policy <policy>', 'forward (default) or l7')
-    .option('--forward <mode>', 'l2 (default), ipip, gue or vxlan: how packets get to the backends')
+    .option('--forward <mode>', 'l2 (default), ipip, gue, vxlan or nat: how packets get to the backends')
     .option(
       '--check <check>',
-      'TYPE[:PORT][/PATH]: tcp (default), http:/path, https:/path, udp, none',
+      'TYPE[:PORT][/PATH]: tcp (default), http:/path, https:/path, grpc, udp, none',
       parseCheckArgument,
     )
     .option('--check-interval <time>', 'such as 2s')
@@ -200,6 +206,11 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .option('--accept-proxy-protocol', 'l7: their connections begin with a PROXY header')
     .option('--forwarded-header', 'l7: backends get a Forwarded field too')
     .option('--proxy-protocol <version>', 'l7: v1 or v2; connections to backends begin with a PROXY header')
+    .option(
+      '--set <field=value>',
+      'any other field by its name in the configuration, as vip set takes it; again for each',
+      repeated(parseFieldArgument),
+    )
     .addHelpText(
       'after',
       `
@@ -208,15 +219,16 @@ Examples:
   l4ctl vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
-  l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999`,
+  l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999
+  l4ctl vip add 203.0.113.13:443/udp -b 10.0.0.21 -b 10.0.0.22 --set quic.serverIdLength=2`,
     )
     .action(async (where: Fields, options: AddOptions) => {
-      if (options.backend === undefined && options.destination === undefined)
+      const body = vipBody(where, options);
+      if (body['backends'] === undefined && body['destinations'] === undefined)
         throw new OperatorError(
           'a backend is needed: --backend ADDRESS (modes connect and socks: --destination WHERE)',
           exitCode.usage,
         );
-      const body = vipBody(where, options);
       const answer = await ctl.ask('POST', '/v1/vips', body);
       const { name } = answer as { readonly name: string };
       ctl.print(answer, () => `vip ${name} added (revision ${revisionOf(answer)})\n`);
@@ -237,7 +249,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
   const checked = options.check !== undefined || Object.keys(timing).length > 0;
   const check = checked ? { type: where.protocol ?? 'tcp', ...options.check, ...timing } : undefined;
   const access = given({ allow: options.allow, deny: options.deny });
-  return given({
+  const body = given({
     ...where,
     name: options.name,
     policy: options.policy,
@@ -251,7 +263,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     expectedBackends: options.expectedBackends,
     tableSize: options.tableSize,
     enabled: options.disabled === true ? false : undefined,
-    backends: options.backend ?? [],
+    backends: options.backend,
     access: Object.keys(access).length > 0 ? access : undefined,
     mode: options.mode,
     destinations: options.destination,
@@ -263,6 +275,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     forwardedHeader: options.forwardedHeader,
     proxyProtocol: options.proxyProtocol,
   });
+  return { ...body, ...patchOf(body, options.set ?? []) };
 }
 
 /** The revision in an answer of the API. */

@@ -11,6 +11,7 @@ export interface VipAnswer {
     readonly port: number | 'any';
     readonly protocol: string;
     readonly policy: Vip['policy'];
+    readonly forward?: string;
     readonly mode?: NonNullable<Vip['mode']>;
     readonly destinations?: readonly {
       readonly hosts?: readonly string[];
@@ -87,7 +88,7 @@ export function vipDetail({ vip, status }: VipAnswer): string {
     ...tlsLines(status?.tls),
   ];
   const backends = status?.backends ?? pendingBackends(vip.backends);
-  return `${lines.join('\n')}\n${isForwardProxy(vip) ? '' : backendTable(backends, '  ')}`;
+  return `${lines.join('\n')}\n${isForwardProxy(vip) ? '' : backendTable(backends, '  ', vip.forward ?? 'l2')}`;
 }
 
 /** How backends are checked and chosen. */
@@ -97,7 +98,7 @@ function backendRules(vip: VipAnswer['vip']): string[] {
   return [
     `  check ${checkText}`,
     `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
-    ...(vip.policy === 'l7' ? [] : [`  ${schedulerText(vip)}`]),
+    ...(vip.policy === 'l7' ? [] : [`  forward ${vip.forward ?? 'l2'}  ${schedulerText(vip)}`]),
   ];
 }
 
@@ -168,10 +169,13 @@ const backendColumns = [
   { head: 'REASON' },
 ];
 
-/** Backends, a line each. */
-export function backendTable(backends: readonly BackendStatus[], indent = ''): string {
+/** Backends, a line each; told is how packets get to one where that is not `usual`. */
+export function backendTable(backends: readonly BackendStatus[], indent = '', usual?: string): string {
   const rows = backends.map((backend) => [
-    `-> ${backend.port === undefined ? backend.address : endpoint(backend.address, backend.port)}${backend.pool === undefined ? '' : `@${backend.pool}`}`,
+    backendName(backend) +
+      (backend.forward === undefined || usual === undefined || backend.forward === usual
+        ? ''
+        : ` (${backend.forward})`),
     String(backend.weight),
     backend.state,
     ...counters(backend.counters),
@@ -179,6 +183,10 @@ export function backendTable(backends: readonly BackendStatus[], indent = ''): s
     `${reasonOf(backend)}${backend.tlsProblem === undefined ? '' : `; TLS: ${backend.tlsProblem}`}`,
   ]);
   return renderTable(backendColumns, rows, indent);
+}
+
+function backendName({ address, port, pool }: BackendStatus): string {
+  return `-> ${port === undefined ? address : endpoint(address, port)}${pool === undefined ? '' : `@${pool}`}`;
 }
 
 /** Where packets go first: a MAC address, and the interface where it is not that of the VIPs' traffic. */

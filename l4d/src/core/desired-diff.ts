@@ -92,12 +92,39 @@ function backendText(vip: Vip, backend: Backend): string {
 }
 
 function changedFields(before: JsonObject, after: JsonObject): string[] {
+  return changedWithin('', { before, after, shownBefore: maskPeer(before), shownAfter: maskPeer(after) });
+}
+
+/** Both sides of a mapping, and what of it may be told. */
+interface Sides {
+  readonly before: JsonObject;
+  readonly after: JsonObject;
+  readonly shownBefore: JsonObject;
+  readonly shownAfter: JsonObject;
+}
+
+/** Of a mapping that both sides have, the fields that differ; `prefix` is its own path with a dot. */
+function changedWithin(prefix: string, { before, after, shownBefore, shownAfter }: Sides): string[] {
   const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  const [shownBefore, shownAfter] = [maskPeer(before), maskPeer(after)];
   return keys
     .filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]))
-    .map((key) => {
+    .flatMap((key) => {
+      const [one, other, shownOne, shownOther] = [
+        before[key],
+        after[key],
+        shownBefore[key],
+        shownAfter[key],
+      ].map((value) => (isMapping(value) ? value : undefined));
+      if (one && other && shownOne && shownOther) {
+        const sides = { before: one, after: other, shownBefore: shownOne, shownAfter: shownOther };
+        return changedWithin(`${prefix}${key}.`, sides);
+      }
+      const path = `${prefix}${key}`;
       const [from, to] = [JSON.stringify(shownBefore[key]), JSON.stringify(shownAfter[key])];
-      return from === to ? `${key}: changed (not shown)` : `${key}: ${from ?? 'unset'} -> ${to ?? 'unset'}`;
+      return from === to ? `${path}: changed (not shown)` : `${path}: ${from ?? 'unset'} -> ${to ?? 'unset'}`;
     });
+}
+
+function isMapping(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -35,7 +35,7 @@ function checkNatScheduler(vip: Vip, at: readonly PathSegment[]): PathProblem[] 
   return [
     problemAt(
       [...at, 'scheduler'],
-      'least-connections does not know the connections of backends with forward: nat (allowed: maglev, wrr, source-prefix)',
+      'least-connections does not know the connections of backends with forward: nat (allowed: maglev, wrr, source, source-prefix)',
     ),
   ];
 }
