@@ -31,7 +31,7 @@ static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_off
 		vip = recall_vip4(tuple.vip[0], tuple.vip_port, tuple.protocol);
 		if (!vip)
 			return pass_on(context);
-		return serve(context, network_offset, &tuple, vip, 0);
+		return serve(context, network_offset, &tuple, vip, 0, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMP)
 		return GO_ON(context, STAGE_ICMP);
@@ -55,7 +55,7 @@ static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_off
 		vip = recall_vip6(tuple.vip, tuple.vip_port, tuple.protocol);
 		if (!vip)
 			return pass_on(context);
-		return serve(context, network_offset, &tuple, vip, 0);
+		return serve(context, network_offset, &tuple, vip, 0, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMPV6)
 		return GO_ON(context, STAGE_ICMP);

@@ -43,7 +43,7 @@ static __always_inline int handle_behind(struct xdp_md *context)
 	vip = parsed == PARSE_OK ? find_vip_of(&tuple) : NULL;
 	if (!vip)
 		return finish(PASS_NOT_VIP, XDP_PASS);
-	return serve(context, network_offset, &tuple, vip, 0);
+	return serve(context, network_offset, &tuple, vip, 0, 1);
 }
 
 #endif

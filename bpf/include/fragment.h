@@ -281,7 +281,7 @@ static __always_inline int place_first(struct xdp_md *context, __u32 network_off
 		remember(work, FRAGMENT_PASS);
 		return finish(vip ? PASS_L7 : PASS_NOT_VIP, XDP_PASS);
 	}
-	chosen = select_backend(context, network_offset, &work->tuple, vip, 1);
+	chosen = select_backend(context, network_offset, &work->tuple, vip, 1, 1);
 	/* No reset for a part of a segment: what it acknowledges is not known before the whole. */
 	if (chosen.kind != SELECT_FORWARD || !chosen.backend)
 		return finish(DROP_NO_BACKEND, XDP_DROP);

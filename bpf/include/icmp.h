@@ -71,7 +71,7 @@ static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_of
 	vip = find_vip4(quoted.vip[0], quoted.vip_port, quoted.protocol);
 	if (!vip || quoted.vip[0] != ip->daddr)
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	return serve(context, network_offset, &quoted, vip, 1);
+	return serve(context, network_offset, &quoted, vip, 1, 1);
 }
 
 static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_offset, struct ipv6hdr *ip,
@@ -107,7 +107,7 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 	vip = find_vip6(quoted.vip, quoted.vip_port, quoted.protocol);
 	if (!vip || !is_same_address6(quoted.vip, tuple->vip))
 		return finish(PASS_VIP_ICMP, XDP_PASS);
-	return serve(context, network_offset, &quoted, vip, 1);
+	return serve(context, network_offset, &quoted, vip, 1, 1);
 }
 
 /* The stage's way in: an IPv4 or IPv6 packet whose transport is ICMP or ICMPv6, no fragment. */

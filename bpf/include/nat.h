@@ -283,7 +283,7 @@ static __always_inline int begin_to_backend(struct xdp_md *context, struct hando
 		return finish(DROP_NO_BACKEND, XDP_DROP);
 	if (handed->is_refused)
 		return refuse(context, network_offset, is_ipv6, TX_RESET, DROP_RESET_OF_DEAD);
-	chosen = select_backend(context, network_offset, &handed->tuple, &handed->vip, 1);
+	chosen = select_backend(context, network_offset, &handed->tuple, &handed->vip, 1, 1);
 	if (chosen.kind != SELECT_FORWARD || !chosen.backend || !(chosen.backend->flags & BACKEND_NAT)) {
 		if (handed->fragment) {
 			if (chosen.kind != SELECT_FORWARD || !chosen.backend)
@@ -365,7 +365,7 @@ static __always_inline int deliver_error(struct xdp_md *context, struct handover
 
 	if (!headers_of(context, handed, &network_offset, &network, &transport))
 		return finish(DROP_MALFORMED, XDP_DROP);
-	chosen = select_backend(context, network_offset, &handed->tuple, &handed->vip, 0);
+	chosen = select_backend(context, network_offset, &handed->tuple, &handed->vip, 0, 1);
 	/* Without its connection the packet that is quoted is nobody's. */
 	if (chosen.backend && (chosen.backend->flags & BACKEND_NAT))
 		return finish(PASS_VIP_ICMP, XDP_PASS);

@@ -56,7 +56,7 @@ static __always_inline void touch_own_flow(struct flow *own, const struct tuple 
 					   const struct vip *vip, __u32 tick)
 {
 	__u32 before = own->last_tick;
-	struct flow *shared, copy;
+	struct flow *shared;
 
 	if (before == tick)
 		return;
@@ -68,8 +68,7 @@ static __always_inline void touch_own_flow(struct flow *own, const struct tuple 
 		shared->last_tick = tick;
 		return;
 	}
-	copy = *own;
-	insert_flow(tuple, key, &copy);
+	insert_flow(tuple, key, own);
 }
 
 #endif

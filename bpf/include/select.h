@@ -133,7 +133,7 @@ __noinline int choose_otherwise(struct xdp_md *context, __u32 network_offset, co
 {
 	union flow_key key = {};
 	struct backend *backend;
-	struct flow *flow, copy;
+	struct flow *flow;
 	__u32 tick;
 	int index;
 
@@ -166,10 +166,8 @@ __noinline int choose_otherwise(struct xdp_md *context, __u32 network_offset, co
 				return index | CHOSEN_RESET;
 			if (may_store && flow->last_tick != tick)
 				flow->last_tick = tick;
-			if (has_table_by_cpu && may_store) {
-				copy = *flow;
-				store_own_flow(tuple, &key, &copy);
-			}
+			if (has_table_by_cpu && may_store)
+				store_own_flow(tuple, &key, flow);
 			return tuple->begins ? index | CHOSEN_BEGUN : index;
 		}
 		if (!reopened)
@@ -178,21 +176,28 @@ __noinline int choose_otherwise(struct xdp_md *context, __u32 network_offset, co
 	return choose_backend(tuple, vip, flow != NULL, may_store);
 }
 
-/* Chooses the backend of a tuple: that of its stored flow, else what the VIP's scheduler says. */
+/*
+ * Chooses the backend of a tuple: that of its stored flow, else what the VIP's scheduler says. What is given to a
+ * function lies in memory: the first program gives a copy, so that the tuple itself stays in registers; a stage, which
+ * has less stack to spare than time, gives the tuple.
+ */
 static __always_inline struct selection select_backend(struct xdp_md *context, __u32 network_offset,
 						       const struct tuple *tuple, const struct vip *vip,
-						       int may_store)
+						       int may_store, const int is_stage)
 {
 	struct selection chosen = { .kind = SELECT_FORWARD };
 	union flow_key key = {};
-	/* What is given to a function lies in memory: a copy, so that the tuple itself stays in registers. */
-	struct tuple given;
+	const struct tuple *given = tuple;
+	struct tuple copy;
 	struct flow *flow;
 	__u32 tick;
 
 	if (has_table_by_cpu || (vip->flags & (VIP_STATELESS | VIP_SCHEDULED | VIP_QUIC))) {
-		given = *tuple;
-		return selection_of(choose_otherwise(context, network_offset, &given, vip, may_store));
+		if (!is_stage) {
+			copy = *tuple;
+			given = &copy;
+		}
+		return selection_of(choose_otherwise(context, network_offset, given, vip, may_store));
 	}
 	tick = current_tick();
 	fill_flow_key(&key, tuple, vip->id);
@@ -214,8 +219,11 @@ static __always_inline struct selection select_backend(struct xdp_md *context, _
 		}
 		note(expired ? NOTE_FLOW_EXPIRED : NOTE_FLOW_REPICKED);
 	}
-	given = *tuple;
-	return selection_of(choose_backend(&given, vip, flow != NULL, may_store));
+	if (!is_stage) {
+		copy = *tuple;
+		given = &copy;
+	}
+	return selection_of(choose_backend(given, vip, flow != NULL, may_store));
 }
 
 #endif

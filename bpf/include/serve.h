@@ -88,7 +88,7 @@ static __always_inline int deliver(struct xdp_md *context, __u32 network_offset,
 
 /* Chooses and forwards a packet of a VIP. `is_quote`: an ICMP error that quotes the tuple. */
 static __always_inline int serve(struct xdp_md *context, __u32 network_offset, const struct tuple *tuple,
-				 const struct vip *vip, const int is_quote)
+				 const struct vip *vip, const int is_quote, const int is_stage)
 {
 	struct selection chosen;
 
@@ -97,7 +97,7 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 			return enter_proxy(context, network_offset, tuple);
 		return enter_nat(context, tuple, vip, is_quote);
 	}
-	chosen = select_backend(context, network_offset, tuple, vip, !is_quote);
+	chosen = select_backend(context, network_offset, tuple, vip, !is_quote, is_stage);
 	return deliver(context, network_offset, tuple, vip, &chosen, is_quote);
 }
 
