@@ -90,6 +90,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     fresh: plane(defaultFlows),
     limited: plane(defaultFlows),
     byCpu: plane(defaultFlows, true),
+    withoutNat: plane(defaultFlows, false, true),
   };
   // What a host of that size has by default, without what may come at once.
   planes.limited.maps.writeFlowSettings({ insertsPerSecond: 4369, burst: 1 });
@@ -123,14 +124,16 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
   }
 }
 
-function plane(flows4: number, tableByCpu = false): TestDataPlane {
+/** VIPs of every kind; `withoutNat`: all but those with NAT, of which the host's own packets are asked too. */
+function plane(flows4: number, tableByCpu = false, withoutNat = false): TestDataPlane {
   const loaded = loadDataPlane({ flows4, tableByCpu, embryonic: 16_384 });
   addSchedulingVips(loaded);
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
     const behind = [backend(family, 0, { forward: 'nat', port: backendPort })];
-    loaded.forwarding.apply(vipOf(family, { port: natVipPort, protocol: 'udp', backends: behind }));
+    if (!withoutNat)
+      loaded.forwarding.apply(vipOf(family, { port: natVipPort, protocol: 'udp', backends: behind }));
     for (const forward of ['ipip', 'gue'] as const) {
       const backends = [backend(family, 0, { forward })];
       loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
@@ -158,7 +161,7 @@ function loadMilliseconds(): number {
 
 function casesOf(
   wrapper: ReturnType<typeof loadWrapper>,
-  planes: Readonly<Record<'usual' | 'million' | 'fresh' | 'limited' | 'byCpu', TestDataPlane>>,
+  planes: Readonly<Record<'usual' | 'million' | 'fresh' | 'limited' | 'byCpu' | 'withoutNat', TestDataPlane>>,
 ): Case[] {
   const l4d = (name: string, frame: Uint8Array, changes: Partial<Case> = {}): Case => ({
     name,
@@ -176,7 +179,12 @@ function casesOf(
     l4d('wrapper and TX', packet.tcp4, floor),
     l4d('wrapper and TX, sources vary', packet.tcp4, { ...floor, flows: 65_536 }),
     l4d('wrapper and TX, IPv6', packet.tcp6, floor),
-    l4d('not a VIP (no wrapper)', packet.other4, { wrapped: false, action: 'pass' }),
+    l4d('not a VIP (no wrapper)', packet.other4, {
+      wrapped: false,
+      action: 'pass',
+      program: planes.withoutNat.program,
+    }),
+    l4d('not a VIP, with VIPs that use NAT (no wrapper)', packet.other4, { wrapped: false, action: 'pass' }),
     l4d('TCP flow hit', packet.tcp4),
     l4d('IPv6 flow hit', packet.tcp6),
     l4d('UDP flow hit', packet.udp4),
