@@ -185,7 +185,7 @@ describe('a table for each CPU', () => {
     load({ tableByCpu: true });
     plane.maps.writeFlowSettings(unlimited);
     for (const family of [four, six]) {
-      plane.forwarding.apply(vipOf(family, { idleTicks: 10 }));
+      plane.forwarding.apply(vipOf(family, { idleTicks: 60 }));
       const ack = tcpFrame(family);
       plane.send(ack);
       expect(plane.copyCount()).toBe(0);
@@ -193,7 +193,7 @@ describe('a table for each CPU', () => {
       expect(plane.copyCount()).toBe(1);
       plane.evictShared();
       plane.forwarding.apply(
-        vipOf(family, { idleTicks: 10, backends: [backend(family, 0, { weight: 0 }), backend(family, 1)] }),
+        vipOf(family, { idleTicks: 60, backends: [backend(family, 0, { weight: 0 }), backend(family, 1)] }),
       );
       // The copy alone knows the flow's backend; a tick later it is in the shared table again.
       expect(Buffer.from(plane.send(ack).packet)).toEqual(Buffer.from(sentTo('02:00:00:00:00:21', ack)));

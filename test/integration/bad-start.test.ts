@@ -46,7 +46,7 @@ describe('undo', () => {
     const answer = await host.run('l4ctl', 'undo');
     expect(answer.stderr).toContain('"br0" is not the interface that this daemon serves (allowed: eth0)');
     expect(answer.code).toBe(78);
-    expect(readdirSync(join(stateFolder(), 'desired')).sort()).toEqual(['1.json', '2.json']);
+    expect(readdirSync(join(stateFolder(), 'desired')).sort()).toEqual(['1.journal', '1.json']);
   });
 });
 

@@ -188,8 +188,10 @@ test('workers whose descriptors idle clients have taken are still told another p
   );
   await fabric.proxy.putDesired({ ...desired(3), drainMs: 4000 });
   await fabric.proxy.putDesired(desired(3));
-  const { deaths, revision, workers } = await fabric.proxy.status();
-  expect(workers.every(({ activeConnections }) => activeConnections > 10)).toBe(true);
+  const isFull = async () =>
+    (await fabric.proxy.status()).workers.every(({ activeConnections }) => activeConnections > 10);
+  await until(isFull, 'the workers tell of their clients');
+  const { deaths, revision } = await fabric.proxy.status();
   expect({ deaths, revision }).toEqual({ deaths: before.deaths, revision: before.revision + 2 });
   idle.process.kill('SIGKILL');
   await fabric.proxy.renew();

@@ -122,6 +122,11 @@ afterAll(() => {
 it('serves by the owner; when it drains, and when it is dead, another goes on', async () => {
   await until('served', () => ask(vip4) === 'served\n' && ask(vip6) === 'served\n');
   expect(cachedMac('client', vip4)).toBe(interfaceMac('a'));
+  await until('the other host says where they are', async () => {
+    const { vips } = await get<FabricStatus>('b', '/v1/status');
+    const where = /10\.79\.0\.1 is Active with priority 150, ours is 130/;
+    return vips.some(({ verdict }) => verdict.code === 'standby' && where.test(verdict.reason));
+  });
   // A stack that has the addresses and would answer does not hear the questions.
   const stray = (verb: string) => {
     runOn('b', 'ip', 'address', verb, `${vip4}/32`, 'dev', 'eth0');
@@ -137,11 +142,6 @@ it('serves by the owner; when it drains, and when it is dead, another goes on', 
     ]);
   }
   stray('del');
-  await until('the other host says where they are', async () => {
-    const { vips } = await get<FabricStatus>('b', '/v1/status');
-    const where = /10\.79\.0\.1 is Active with priority 150, ours is 130/;
-    return vips.some(({ verdict }) => verdict.code === 'standby' && where.test(verdict.reason));
-  });
   const ctl = join(import.meta.dirname, '../../tools/l4ctl/main.ts');
   const table = runOn('a', process.execPath, ctl, '--socket', socketOf('a'), 'vrrp');
   expect(table).toMatch(/web +51 +ipv4 +Active +150 +10\.79\.0\.1 \(this host\)/);

@@ -23,6 +23,7 @@ import {
   declaredPort,
   forwardModeOf,
   isForwardProxy,
+  noBackends,
   type Vip,
   vipKeyText,
 } from './vip.ts';
@@ -137,11 +138,9 @@ function checkVipAddress(address: IpAddress, at: readonly PathSegment[]): PathPr
 
 function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [];
-  if (vip.backends.length === 0 && !isForwardProxy(vip)) {
-    problems.push(
-      problemAt([...at, 'backends'], 'has no backends (allowed: at least one)', 'remove the VIP instead'),
-    );
-  }
+  // An edit takes the last one away without the document being read again.
+  if (vip.backends.length === 0 && !isForwardProxy(vip))
+    problems.push(problemAt([...at, 'backends'], noBackends, 'remove the VIP instead'));
   const seen = new Map<string, number>();
   for (const [index, backend] of vip.backends.entries()) {
     const where = [...at, 'backends', index, 'address'];

@@ -97,65 +97,75 @@ export function declaredPort(port: number): DeclaredPort {
   return port === anyPort ? 'any' : port;
 }
 
+/** What is said of a VIP without backends that needs some. */
+export const noBackends = 'has no backends (allowed: at least one)';
+
 /** A virtual address and what stands behind it, as declared. */
-export const vipSchema = z.strictObject({
-  name: vipName.exactOptional(),
-  address: ipAddressText,
-  port: vipPort,
-  protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
-  /** forward: packets go to backends; l7: connections go to the proxy. */
-  policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
-  /** How packets get to the backends of a `forward` VIP; `l2` by default. */
-  forward: choice('a way of forwarding', forwardModes).exactOptional(),
-  enabled: flag().prefault(true),
-  /** Slots of the Maglev table; a prime. Kept once chosen. */
-  tableSize: tableSize.exactOptional(),
-  expectedBackends: integer('a number of backends', 1, maxBackendsPerVip).exactOptional(),
-  /** What happens to the TCP flows of a backend that died; UDP is always re-picked. */
-  onBackendDown: choice('a choice', ['keep', 'repick', 'reset']).prefault('keep'),
-  /** How a new flow finds its backend. */
-  scheduler: choice('a scheduler', schedulers).prefault('maglev'),
-  /** Of source-prefix: so many first bits of the client's address decide. 24 for IPv4, 56 for IPv6 by default. */
-  sourcePrefixLength: integer('a prefix length', 1, 128).exactOptional(),
-  /** A backend that comes back gets its weight in steps over so long. */
-  slowStart: durationText(Seconds(1), Seconds(3600)).exactOptional(),
-  /** false: no flow table, every packet by the hash. */
-  stateful: flag().prefault(true),
-  /** UDP: QUIC packets go to the server that their connection id names. */
-  quic: quicSchema.exactOptional(),
-  minHealthy: minHealthy.prefault(1),
-  /** 900 s for TCP, 90 s for UDP by default. */
-  idleTimeout: durationText(Seconds(1), Seconds(86_400)).exactOptional(),
-  check: checkSchema.exactOptional(),
-  /** At least one, but for a forward proxy, which has none. */
-  backends: list(backendSchema, 'backends, at least one')
-    .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` })
-    .prefault([]),
-  /** How the address is announced to routers. */
-  announce: announceSchema.exactOptional(),
-  /** Group of host.vrrp that the address moves with, in place of routes. */
-  vrrpGroup: vrrpGroupName.exactOptional(),
-  /** l7 only: clients let in; deny wins, an empty allow lets everyone in. */
-  access: z
-    .strictObject({
-      allow: list(ipPrefixText, 'prefixes').prefault([]),
-      deny: list(ipPrefixText, 'prefixes').prefault([]),
-    })
-    .exactOptional(),
-  /** l7 only: what is looked at; `http` by default. */
-  mode: choice('a mode', proxyListenerModes).exactOptional(),
-  /** Modes connect and socks only: what clients may reach. */
-  destinations: list(destinationSchema, 'destinations').exactOptional(),
-  /** l7 only: which requests go to which pool. */
-  routes: list(routeSchema, 'routes').exactOptional(),
-  /** l7 only: what comes is TLS. */
-  tls: vipTlsSchema.exactOptional(),
-  /** l7 only: connections to backends are TLS. */
-  backendTls: backendTlsSchema.exactOptional(),
-  /** l7 only: every request is sent to https at this port. */
-  redirectToHttps: redirectPort.exactOptional(),
-  ...vipClientFields,
-});
+export const vipSchema = z
+  .strictObject({
+    name: vipName.exactOptional(),
+    address: ipAddressText,
+    port: vipPort,
+    protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
+    /** forward: packets go to backends; l7: connections go to the proxy. */
+    policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
+    /** How packets get to the backends of a `forward` VIP; `l2` by default. */
+    forward: choice('a way of forwarding', forwardModes).exactOptional(),
+    enabled: flag().prefault(true),
+    /** Slots of the Maglev table; a prime. Kept once chosen. */
+    tableSize: tableSize.exactOptional(),
+    expectedBackends: integer('a number of backends', 1, maxBackendsPerVip).exactOptional(),
+    /** What happens to the TCP flows of a backend that died; UDP is always re-picked. */
+    onBackendDown: choice('a choice', ['keep', 'repick', 'reset']).prefault('keep'),
+    /** How a new flow finds its backend. */
+    scheduler: choice('a scheduler', schedulers).prefault('maglev'),
+    /** Of source-prefix: so many first bits of the client's address decide. 24 for IPv4, 56 for IPv6 by default. */
+    sourcePrefixLength: integer('a prefix length', 1, 128).exactOptional(),
+    /** A backend that comes back gets its weight in steps over so long. */
+    slowStart: durationText(Seconds(1), Seconds(3600)).exactOptional(),
+    /** false: no flow table, every packet by the hash. */
+    stateful: flag().prefault(true),
+    /** UDP: QUIC packets go to the server that their connection id names. */
+    quic: quicSchema.exactOptional(),
+    minHealthy: minHealthy.prefault(1),
+    /** 900 s for TCP, 90 s for UDP by default. */
+    idleTimeout: durationText(Seconds(1), Seconds(86_400)).exactOptional(),
+    check: checkSchema.exactOptional(),
+    /** At least one, but for a forward proxy, which has none. */
+    backends: list(backendSchema, 'backends, at least one')
+      .max(maxBackendsPerVip, { error: `has too many backends (allowed: at most ${maxBackendsPerVip})` })
+      .prefault([]),
+    /** How the address is announced to routers. */
+    announce: announceSchema.exactOptional(),
+    /** Group of host.vrrp that the address moves with, in place of routes. */
+    vrrpGroup: vrrpGroupName.exactOptional(),
+    /** l7 only: clients let in; deny wins, an empty allow lets everyone in. */
+    access: z
+      .strictObject({
+        allow: list(ipPrefixText, 'prefixes').prefault([]),
+        deny: list(ipPrefixText, 'prefixes').prefault([]),
+      })
+      .exactOptional(),
+    /** l7 only: what is looked at; `http` by default. */
+    mode: choice('a mode', proxyListenerModes).exactOptional(),
+    /** Modes connect and socks only: what clients may reach. */
+    destinations: list(destinationSchema, 'destinations').exactOptional(),
+    /** l7 only: which requests go to which pool. */
+    routes: list(routeSchema, 'routes').exactOptional(),
+    /** l7 only: what comes is TLS. */
+    tls: vipTlsSchema.exactOptional(),
+    /** l7 only: connections to backends are TLS. */
+    backendTls: backendTlsSchema.exactOptional(),
+    /** l7 only: every request is sent to https at this port. */
+    redirectToHttps: redirectPort.exactOptional(),
+    ...vipClientFields,
+  })
+  .refine((vip) => vip?.backends?.length !== 0 || isForwardProxy(vip), {
+    path: ['backends'],
+    error: noBackends,
+    // Told together with what is wrong in other fields, which may then be missing.
+    when: () => true,
+  });
 
 /** A VIP as declared: what was left out is still missing. */
 export type DeclaredVip = z.output<typeof vipSchema>;
@@ -248,7 +258,7 @@ export function routedAddress(vip: Vip, backend: Backend): IpAddress {
 }
 
 /** Whether the proxy connects clients of a VIP to what they ask for: there are no backends. */
-export function isForwardProxy(vip: Pick<DeclaredVip, 'policy' | 'mode'>): boolean {
+export function isForwardProxy(vip: { readonly policy: string; readonly mode?: string }): boolean {
   return vip.policy === 'l7' && (vip.mode === 'connect' || vip.mode === 'socks');
 }
 
