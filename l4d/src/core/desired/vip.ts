@@ -160,7 +160,7 @@ export const vipSchema = z
     redirectToHttps: redirectPort.exactOptional(),
     ...vipClientFields,
   })
-  .refine((vip) => vip?.backends?.length !== 0 || isForwardProxy(vip), {
+  .refine((vip) => vip?.backends?.length !== 0 || vip.destinations !== undefined || isForwardProxy(vip), {
     path: ['backends'],
     error: noBackends,
     // Told together with what is wrong in other fields, which may then be missing.
