@@ -1,3 +1,4 @@
+import { parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 
 /** Where a request wants to go, as far as routing looks at it. */
@@ -36,19 +37,35 @@ export function readRequestTarget(
       // instead replace it with the host information of the request-target."
       hostField = absolute[1] ?? '';
       const rest = absolute[2] ?? '';
-      originForm = rest.startsWith('/') ? rest : `/${rest}`;
-      if (hostField === '') return err('the request target names no host');
+      // RFC 9112 section 3.2.4: OPTIONS of a URI without path and query is about the server.
+      if (rest === '' && method === 'OPTIONS') originForm = '*';
+      else originForm = rest.startsWith('/') ? rest : `/${rest}`;
+      // RFC 9110 section 4.2.1: such a URI is to be rejected.
+      if (hostField === '' || hostField.startsWith(':')) return err('the request target names no host');
+      // RFC 9112 section 3.2: an invalid Host is 400, also where another one is used.
+      if (readAuthority(host ?? '') === undefined) return err('the Host field is not valid');
     }
   }
-  const authority = authorityForm.exec(hostField ?? '');
-  if (authority === null) return err('the Host field is not valid');
-  const name = (authority[1] ?? '').toLowerCase().replace(/\.$/, '');
+  const authority = readAuthority(hostField ?? '');
+  if (authority === undefined) return err('the Host field is not valid');
+  const name = authority.toLowerCase().replace(/\.$/, '');
 
   if (originForm === '*' && method === 'OPTIONS') return ok({ host: name, hostField, path: '/', originForm });
   if (!originForm.startsWith('/') || originForm.includes('#')) return err('the request target is not valid');
   const query = originForm.indexOf('?');
   const path = query < 0 ? originForm : originForm.slice(0, query);
   return ok({ host: name, hostField, path: isNormal(path) ? path : normalizePath(path), originForm });
+}
+
+/** The host of an authority, in brackets if it is an IPv6 address; undefined: it is not valid. */
+function readAuthority(text: string): string | undefined {
+  const match = authorityForm.exec(text);
+  if (match === null) return undefined;
+  const [, name = '', port = ''] = match;
+  if (port.length > 4 && Number(port) > 65535) return undefined;
+  if (!name.startsWith('[')) return name;
+  const address = parseIpAddress(name.slice(1, -1));
+  return address.ok && address.value.family === 6 ? name : undefined;
 }
 
 /** Whether a path has nothing that normalizePath would change. */
