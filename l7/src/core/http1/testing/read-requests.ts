@@ -1,7 +1,7 @@
 import { readRequestTarget } from '../../request-target.ts';
 import { ChunkedDecoder } from '../chunked-decoder.ts';
 import { HeadParser } from '../head-parser.ts';
-import { requestLimits } from '../limits.ts';
+import { type MessageLimits, requestLimits } from '../limits.ts';
 import { upstreamRequestHead } from '../message-heads.ts';
 
 /** What a client's bytes are read as. */
@@ -20,7 +20,11 @@ export interface ReadRequests {
  * Reads requests with the pure codec as a connection does, in pieces that end at `cuts`. What a backend answers, and
  * whether it is reached, is not its concern.
  */
-export function readRequests(text: string, cuts: readonly number[] = []): ReadRequests {
+export function readRequests(
+  text: string,
+  cuts: readonly number[] = [],
+  limits: MessageLimits = requestLimits,
+): ReadRequests {
   const pieces: Buffer[] = [];
   let from = 0;
   for (const cut of [...cuts, text.length]) {
@@ -28,7 +32,7 @@ export function readRequests(text: string, cuts: readonly number[] = []): ReadRe
     pieces.push(Buffer.from(text.slice(from, cut), 'latin1'));
     from = cut;
   }
-  const parser = new HeadParser('request', requestLimits);
+  const parser = new HeadParser('request', limits);
   const outcome: (string | number)[] = [];
   const forwarded: string[] = [];
   /** What has come of a head that is not whole. */
@@ -76,7 +80,7 @@ export function readRequests(text: string, cuts: readonly number[] = []): ReadRe
     }
     target = read.value.originForm;
     upstream = upstreamRequestHead(parser, target, read.value.hostField, '', 'kept');
-    const decoder = parser.framing === 'chunked' ? new ChunkedDecoder('chunks', requestLimits) : undefined;
+    const decoder = parser.framing === 'chunked' ? new ChunkedDecoder('chunks', limits) : undefined;
     body = { left: parser.framing === 'length' ? parser.contentLength : 0, decoder, raw: '' };
     return piece.subarray(parser.end - before);
   }
