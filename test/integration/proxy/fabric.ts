@@ -67,6 +67,8 @@ export interface Fabric {
   lookupStats(): number[];
   /** A program in the client's namespace that goes on; resolves when it has written `mark`. */
   startOnClient(command: readonly string[], mark: string): Promise<Running>;
+  /** The same in the namespace of the backends. */
+  startOnBackend(command: readonly string[], mark: string): Promise<Running>;
   /** In the balancer's namespace, as another service of the host. */
   startOnBalancer(port: number): Promise<Running>;
   /** A fresh program and maps, without listeners. */
@@ -218,6 +220,7 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
     startNginx: (port) =>
       startNginxServer(port, `listen ${backend4}:${port}; location / { return 200 "ok"; }`),
     startOnClient: (command, mark) => startAndWait(names.client, command, mark),
+    startOnBackend: (command, mark) => startAndWait(names.backend, command, mark),
     startOnBalancer: (port) =>
       startAndWait(
         names.balancer,

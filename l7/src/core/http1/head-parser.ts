@@ -31,6 +31,7 @@ const LF = 10;
 const SPACE = 32;
 const TAB = 9;
 const COLON = 58;
+const ZERO = 48;
 /** More digits cannot be counted exactly. */
 const maxLengthDigits = 15;
 
@@ -212,7 +213,15 @@ export class HeadParser {
     let cut = false;
     if (isFraming(first, length)) {
       const name = text.slice(start, colon).toLowerCase();
-      if (name === 'content-length') return this.#readContentLength(trimmed(text, colon + 1, end));
+      if (name === 'content-length') {
+        const value = trimmed(text, colon + 1, end);
+        if (!this.#readContentLength(value)) return false;
+        if (value.length === 1 || value.charCodeAt(0) !== ZERO) return true;
+        // There are readers for whom leading zeros say octal: it is sent on as it was understood.
+        this.fields += `${text.slice(this.#kept, start)}Content-Length: ${this.contentLength}\r\n`;
+        this.#kept = end + 2;
+        return true;
+      }
       if (name === 'transfer-encoding') {
         if (!this.#readTransferEncoding(trimmed(text, colon + 1, end))) return false;
         cut = true;

@@ -77,12 +77,19 @@ export const connectionRows: readonly RequestRow[] = [
     get('Connection: Upgrade', 'Upgrade: websocket', 'Upgrade: h2c'),
     'GET /',
   ),
-  taken('9110 7.8', 'a list of protocols', get('Connection: Upgrade', 'Upgrade: websocket, h2c'), 'GET /'),
+  taken(
+    '9110 7.8',
+    'a list of protocols',
+    get('Connection: Upgrade', 'Upgrade: websocket, h2c'),
+    'GET /',
+    'no tunnel is opened; HAProxy wants the key of a WebSocket',
+  ),
   takenLast(
     '9110 7.8',
     'Upgrade in HTTP/1.0',
     'GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     'GET /',
+    'no tunnel is opened; HAProxy wants the key of a WebSocket',
   ),
   takenLast(
     '9112 9.3',
