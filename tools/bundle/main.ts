@@ -1,7 +1,7 @@
 /**
  * Puts each program that is started often or runs beside others into few files of plain JavaScript: no types to take
- * out at the start, no modules that are not used. `bin/start.mjs` of the program takes them while they are newer than
- * nothing they were made of; without them it runs the sources.
+ * out at the start, no modules that are not used. `start.mjs` of the program (tools/setup/start-bundled.mjs) takes them
+ * while they are newer than nothing they were made of; without them it runs the sources.
  */
 import {
   copyFileSync,
@@ -15,23 +15,29 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { rolldown } from 'rolldown';
 import { builtinModules } from './builtin-modules.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Programs: the folder of the workspace. */
-const programs = ['announcer', 'l7'];
+/** Programs: the folder, which gets `dist`, and the main file in it. */
+const programs: readonly (readonly [folder: string, main: string])[] = [
+  ['announcer', 'src/main.ts'],
+  ['l7', 'src/main.ts'],
+  ['l4d', 'src/main.ts'],
+  ['tools/l4ctl', 'main.ts'],
+];
 
-for (const program of programs) await bundle(join(root, program));
+for (const [folder, main] of programs) await bundle(join(root, folder), main);
 
-async function bundle(folder: string): Promise<void> {
+async function bundle(folder: string, main: string): Promise<void> {
   // Processes that the program starts by their file are programs of their own.
   const processes = globSync('src/**/*-process.ts', { cwd: folder });
   const input = Object.fromEntries(
-    ['src/main.ts', ...processes].map((file) => [basename(file, '.ts'), join(folder, file)]),
+    [main, ...processes].map((file) => [basename(file, '.ts'), join(folder, file)]),
   );
+  const target = join(folder, 'dist');
   const build = await rolldown({
     input,
     platform: 'node',
@@ -39,17 +45,9 @@ async function bundle(folder: string): Promise<void> {
     external: [/^koffi/],
     plugins: [
       builtinModules(),
-      {
-        name: 'processes',
-        transform: (code: string) =>
-          code.replace(
-            /new URL\('\.\/([\w-]+-process)\.ts', import\.meta\.url\)/g,
-            "new URL('./$1.js', import.meta.url)",
-          ),
-      },
+      { name: 'files', transform: (code: string, id: string) => withPathsFrom(target, dirname(id), code) },
     ],
   });
-  const target = join(folder, 'dist');
   const fresh = `${target}.${process.pid}`;
   mkdirSync(fresh, { recursive: true });
   const { output } = await build.write({ dir: fresh, format: 'esm', minify: true });
@@ -71,6 +69,19 @@ async function bundle(folder: string): Promise<void> {
   // Whoever starts now finds the old one, the new one, or none, but no half.
   rmSync(target, { recursive: true, force: true });
   renameSync(fresh, target);
+}
+
+/** Files that are found by where a module is: processes of the program are beside the bundle, others where they are. */
+function withPathsFrom(target: string, moduleFolder: string, code: string): string {
+  return code
+    .replace(
+      /new URL\('\.\/([\w-]+-process)\.ts', import\.meta\.url\)/g,
+      "new URL('./$1.js', import.meta.url)",
+    )
+    .replace(/new URL\('(\.\.\/[^']*)', import\.meta\.url\)/g, (_, path: string) => {
+      const fromTarget = relative(target, join(moduleFolder, path));
+      return `new URL('${fromTarget}${path.endsWith('/') ? '/' : ''}', import.meta.url)`;
+    });
 }
 
 /** A process that was started from the bundle before loads parts of it when it first needs them: they stay, for one more. */

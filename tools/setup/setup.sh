@@ -188,9 +188,9 @@ if [ -f bpf/build.sh ]; then
 fi
 
 if [ -d node_modules/rolldown ]; then
-  run node_modules/.bin/node tools/bundle/main.ts || fail "bundling the announcer (tools/bundle) failed (see above)"
+  run node_modules/.bin/node tools/bundle/main.ts || fail "bundling the programs (tools/bundle) failed (see above)"
 else
-  left_out="$left_out; the announcer's bundle (no rolldown), it runs from its sources"
+  left_out="$left_out; the bundles (no rolldown), programs run from their sources"
 fi
 
 if ! grep -q ' /sys/fs/bpf bpf ' /proc/mounts; then

@@ -24,13 +24,9 @@ const restartInterval = 1000;
 const startupTime = 10_000;
 
 const entryPoint = {
-  announcer: [pathOf('announcer/bin/l4-announcer')],
-  proxy: [pathOf('l7/bin/l4-proxy')],
+  announcer: [fileURLToPath(new URL('../../../announcer/bin/l4-announcer', import.meta.url))],
+  proxy: [fileURLToPath(new URL('../../../l7/bin/l4-proxy', import.meta.url))],
 } as const;
-
-function pathOf(file: string): string {
-  return fileURLToPath(new URL(`../../../${file}`, import.meta.url));
-}
 
 /** Sees to it that the process runs. */
 export interface Companion {

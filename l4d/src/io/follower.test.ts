@@ -71,6 +71,13 @@ test('starts a companion that does not run, and tells it as soon as it answers',
   expect(changes()).toBeGreaterThan(0);
 });
 
+test('a companion that does not run is started before the caller goes on', async () => {
+  const { companion, follower } = setUp();
+  companion.runs = false;
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(false);
+  expect(companion.starts).toBe(1);
+});
+
 test('tells another instance of the companion everything again', async () => {
   const { companion, follower, clock } = setUp();
   await follower.follow({ prefixes: ['a'] });

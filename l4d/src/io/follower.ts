@@ -48,6 +48,9 @@ export interface Follower<Desired, Status> {
 
 const pollInterval = Seconds(1);
 const retryInterval = Milliseconds(100);
+/** One that was just started listens after about 100 ms: for a second it is looked for so often. */
+const firstRetryInterval = Milliseconds(20);
+const firstRetries = 50;
 /** How long a caller of `follow` is kept waiting. */
 const patience = Seconds(2);
 
@@ -67,6 +70,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   let stopped = false;
   let released = false;
   let available: boolean | undefined;
+  /** How often it has not answered since it did. */
+  let unanswered = 0;
   let problem: string | undefined;
   let running: Promise<unknown> = Promise.resolve();
 
@@ -106,7 +111,15 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
         refused = { desired, reason: messageOf(error) };
         logger.error({ companion: name, reason: refused.reason }, 'refuses what it is told');
         options.onChange();
-      } else setAvailable(false, error);
+        return false;
+      }
+      const isFirst = available === undefined;
+      setAvailable(false, error);
+      if (isFirst) {
+        // Started at once, it gets ready while the daemon does.
+        await options.companion.ensure();
+        schedule();
+      }
       return false;
     }
   }
@@ -143,6 +156,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
 
   function setAvailable(now: boolean, error?: unknown): void {
     problem = now || error === undefined ? undefined : messageOf(error);
+    unanswered = now ? 0 : unanswered + 1;
     if (!now) {
       last = undefined;
       taken = undefined;
@@ -167,7 +181,9 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
 
   function schedule(): void {
     if (stopped) return;
-    timer = clock.after(available === true ? pollInterval : retryInterval, () => {
+    timer?.cancel();
+    const soon = unanswered < firstRetries ? firstRetryInterval : retryInterval;
+    timer = clock.after(available === true || wanted === undefined ? pollInterval : soon, () => {
       void serially(poll).finally(schedule);
     });
   }
@@ -175,9 +191,11 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
 
   return {
     follow(desired) {
+      const isNew = wanted === undefined;
       wanted = desired === undefined ? undefined : known(desired);
       if (desired !== undefined) {
         released = false;
+        if (isNew) schedule();
         // Nobody waits long for one that hangs; the next poll tells it.
         return available === false ? Promise.resolve(false) : bounded(serially(put));
       }

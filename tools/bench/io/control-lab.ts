@@ -77,7 +77,7 @@ export async function createControlLab(): Promise<ControlLab> {
   const config = join(folder, 'l4d.yaml');
   const log = join(folder, 'l4d.log');
   const servers = `${name}s`;
-  const main = new URL('../../../l4d/src/main.ts', import.meta.url).pathname;
+  const main = new URL('../../../l4d/bin/start.mjs', import.meta.url).pathname;
   let daemon: ChildProcess | undefined;
   const run = (command: string, ...args: readonly string[]) =>
     execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
@@ -205,7 +205,7 @@ export async function createControlLab(): Promise<ControlLab> {
         if (!/^\d+$/.test(pid)) continue;
         const command = readUnlessGone(`/proc/${pid}/cmdline`);
         if (!command.includes(folder)) continue;
-        const process = /l4d\/src\/main/.test(command)
+        const process = /l4d\/bin\/start/.test(command)
           ? 'l4d'
           : /announcer/.test(command)
             ? 'announcer'

@@ -17,6 +17,12 @@ const attachType = { skLookup: 36, xdp: 37 } as const;
 
 const BPF_TC_EGRESS = 2;
 
+/** enum libbpf_print_level */
+const LIBBPF_DEBUG = 2;
+
+/** enum bpf_map_type */
+const mapType = { array: 2, programArray: 3 } as const;
+
 type Library = ReturnType<typeof bindLibrary>;
 let library: Library | undefined;
 
@@ -39,7 +45,11 @@ function bindLibrary() {
     mapReuseFd: lib.func('int bpf_map__reuse_fd(void *map, int fd)'),
     mapInitialValue: lib.func('void *bpf_map__initial_value(void *map, _Out_ size_t *size)'),
     mapSetInitialValue: lib.func('int bpf_map__set_initial_value(void *map, const void *data, size_t size)'),
+    mapType: lib.func('int bpf_map__type(void *map)'),
+    mapSetType: lib.func('int bpf_map__set_type(void *map, int type)'),
     programFd: lib.func('int bpf_program__fd(void *program)'),
+    nextProgram: lib.func('void *bpf_object__next_program(void *object, void *program)'),
+    setAutoload: lib.func('int bpf_program__set_autoload(void *program, bool autoload)'),
     linkCreate: lib.func('int bpf_link_create(int program, int target, int type, const void *options)'),
     linkUpdate: lib.func('int bpf_link_update(int link, int program, const void *options)'),
     linkDetach: lib.func('int bpf_link_detach(int link)'),
@@ -73,7 +83,7 @@ function bindLibrary() {
     probeHelper: lib.func('int libbpf_probe_bpf_helper(int programType, int helper, const void *options)'),
     possibleCpus: lib.func('int libbpf_num_possible_cpus()'),
     setPrint: lib.func('void *libbpf_set_print(void *callback)'),
-    vsnprintf: libc.func('int vsnprintf(void *buffer, size_t size, const char *format, void *arguments)'),
+    vsnprintf: libc.func('int vsnprintf(void *buffer, size_t size, void *format, void *arguments)'),
   };
 }
 
@@ -95,10 +105,12 @@ function bpf(): Library {
   if (library !== undefined) return library;
   library = bindLibrary();
   const bound = library;
-  const prototype = koffi.proto('int l4d_print(int level, const char *format, void *arguments)');
+  const prototype = koffi.proto('int l4d_print(int level, void *format, void *arguments)');
   // The callback is process-global: this module must not be loaded in a worker that can exit.
-  const callback = koffi.register((_level: number, format: string, args: unknown) => {
-    const buffer = Buffer.alloc(1 << 18);
+  const callback = koffi.register((level: number, format: unknown, args: unknown) => {
+    // A thousand lines an object, which nobody reads: what a verifier says comes as a warning.
+    if (level >= LIBBPF_DEBUG) return 0;
+    const buffer = Buffer.allocUnsafe(1 << 18);
     const length = bound.vsnprintf(buffer, buffer.length, format, args) as number;
     printed.push(buffer.toString('utf8', 0, Math.min(length, buffer.length - 1)));
     if (printed.length > 1000) printed.shift();
@@ -153,6 +165,21 @@ export function loadObject(object: BpfObject, name: string): void {
     if (result === -1)
       throw new SyscallError(`load ${name}`, 1, 'root or CAP_BPF and CAP_NET_ADMIN are needed');
     throw new VerifierError(name, -result, printed.join(''));
+  }
+}
+
+/**
+ * Has `loadObject` make the object's maps alone: to verify programs takes far longer. A map of programs is made as a
+ * plain array, as there are none to put into it. Throws SyscallError.
+ */
+export function leaveOutPrograms(object: BpfObject): void {
+  const { nextProgram, nextMap } = bpf();
+  for (let one = nextProgram(object, null); one !== null; one = nextProgram(object, one)) {
+    check('bpf_program__set_autoload', bpf().setAutoload(one, false));
+  }
+  for (let map = nextMap(object, null); map !== null; map = nextMap(object, map)) {
+    if (bpf().mapType(map) !== mapType.programArray) continue;
+    check('bpf_map__set_type', bpf().mapSetType(map, mapType.array));
   }
 }
 

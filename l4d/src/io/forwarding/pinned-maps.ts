@@ -101,17 +101,19 @@ const nothingOld = { catchUp: () => undefined, forgetOld: () => undefined };
 function makeGeneration(
   { bpfFolder, capacity, onStep = () => undefined }: MapOptions,
   generation: number,
-  fill: (made: MapFds) => void = () => undefined,
+  fill?: (made: MapFds) => void,
 ): MapFds {
   const object = libbpf.openObject(objectPath('l4d_xdp'));
   try {
     for (const [name, entries] of Object.entries(mapSizes(capacity))) {
       libbpf.setMaxEntries(object, name, entries);
     }
+    // Maps that are in force are not given up for programs that the kernel refuses; on a first start there are none.
+    if (fill === undefined) libbpf.leaveOutPrograms(object);
     libbpf.loadObject(object, 'l4d_xdp');
     const fdOf = (name: keyof MapFds) => libbpf.mapFd(object, objectMapName(name));
     onStep('made');
-    fill(Object.fromEntries(pinnedMaps.map((name) => [name, fdOf(name)])) as MapFds);
+    fill?.(Object.fromEntries(pinnedMaps.map((name) => [name, fdOf(name)])) as MapFds);
     onStep('copied');
     pinGeneration(bpfFolder, generation, fdOf);
     onStep('pinned');
