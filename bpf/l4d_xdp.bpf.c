@@ -15,6 +15,7 @@
 #include "proxy_host.h"
 #include "serve.h"
 #include "stages.h"
+#include "tunnel_error.h"
 #include "vip_memory.h"
 
 static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_offset)
@@ -177,6 +178,12 @@ SEC("xdp.frags")
 int l4d_neighbour(struct xdp_md *context)
 {
 	return handle_neighbour(context);
+}
+
+SEC("xdp.frags")
+int l4d_tunnel_error(struct xdp_md *context)
+{
+	return handle_tunnel_error(context);
 }
 
 SEC("xdp.frags")

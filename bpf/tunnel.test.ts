@@ -11,7 +11,7 @@ import type { TunnelSettings } from '@l4d/l4d/core/forwarding/tunnel-settings.ts
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { checksumHolds, internetChecksum } from './testing/checksum.ts';
-import { loadDataPlane, ownMac, type TestDataPlane, testEgress, testTunnel } from './testing/data-plane.ts';
+import { loadDataPlane, ownMac, type TestDataPlane, testTunnel } from './testing/data-plane.ts';
 import { frameSizes, tcpFrameOf, udpFrameOf } from './testing/frame-sizes.ts';
 import {
   counting,
@@ -27,11 +27,20 @@ import {
 } from './testing/packet.ts';
 import { pcap } from './testing/pcap.ts';
 import { encapsulated, networkOf, networkOffset, readOuter } from './testing/tunnel-packets.ts';
+import {
+  other,
+  otherMtu,
+  overheadOf,
+  remote,
+  tenant,
+  useWay,
+  type Way,
+  ways,
+} from './testing/tunnel-ways.ts';
 import { verifiedChecksums } from './testing/verify-checksums.ts';
 import {
   backendMacs,
   type Family,
-  families,
   four,
   frame,
   ipHeaderWith,
@@ -52,70 +61,8 @@ beforeAll(() => {
 
 afterAll(() => plane.close());
 
-const remote = { 4: '192.0.2.21', 6: '2001:db8:b::21' } as const;
-
-interface Way {
-  readonly name: string;
-  readonly inner: Family;
-  readonly outer: 4 | 6;
-  readonly forward: 'ipip' | 'gue' | 'vxlan';
-  readonly variant: 0 | 1;
-}
-
-const ways: readonly Way[] = families.flatMap((inner) =>
-  ([4, 6] as const).flatMap((outer) => [
-    {
-      name: `${inner.name} in VXLAN over IPv${outer}`,
-      inner,
-      outer,
-      forward: 'vxlan' as const,
-      variant: 1 as const,
-    },
-    { name: `${inner.name} in IPv${outer}`, inner, outer, forward: 'ipip' as const, variant: 1 as const },
-    ...([1, 0] as const).map((variant) => ({
-      name: `${inner.name} in GUE variant ${variant} over IPv${outer}`,
-      inner,
-      outer,
-      forward: 'gue' as const,
-      variant,
-    })),
-  ]),
-);
-
-/** A backend of a tenant's network: its number has bits in each byte. */
-const tenant = { vni: 0xa1b2c3, mac: '02:42:0a:00:00:15' } as const;
-
-const overheadOf = (way: Way) =>
-  (way.outer === 4 ? 20 : 40) +
-  (way.forward === 'gue' ? (way.variant === 0 ? 12 : 8) : way.forward === 'vxlan' ? 30 : 0);
-
-/** Another interface than the one that packets come in by; the kernel's own is the loopback. */
-const other = { number: 5, mac: '02:00:00:00:05:05' } as const;
-const otherMtu = 1450;
-
 function use(way: Way, changes: Partial<TunnelSettings> = {}, egress = 0): void {
-  plane.maps.writeEgress(other.number, {
-    ...testEgress({ ...testTunnel, gueVariant: way.variant, mtu: otherMtu }),
-    name: 'other',
-    mac: mac(other.mac),
-    mtu: otherMtu,
-  });
-  plane.maps.writeEgress(0, testEgress({ ...testTunnel, gueVariant: way.variant, ...changes }));
-  // Answers of another test are not held against this one.
-  updateElement(plane.tooBigDue, new Uint8Array(4), new Uint8Array(8 * possibleCpus()));
-  for (const protocol of ['tcp', 'udp'] as const) {
-    const end = { remote: ipAddress(remote[way.outer]), vni: tenant.vni, mac: mac(tenant.mac) };
-    const tunnelled = {
-      ...(way.forward === 'vxlan' ? { vxlan: end } : {}),
-      address: ipAddress(way.forward === 'vxlan' ? way.inner.backends[0] : remote[way.outer]),
-      weight: 1,
-      state: 'up' as const,
-      forward: way.forward,
-      mac: mac(backendMacs[0]),
-      egress,
-    };
-    plane.forwarding.apply(vipOf(way.inner, { protocol, backends: [tunnelled] }));
-  }
+  useWay(plane, way, changes, egress);
 }
 
 /** What must come out, given what the sender chose by the flow. */

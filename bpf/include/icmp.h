@@ -41,6 +41,14 @@ static __always_inline int parse_quoted_ports(void *transport, void *end, struct
 	return 1;
 }
 
+/* ICMP for no VIP: of this host's own packets routers may report on those that go through tunnels. */
+static __always_inline int pass_on_icmp(struct xdp_md *context)
+{
+	if (has_feature(FEATURE_TUNNELS))
+		return GO_ON(context, STAGE_TUNNEL_ERROR);
+	return pass_on(context);
+}
+
 static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_offset, struct iphdr *ip,
 					struct icmp_header *icmp, __u32 quote_offset)
 {
@@ -53,7 +61,7 @@ static __always_inline int handle_icmp4(struct xdp_md *context, __u32 network_of
 	struct vip *vip;
 
 	if (!address)
-		return pass_on(context);
+		return pass_on_icmp(context);
 	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMP_ECHO && icmp->code == 0)
@@ -87,7 +95,7 @@ static __always_inline int handle_icmp6(struct xdp_md *context, __u32 network_of
 	struct vip *vip;
 
 	if (!address)
-		return pass_on(context);
+		return pass_on_icmp(context);
 	if ((void *)(icmp + 1) > end || (void *)(ip + 1) > end || data + sizeof(struct ethhdr) > end)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	if (icmp->type == ICMPV6_ECHO_REQUEST && icmp->code == 0)

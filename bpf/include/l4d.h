@@ -92,6 +92,8 @@ enum feature {
 	FEATURE_NAT = 1 << 2,
 	/* Connections for the proxy are shared over the proxies of several hosts. */
 	FEATURE_PROXY_HOSTS = 1 << 3,
+	/* Some backend is reached through a tunnel: ICMP errors to this host may be about an outer packet. */
+	FEATURE_TUNNELS = 1 << 4,
 };
 
 /*
@@ -151,6 +153,36 @@ struct vxlan_end {
 	__u8 mac[6]; /* its own in that network */
 	__u8 pad[2];
 };
+
+/* Where tunnels end; key of tunnel_ends: IPv4 as ::ffff:a.b.c.d. */
+struct tunnel_end_key {
+	__u32 address[4];
+};
+
+/* Kinds of ICMP errors about outer packets. */
+enum path_error {
+	PATH_TOO_BIG,
+	PATH_UNREACHABLE,
+	PATH_TIME_EXCEEDED,
+	PATH_OTHER, /* parameter problems, and "too big" that cannot be meant */
+	PATH_ERROR_COUNT,
+};
+
+/* What routers on the way there have said of it. The daemon makes the element, the programs write all but `egress`. */
+struct tunnel_end {
+	__u32 egress; /* number of the interface by which it is reached */
+	__u32 mtu; /* learned of the way; 0: nothing */
+	__u32 mtu_tick; /* when */
+	__u32 last_tick; /* of the last error */
+	__u8 last_type; /* its ICMP type and code */
+	__u8 last_code;
+	__u8 pad[2];
+	__u32 errors[PATH_ERROR_COUNT];
+	__u32 reporter[4]; /* who has sent it; as the key's address */
+};
+
+/* What was learned of a way holds for so many ticks: 10 minutes, as in Linux (mtu_expires). */
+#define PATH_MTU_TICKS 560
 
 /* An interface by which packets leave, and how they are wrapped there; mac and below: read where they are. */
 struct egress {
@@ -329,6 +361,7 @@ enum reason {
 	PASS_NOT_VIP, /* neither a VIP's address and port nor an ICMP message about one */
 	PASS_L7, /* the VIP's policy sends it to the proxy */
 	PASS_NO_STAGE, /* a part of the program is not loaded: to be seen never */
+	PASS_TUNNEL_ERROR, /* ICMP error about an outer packet of a tunnel: noted, and the client need not or cannot be told */
 	PASS_VIP_ICMP, /* ICMP to a VIP that is no echo request and quotes no flow of a VIP */
 	DROP_MALFORMED, /* a VIP's packet whose headers end early or contradict each other */
 	DROP_FRAGMENT, /* a fragment of a VIP's packet without ports, whose first one has not come, or has no connection of NAT */
@@ -354,6 +387,7 @@ enum reason {
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
 	TX_TUNNEL, /* to a backend, through its tunnel */
 	TX_TOO_BIG, /* ICMP error to the client: its packet is too big for the way */
+	TX_TUNNEL_ERROR, /* ICMP error to the client: what it sent was too big on the way behind this host */
 	TX_ICMP_ERROR, /* ICMP error to the backend of the flow that it quotes */
 	TX_ICMP_ERROR_TUNNEL, /* alike, through its tunnel */
 	TX_NAT, /* to a backend, by NAT */

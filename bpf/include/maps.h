@@ -13,6 +13,7 @@ const volatile enum backend_flag backend_flag_type = 0;
 const volatile enum reason reason_type = 0;
 const volatile enum feature feature_type = 0;
 const volatile enum proxy_mark proxy_mark_type = 0;
+const volatile enum path_error path_error_type = 0;
 
 /*
  * Bits of enum feature, written by the daemon. A data section of its own is a map of one element, pinned as `features`,
@@ -264,5 +265,20 @@ struct {
 	__type(value, struct vxlan_end);
 	__uint(max_entries, MAX_BACKENDS);
 } vxlan_ends SEC(".maps");
+
+/* Ends of tunnels by their address: the outer destinations that this host has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tunnel_end_key);
+	__type(value, struct tunnel_end);
+	__uint(max_entries, MAX_BACKENDS);
+} tunnel_ends SEC(".maps");
+
+/*
+ * When the MTU of a way was learned last, never 0 then: while it is 0 or long ago, no packet is looked up in tunnel_ends. A
+ * section as `features`, pinned as `path_mtu_tick`, and written by the programs.
+ */
+volatile __u32 path_mtu_tick SEC(".data.path_mtu") = 0;
 
 #endif

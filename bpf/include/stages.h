@@ -21,6 +21,7 @@ enum stage {
 	STAGE_NAT_ERROR_OTHER, /* one about no connection of NAT */
 	STAGE_NAT_RETURN, /* from a backend, both */
 	STAGE_NEIGHBOUR,
+	STAGE_TUNNEL_ERROR, /* an ICMP error that may be about an outer packet */
 	STAGE_PROXY_HOST, /* for the proxy, which several hosts have */
 	STAGE_COUNT,
 };
@@ -35,6 +36,7 @@ int l4d_nat_error(struct xdp_md *context);
 int l4d_nat_error_other(struct xdp_md *context);
 int l4d_nat_return(struct xdp_md *context);
 int l4d_neighbour(struct xdp_md *context);
+int l4d_tunnel_error(struct xdp_md *context);
 int l4d_proxy_host(struct xdp_md *context);
 
 /*
@@ -58,6 +60,7 @@ struct {
 		[STAGE_NAT_ERROR_OTHER] = (void *)&l4d_nat_error_other,
 		[STAGE_NAT_RETURN] = (void *)&l4d_nat_return,
 		[STAGE_NEIGHBOUR] = (void *)&l4d_neighbour,
+		[STAGE_TUNNEL_ERROR] = (void *)&l4d_tunnel_error,
 		[STAGE_PROXY_HOST] = (void *)&l4d_proxy_host,
 	},
 };

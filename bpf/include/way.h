@@ -11,6 +11,7 @@
 #include "encapsulate.h"
 #include "forward.h"
 #include "parse.h"
+#include "path_mtu.h"
 #include "select.h"
 #include "too_big.h"
 
@@ -103,7 +104,7 @@ __noinline int forward_tunnelled(struct xdp_md *context, struct way_job *job)
 	const struct backend *backend;
 	const struct egress *egress;
 	struct tunnel tunnel = {};
-	__u32 index, offset, out_offset, bytes, tags[2] = {};
+	__u32 index, offset, out_offset, bytes, mtu, tags[2] = {};
 	void *network;
 	int is_whole;
 
@@ -128,10 +129,11 @@ __noinline int forward_tunnelled(struct xdp_md *context, struct way_job *job)
 		bytes = bpf_xdp_get_buff_len(context);
 	if (!is_whole || offset + job->inner.length > bytes)
 		return finish(DROP_MALFORMED, XDP_DROP);
-	if (job->inner.length + tunnel.overhead > egress->tunnel_mtu) {
-		if (job->is_quote || job->is_untold || egress->tunnel_mtu <= tunnel.overhead)
+	mtu = path_mtu(egress, &tunnel, &job->inner);
+	if (job->inner.length + tunnel.overhead > mtu) {
+		if (job->is_quote || job->is_untold || mtu <= tunnel.overhead)
 			return finish(DROP_TOO_BIG, XDP_DROP);
-		return WAY_TOO_BIG + egress->tunnel_mtu - tunnel.overhead;
+		return WAY_TOO_BIG + mtu - tunnel.overhead;
 	}
 	if (!take_hop(network, end, job->is_ipv6))
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);

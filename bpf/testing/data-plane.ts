@@ -286,6 +286,7 @@ function loadObjects(options: LoadOptions): LoadedObjects {
     ['backends', 2 * vips],
     ['backend_counters', 2 * vips],
     ['vxlan_ends', 2 * vips],
+    ['tunnel_ends', 2 * vips],
     ['maglev_slots', 16384 / slotsPerPair],
     ['flows4', options.flows4 ?? 1024],
     ['flows6', options.flows6 ?? 1024],

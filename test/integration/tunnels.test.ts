@@ -140,6 +140,48 @@ it('follows the route to the backends, and says when there is none', async () =>
   expect(await client.upload(ways[0])).toBe(String(bulkBytes));
 });
 
+it('finds out what a link between balancer and backend carries, and tells clients', async () => {
+  const { router, lb } = lab.names;
+  // What routers on the way report goes to the outer source.
+  ipIn(router, 'route add 10.99.0.0/16 via 10.80.1.11');
+  ipIn(router, '-6 route add fd99::/96 via fd80:1::11');
+  const mtu = 1360;
+  ipIn(router, `link set to-backend mtu ${mtu}`);
+  // Variant 0 of GUE has a header of its own.
+  const fits = (way: Way) => mtu - way.overhead - (way.forward === 'gue' ? 4 : 0);
+  const before = await reasons();
+  for (const name of ['ipip4', 'gue4in6', 'gue4', 'ip6ip6', 'gue6in4'] as const) {
+    const way = ways.find((one) => one.name === name) ?? ways[0];
+    client.forgetMtu(way.vip);
+    expect(await client.upload(way), name).toBe(String(bulkBytes));
+    expect(client.knownMtu(way.vip), name).toBe(fits(way));
+    const most = fits(way) - (way.vip === vips.ipv4 ? 28 : 48);
+    client.forgetMtu(way.vip);
+    expect(await client.datagram(way.vip, datagramPort(way), most), name).toBe(String(most));
+    expect(await client.datagram(way.vip, datagramPort(way), most + 1), name).toBe('');
+    expect(client.knownMtu(way.vip), name).toBe(fits(way));
+  }
+  const after = await reasons();
+  // The first packet to each end is told of by the router, the others at once.
+  expect((after['tx_tunnel_error'] ?? 0) - (before['tx_tunnel_error'] ?? 0)).toBeGreaterThanOrEqual(2);
+  expect((after['tx_too_big'] ?? 0) - (before['tx_too_big'] ?? 0)).toBeGreaterThan(0);
+  const { paths = [], host } = await lab.status();
+  expect(paths.map(({ destination, mtu: known }) => `${destination} ${known}`).sort()).toEqual([
+    `10.80.2.21 ${mtu}`,
+    `fd80:2::21 ${mtu}`,
+  ]);
+  expect(host.warnings?.join()).toContain(`the way to 10.80.2.21 carries ${mtu} bytes`);
+  // What is not reached is counted by the end that it was sent to.
+  ipIn(router, 'route replace unreachable 10.80.2.21/32');
+  const refused = async () =>
+    (await lab.status()).paths?.find(({ destination }) => destination === '10.80.2.21')?.errors.unreachable;
+  await until(lab, 'the router reports that it has no way', async () => ((await refused()) ?? 0) > 0);
+  await until(lab, 'the log tells of it', async () => lab.log().includes('a router reports on the way'));
+  ipIn(router, 'route del unreachable 10.80.2.21/32');
+  ipIn(router, 'link set to-backend mtu 1500');
+  expect(ipIn(lb, 'route show 10.99.0.0/16')).toBe('');
+});
+
 it('a failed tunnel is a failed check, and what is taken away is gone', async () => {
   const counters = lab.onBackend('decap');
   expect(counters).toMatch(/pass_decapsulated {2}\d{4,}/);

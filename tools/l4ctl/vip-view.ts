@@ -1,5 +1,6 @@
 import { isForwardProxy, type Vip } from '@l4d/l4d/core/desired/vip.ts';
 import { natBound } from '@l4d/l4d/core/nat-warnings.ts';
+import { pathText } from '@l4d/l4d/core/path-view.ts';
 import type { BackendStatus, CountersView, VipStatus } from '@l4d/l4d/core/status.ts';
 import { compactCount, renderTable } from './table.ts';
 
@@ -206,7 +207,8 @@ export function explainVip(name: string, status: VipStatus | undefined): string 
     `${name} ${announcedText(status)}: ${status.verdict.reason} [${status.verdict.code}]`,
     ...status.backends.map(
       (backend) =>
-        `  backend ${backend.address}${placeText(backend)} is ${backend.state}: ${reasonOf(backend)}`,
+        `  backend ${backend.address}${placeText(backend)} is ${backend.state}: ${reasonOf(backend)}` +
+        (backend.path === undefined ? '' : `\n    ${pathText(backend.path)}`),
     ),
     ...(status.backends.some(({ forward }) => forward === 'nat') ? [`  ${natBound}`] : []),
   ];

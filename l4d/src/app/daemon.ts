@@ -50,6 +50,7 @@ import { followFragmentHosts } from './fragment-neighbours.ts';
 import { startHostNat } from './host-nat.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
 import { renderMetrics } from './metrics.ts';
+import { watchPaths } from './path-watch.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { followProxyHosts } from './proxy-hosts.ts';
 import { watchRedirectTargets } from './redirect-targets.ts';
@@ -249,6 +250,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const refusedAt = store.current().revision;
   const monotonicOffset = wallClock() - clock.now();
   const flowPasses = startFlowPasses({ dataPlane, clock, logger });
+  const tunnelPaths = watchPaths({ dataPlane, clock, logger });
   const { flowTable } = desired().host;
   const fragmentNeighbours = followFragmentHosts({ logger, write: dataPlane.maps.writeFragmentHosts });
   const proxyHosts = followProxyHosts({ maps: dataPlane.maps, clock, logger });
@@ -268,6 +270,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     fragmentWarnings: fragmentNeighbours.warnings,
     proxyHosts,
     nat: nat.status,
+    paths: tunnelPaths,
     facts,
     checker,
     announcer,
@@ -532,6 +535,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       redirectTargets.stop();
       stopWatching();
       flowPasses.stop();
+      tunnelPaths.stop();
       fabric.stop();
       nat.stop();
       checker.stop();

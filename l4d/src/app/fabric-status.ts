@@ -4,17 +4,20 @@ import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { routePrefix } from '../core/announced-routes.ts';
+import type { Backend } from '../core/desired/backend.ts';
 import {
   backendPool,
   backendPort,
   declaredPort,
   forwardModeOf,
   routedAddress,
+  type Vip,
   vipKeyText,
   vxlanEndOf,
 } from '../core/desired/vip.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { natWarnings } from '../core/nat-usage.ts';
+import { pathWarnings } from '../core/path-view.ts';
 import { fullShare } from '../core/slow-start.ts';
 import type {
   BackendStatus,
@@ -29,9 +32,11 @@ import { tlsWarnings } from '../core/tls-view.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { Detached } from '../io/detached-file.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
+import { tunnelRemote } from '../io/forwarding/tunnel-end-table.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import type { Fabric, VipView } from './fabric.ts';
 import type { FlowPasses } from './flow-passes.ts';
+import type { PathWatch } from './path-watch.ts';
 import type { ProxyHosts } from './proxy-hosts.ts';
 import { flowTableStatus, schedulingStatus } from './scheduling-status.ts';
 import { vrrpPlaceOf, vrrpView } from './vrrp-view.ts';
@@ -52,6 +57,7 @@ export interface StatusParts {
   readonly proxyHosts: Pick<ProxyHosts, 'view' | 'warnings'>;
   /** Undefined while nothing is translated. */
   readonly nat: () => NatStatus | undefined;
+  readonly paths: Pick<PathWatch, 'paths' | 'pathTo'>;
   readonly facts: BackendFactsSource;
   readonly flowPasses: FlowPasses;
   /** The kind of flow table that the daemon was started with. */
@@ -102,6 +108,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const vips = fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp));
   const refusedConfig = parts.refusedConfig();
   const nat = parts.nat();
+  const paths = parts.paths.paths();
   const proxyHosts = parts.proxyHosts.view();
   const warnings = [
     ...(refusedConfig === undefined ? [] : [refusedConfig]),
@@ -111,6 +118,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       .filter(({ xdpMode }) => xdpMode === 'generic' && mode !== 'generic')
       .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
     ...tunnelWarnings(parts, state),
+    ...pathWarnings(paths),
     ...(nat === undefined ? [] : natWarnings(nat)),
     ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
     ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
@@ -142,6 +150,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       flowTable: flowTableStatus(parts),
     },
     ...(nat === undefined ? {} : { nat }),
+    ...(paths.length === 0 ? {} : { paths }),
     ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
     ...(lastError === undefined ? {} : { lastError }),
   };
@@ -235,6 +244,7 @@ function vipStatus(
       const mac = way?.mac;
       const by = way === undefined ? undefined : parts.dataPlane.egress.placed().get(way.egress)?.name;
       const vxlan = vxlanEndOf(vip, backend);
+      const path = vip.policy === 'forward' ? pathOf(parts, vip, backend) : undefined;
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
       const tlsProblem = problems.get(`${formatIpAddress(backend.address)} ${backendPort(vip, backend)}`);
       return {
@@ -262,6 +272,7 @@ function vipStatus(
                 mac: formatMacAddress(vxlan.mac),
               },
             }),
+        ...(path === undefined ? {} : { path }),
         ...(counters === undefined ? {} : { counters }),
         ...(tlsProblem === undefined ? {} : { tlsProblem }),
       };
@@ -269,6 +280,17 @@ function vipStatus(
     counters: parts.dataPlane.forwarding.vipCounter(key) ?? { packets: 0, bytes: 0, flows: 0 },
     ...(listener?.tls === undefined ? {} : { tls: listener.tls }),
   };
+}
+
+/** What routers have reported of the way to a backend's end of a tunnel. */
+function pathOf({ paths }: StatusParts, vip: Vip, backend: Backend): BackendStatus['path'] {
+  const { address } = backend;
+  const remote = tunnelRemote({
+    address,
+    forward: forwardModeOf(vip, backend),
+    vxlan: vxlanEndOf(vip, backend),
+  });
+  return remote === undefined ? undefined : paths.pathTo(remote);
 }
 
 /** What the reconciler wants and what routers have been told may differ. */

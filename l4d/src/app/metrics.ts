@@ -113,6 +113,18 @@ export async function renderMetrics(
     }
   }
 
+  const pathErrors = counter('l4d_tunnel_errors_total', 'ICMP errors about outer packets of tunnels', [
+    'destination',
+    'error',
+  ]);
+  const pathMtu = gauge('l4d_tunnel_path_mtu_bytes', 'MTU of the way of tunnels, where one was learned', [
+    'destination',
+  ]);
+  for (const { destination, mtu, errors } of status.paths ?? []) {
+    if (mtu !== undefined) pathMtu.set({ destination }, mtu);
+    for (const [error, count] of Object.entries(errors)) pathErrors.inc({ destination, error }, count);
+  }
+
   const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);
   for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);
 

@@ -9,6 +9,7 @@ import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
 import type { FlowTableCensus } from './forwarding/flow-census.ts';
 import type { ForwardMode } from './forwarding/forwarding-plan.ts';
+import type { PathError } from './forwarding/tunnel-end.ts';
 import type { VipTlsStatus } from './tls-view.ts';
 
 /** Sums since the forwarding of the thing began. */
@@ -49,6 +50,8 @@ export interface BackendStatus {
   readonly interface?: string;
   /** With `forward: vxlan`: where it is, and its MAC address there. */
   readonly vxlan?: { readonly vni: number; readonly remote: string; readonly mac: string };
+  /** What routers have reported of the way to it, through a tunnel. */
+  readonly path?: PathStatus;
   readonly counters?: CountersView;
   /** Why TLS between the proxy and it failed last. */
   readonly tlsProblem?: string;
@@ -260,6 +263,22 @@ export interface NatStatus {
   readonly refused: number;
 }
 
+/** What routers have reported by ICMP of the way to an end of tunnels. */
+export interface PathStatus {
+  /** The outer destination. */
+  readonly destination: string;
+  /** Largest outer packet in bytes, as learned within the last ten minutes. */
+  readonly mtu?: number;
+  /** Errors by their kind since a backend is reached there. */
+  readonly errors: Readonly<Record<PathError, number>>;
+  readonly last: {
+    readonly type: number;
+    readonly code: number;
+    readonly reporter: string;
+    readonly agoMs: number;
+  };
+}
+
 /** The packet path as it is in the kernel. */
 export interface DataplaneStatus {
   /** Name and tag of the attached program; absent when none is attached. */
@@ -298,6 +317,8 @@ export interface FabricStatus {
   readonly dataplane: DataplaneStatus;
   /** There while a VIP has backends with `forward: nat`, or connections of such are left. */
   readonly nat?: NatStatus;
+  /** The ways to ends of tunnels of which routers have reported something. */
+  readonly paths?: readonly PathStatus[];
   /** Set when the operator has taken VIPs or everything out of the packet path. */
   readonly detached?: { readonly all: boolean; readonly vips: readonly string[] };
   /** Set when desired state and kernel differ: the last failure of the reconciler. */

@@ -1,12 +1,14 @@
 import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
 import type { NatSettings } from '../../core/forwarding/nat-settings.ts';
 import { type ProxyHost, type ProxySlot, proxySlots } from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import type { TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
@@ -33,6 +35,8 @@ export const pinnedMaps = [
   'egress',
   'egress_devices',
   'vxlan_ends',
+  'tunnel_ends',
+  'path_mtu_tick',
   'features',
   'fragments',
   'fragment_hosts',
@@ -45,9 +49,15 @@ export const pinnedMaps = [
   'nat6_in',
 ] as const;
 
-/** Name of a pinned map within the object: `features` is a data section, which pins may not be named like. */
+/** Maps that are data sections, which pins may not be named like. */
+const sections: Partial<Record<(typeof pinnedMaps)[number], string>> = {
+  features: '.data.features',
+  path_mtu_tick: '.data.path_mtu',
+};
+
+/** Name of a pinned map within the object. */
 export function objectMapName(name: (typeof pinnedMaps)[number]): string {
-  return name === 'features' ? '.data.features' : name;
+  return sections[name] ?? name;
 }
 
 /** Slots in one element of `maglev_slots` (SLOTS_PER_PAIR of bpf/include/l4d.h). */
@@ -238,6 +248,44 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     },
 
     deleteVxlanEnd: (index: number): boolean => libbpf.deleteElement(fds.vxlan_ends, indexKey(index)),
+
+    /** What is known of the way to an end of tunnels; undefined when it is not in the kernel. */
+    readTunnelEnd(remote: IpAddress): TunnelEnd | undefined {
+      const value = new Uint8Array(codec.tunnelEndSize);
+      return libbpf.lookupElement(fds.tunnel_ends, codec.encodeTunnelEndKey(remote), value)
+        ? codec.decodeTunnelEnd(value)
+        : undefined;
+    },
+
+    /** Tells the programs of an end of tunnels, and by which interface it is reached; what is known of the way stays. */
+    writeTunnelEnd(remote: IpAddress, egress: number): void {
+      const key = codec.encodeTunnelEndKey(remote);
+      const value = new Uint8Array(codec.tunnelEndSize);
+      const isKnown = libbpf.lookupElement(fds.tunnel_ends, key, value);
+      if (isKnown && codec.decodeTunnelEnd(value).egress === egress) return;
+      codec.setTunnelEndEgress(value, egress);
+      libbpf.updateElement(fds.tunnel_ends, key, value);
+    },
+
+    deleteTunnelEnd: (remote: IpAddress): boolean =>
+      libbpf.deleteElement(fds.tunnel_ends, codec.encodeTunnelEndKey(remote)),
+
+    /** All ends of tunnels that the kernel has. */
+    readTunnelEnds(): Array<{ readonly remote: IpAddress; readonly end: TunnelEnd }> {
+      const sizes = { key: codec.tunnelEndKeySize, value: codec.tunnelEndSize };
+      const all: Array<{ readonly remote: IpAddress; readonly end: TunnelEnd }> = [];
+      for (let cursor: Uint8Array | undefined; ; ) {
+        const read = libbpf.lookupHash(fds.tunnel_ends, sizes.key, sizes.value, 4096, cursor);
+        for (let n = 0; n < read.count; n++) {
+          all.push({
+            remote: codec.decodeTunnelEndKey(read.keys.subarray(n * sizes.key, (n + 1) * sizes.key)),
+            end: codec.decodeTunnelEnd(read.values.subarray(n * sizes.value, (n + 1) * sizes.value)),
+          });
+        }
+        if (read.cursor === undefined) return all;
+        cursor = read.cursor;
+      }
+    },
 
     /** Names of the interfaces by number; empty: the number is free. */
     readEgressNames(): string[] {

@@ -23,6 +23,7 @@ import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import { sameVxlanEnd, type VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
 import { ipProtocol, type VipKey } from './map-codec.ts';
+import { createTunnelEndTable } from './tunnel-end-table.ts';
 
 /** No program runs for longer than this after a table was replaced, so its slots may be used again. */
 const tableGrace = Seconds(1);
@@ -65,6 +66,7 @@ export function createForwardingTable(
   const entries = new Map<string, Entry>();
   const vipsOfAddress = new Map<string, Set<string>>();
   const natVips = new Set<string>();
+  const tunnelEnds = createTunnelEndTable(maps);
 
   adopt();
 
@@ -300,6 +302,7 @@ export function createForwardingTable(
         ...vxlanOf(index, forward),
         ...id,
       });
+      tunnelEnds.use(index, { address, forward, egress, ...vxlanOf(index, forward) });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
@@ -348,6 +351,7 @@ export function createForwardingTable(
     for (const { key, record } of maps.readAllVips()) {
       if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
     }
+    tunnelEnds.forgetOthers();
     refreshFeatures();
     for (const [identity, { held }] of entries) if (held.usesNat) natVips.add(identity);
     maps.setFeature('nat', natVips.size > 0);
@@ -439,6 +443,7 @@ export function createForwardingTable(
     }
     // The end before what names it; and the other way round when it goes.
     if (backend.vxlan !== undefined) maps.writeVxlanEnd(index, backend.vxlan);
+    tunnelEnds.use(index, backend);
     maps.writeBackend(index, {
       mac: backend.mac,
       state: backend.state,
@@ -557,6 +562,7 @@ export function createForwardingTable(
       vipId: 0,
     });
     if (record.forward === 'vxlan') maps.deleteVxlanEnd(index);
+    tunnelEnds.use(index, undefined);
     backendIndices.release(index);
   }
 

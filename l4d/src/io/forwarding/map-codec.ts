@@ -17,6 +17,7 @@ import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragm
 import { addressesOf, type NatSettings } from '../../core/forwarding/nat-settings.ts';
 import type { ProxyHost } from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
+import { pathErrors, type TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 
@@ -57,7 +58,7 @@ export interface VipKey {
 }
 
 /** What VIPs may use of the program that most do not (enum feature). */
-export const features = ['any-port', 'neighbours', 'nat', 'proxy-hosts'] as const;
+export const features = ['any-port', 'neighbours', 'nat', 'proxy-hosts', 'tunnels'] as const;
 
 /** One of them. */
 export type Feature = (typeof features)[number];
@@ -78,6 +79,8 @@ export function createMapCodec(types: ObjectTypes) {
     counter: structLayout(types, 'traffic_counter'),
     egress: structLayout(types, 'egress'),
     vxlanEnd: structLayout(types, 'vxlan_end'),
+    tunnelEnd: structLayout(types, 'tunnel_end'),
+    tunnelEndKey: structLayout(types, 'tunnel_end_key'),
     flow4Key: structLayout(types, 'flow4_key'),
     flow6Key: structLayout(types, 'flow6_key'),
     flow: structLayout(types, 'flow'),
@@ -131,6 +134,8 @@ export function createMapCodec(types: ObjectTypes) {
     counterSize: layouts.counter.size,
     egressSize: layouts.egress.size,
     vxlanEndSize: layouts.vxlanEnd.size,
+    tunnelEndSize: layouts.tunnelEnd.size,
+    tunnelEndKeySize: layouts.tunnelEndKey.size,
     /** How many interfaces can be numbered. */
     egressCount: egressMask / egressUnit + 1,
     /** The number of an interface as flags of backends have it. */
@@ -288,6 +293,40 @@ export function createMapCodec(types: ObjectTypes) {
         remote: fromMappedBytes(readBytes(layouts.vxlanEnd, bytes, 'remote')),
         vni: readNumber(layouts.vxlanEnd, bytes, 'vni') >>> 8,
         mac: readBytes(layouts.vxlanEnd, bytes, 'mac'),
+      };
+    },
+
+    encodeTunnelEndKey: (remote: IpAddress): Uint8Array => toMappedBytes(remote),
+    decodeTunnelEndKey: (bytes: Uint8Array): IpAddress => fromMappedBytes(bytes),
+
+    /** Writes the interface into an element of `tunnel_ends`. */
+    setTunnelEndEgress(bytes: Uint8Array, egress: number): void {
+      const at = offsetOf(layouts.tunnelEnd, 'egress');
+      new DataView(bytes.buffer, bytes.byteOffset).setUint32(at, egress, true);
+    },
+
+    decodeTunnelEnd(bytes: Uint8Array): TunnelEnd {
+      const number = (name: string) => readNumber(layouts.tunnelEnd, bytes, name);
+      const view = new DataView(bytes.buffer, bytes.byteOffset);
+      const counts = pathErrors.map((_, n) =>
+        view.getUint32(offsetOf(layouts.tunnelEnd, 'errors') + 4 * n, true),
+      );
+      const reporterAt = offsetOf(layouts.tunnelEnd, 'reporter');
+      const mtu = number('mtu');
+      return {
+        egress: number('egress'),
+        learned: mtu === 0 ? undefined : { mtu, tick: number('mtu_tick') },
+        errors: Object.fromEntries(
+          pathErrors.map((name, n) => [name, counts[n] ?? 0]),
+        ) as TunnelEnd['errors'],
+        last: counts.every((count) => count === 0)
+          ? undefined
+          : {
+              tick: number('last_tick'),
+              type: number('last_type'),
+              code: number('last_code'),
+              reporter: fromMappedBytes(bytes.slice(reporterAt, reporterAt + 16)),
+            },
       };
     },
 

@@ -204,6 +204,7 @@ function mapSizes(capacity: DataPlaneCapacity) {
     backends: capacity.backends,
     backend_counters: capacity.backends,
     vxlan_ends: capacity.backends,
+    tunnel_ends: capacity.backends,
     maglev_slots: Math.ceil(capacity.tableSlots / slotsPerPair),
     flows4: capacity.flows,
     flows6: capacity.flows,
