@@ -8,7 +8,8 @@
  * socket's own address and the true client from its peer address.
  *
  * Which worker: by a hash of the client's address and ports, one of STEERING_BUCKETS; what is in the
- * bucket is the worker's. A bucket can be empty: a worker died while nobody was there to give its buckets
+ * bucket is the worker's. The hash has a key of this host's own, so that no client can choose ports
+ * that all lead to one worker. A bucket can be empty: a worker died while nobody was there to give its buckets
  * to others. Then further ones are looked at.
  *
  * Maps are pinned by name under the fabric's bpffs folder:
@@ -16,6 +17,8 @@
  *                    port and protocol 0 stands for an address that has any such listener
  *   l7_sockets       written by the proxy's supervisor: listening sockets of its workers, two for each
  *                    bucket, first that of IPv4, then that of IPv6; see l7/src/core/steering.ts
+ *   l7_steering_key  written by l4d when it is made: the key of the hash, which stays as long as the map
+ *                    does, so that the answer to a SYN cookie finds its listener over restarts too
  *   l7_lookup_stats  read by whoever counts, one slot a reason
  */
 #include <linux/bpf.h>
@@ -25,6 +28,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "l4d.h"
+#include "siphash.h"
 
 /* From <sys/socket.h>, which does not compile for the bpf target. */
 #define AF_INET 2
@@ -52,6 +56,9 @@ enum lookup_reason {
 	LOOKUP_REASONS,
 };
 
+/* Keeps the enum's names among the object's types, where user space reads them. */
+const volatile enum lookup_reason lookup_reason_type = 0;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_LISTENERS);
@@ -66,6 +73,13 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } l7_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct siphash_key);
+} l7_steering_key SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -120,28 +134,22 @@ static __always_inline int is_vip_address(const struct vip_key *key)
 	return bpf_map_lookup_elem(&l7_listeners, &address) != NULL;
 }
 
-static __always_inline __u32 mix(__u32 hash, __u32 word)
-{
-	hash ^= word;
-	hash *= 0x85ebca6b;
-	return hash ^ (hash >> 15);
-}
-
 /* The same for every packet of a connection, so that the answer to a SYN cookie finds its listener too. */
 static __always_inline __u32 steering_bucket(const struct bpf_sk_lookup *ctx)
 {
 	/* Read once each, as in local_vip. Of IPv4 the words of IPv6 read as 0, and the other way round. */
 	const volatile struct bpf_sk_lookup *fields = ctx;
-	__u32 hash = mix(0x9e3779b9, fields->remote_ip4);
+	__u32 zero = 0, word[4] = { fields->remote_ip6[0], fields->remote_ip6[1],
+				    fields->remote_ip6[2], fields->remote_ip6[3] };
+	const struct siphash_key *key = bpf_map_lookup_elem(&l7_steering_key, &zero);
 
-	hash = mix(hash, fields->remote_ip6[0]);
-	hash = mix(hash, fields->remote_ip6[1]);
-	hash = mix(hash, fields->remote_ip6[2]);
-	hash = mix(hash, fields->remote_ip6[3]);
-	hash = mix(hash, (__u32)fields->remote_port);
-	hash = mix(hash, fields->local_port);
-	hash *= 0xc2b2ae35;
-	return (hash ^ (hash >> 16)) % STEERING_BUCKETS;
+	/* Never: an array's element is always there. */
+	if (!key)
+		return 0;
+	word[0] ^= fields->remote_ip4;
+	return siphash_3(key, (__u64)word[0] << 32 | word[1], (__u64)word[2] << 32 | word[3],
+			 (__u64)(__u32)fields->remote_port << 32 | fields->local_port) %
+	       STEERING_BUCKETS;
 }
 
 /* A worker's socket for the connection, which the caller must release; NULL: no worker lives. */

@@ -11,6 +11,7 @@ import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.t
 import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runL4ctl } from './program.ts';
+import { proxyText } from './proxy-commands.ts';
 import { statusText } from './status-command.ts';
 import { backendTable } from './vip-view.ts';
 
@@ -389,6 +390,34 @@ test('status tells every interface that is served', async () => {
   const interfaces = [{ name: 'eth2', xdpMode: 'native' }] as const;
   const host = { ...status.host, interface: 'eth0', xdpMode: 'generic', interfaces } as const;
   expect(statusText({ ...status, host }, 0)).toContain('host       eth0, XDP generic, eth2 native\n');
+});
+
+test('status tells connections that no worker of the proxy took', async () => {
+  const status = await port.status();
+  const told = (lookups: Record<string, number>) =>
+    statusText({ ...status, dataplane: { ...status.dataplane, lookups } }, 0);
+  expect(told({ assigned: 0, no_proxy: 0, not_ours: 99 })).not.toContain('l7 conns');
+  expect(told({ assigned: 12, no_proxy: 3, assign_refused: 1, other_port: 2 })).toContain(
+    'l7 conns   12 to workers, 4 refused as no worker lived, 2 refused at other ports\n',
+  );
+});
+
+test('proxy tells by VIP what was denied and what was not served', () => {
+  const counted = { activeConnections: 1, connections: 20, denied: 2, requests: 0, unserved: 7 };
+  const listener = {
+    name: 'mail',
+    address: '203.0.113.1',
+    port: 25,
+    ...counted,
+    responses: {},
+    backends: [],
+  };
+  const text = proxyText({
+    ...{ pid: 1, startedAt: '', revision: 1, registered: true, workers: [], wantedWorkers: 1, deaths: 0 },
+    ...{ unknownConnections: 5, listeners: [listener] },
+  });
+  expect(text).toContain('5 connections for no VIP of the proxy were reset\n');
+  expect(text).toMatch(/VIP +OPEN +CONNECTIONS +REQUESTS +DENIED +UNSERVED\nmail +1 +20 +0 +2 +7\n/);
 });
 
 test('a standby is nothing to act on', async () => {

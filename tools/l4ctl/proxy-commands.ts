@@ -60,7 +60,9 @@ export function addProxyCommands(program: Command, ctl: Ctl): void {
     });
 }
 
-function proxyText({ pid, revision, registered, wantedWorkers, deaths, workers }: ProxyStatus): string {
+/** The proxy, its workers and what each VIP had of clients. */
+export function proxyText(status: ProxyStatus): string {
+  const { pid, revision, registered, wantedWorkers, deaths, workers, listeners, unknownConnections } = status;
   const steered = registered ? 'connections are steered to its workers' : 'NO worker serves';
   const head = `supervisor ${pid}, revision ${revision}: ${steered}; ${wantedWorkers} wanted, ${deaths} died\n`;
   const columns = [
@@ -76,5 +78,22 @@ function proxyText({ pid, revision, registered, wantedWorkers, deaths, workers }
     ...[String(worker.place), String(worker.pid), worker.state, worker.startedAt],
     ...[worker.activeConnections, worker.connections, worker.requests].map(String),
   ]);
-  return head + renderTable(columns, rows);
+  const unknown =
+    unknownConnections === 0 ? '' : `${unknownConnections} connections for no VIP of the proxy were reset\n`;
+  const vips = listeners.length === 0 ? '' : `\n${renderTable(vipColumns, listeners.map(vipRow))}`;
+  return head + unknown + renderTable(columns, rows) + vips;
+}
+
+const vipColumns = [
+  { head: 'VIP' },
+  { head: 'OPEN', right: true },
+  { head: 'CONNECTIONS', right: true },
+  { head: 'REQUESTS', right: true },
+  { head: 'DENIED', right: true },
+  { head: 'UNSERVED', right: true },
+];
+
+function vipRow(listener: ProxyStatus['listeners'][number]): string[] {
+  const { name, activeConnections, connections, requests, denied, unserved } = listener;
+  return [name, ...[activeConnections, connections, requests, denied, unserved].map(String)];
 }

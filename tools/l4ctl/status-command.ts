@@ -77,12 +77,29 @@ export function statusText(status: FabricStatus, nowMs: number): string {
       ? `bgp        ${established} of ${peers.length} sessions established`
       : `bgp        ${bgp.state}${bgp.reason === undefined ? '' : `: ${bgp.reason}`}`,
     ...(status.proxyHosts === undefined ? [] : [`l7 hosts   ${proxyHostsText(status.proxyHosts)}`]),
+    ...lookupLines(dataplane.lookups),
     `dataplane  ${dataplane.program ?? 'no program'}`,
     `flows      ${flowsText(dataplane)}`,
     `drops      ${drops.length === 0 ? 'none' : drops.map(([reason, count]) => `${reason} ${compactCount(count)}`).join(', ')}`,
     ...trouble.map((text) => `! ${text}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** New connections to l7 VIPs, and those that nobody served; nothing while there were none. */
+function lookupLines(lookups: FabricStatus['dataplane']['lookups'] = {}): string[] {
+  const {
+    assigned = 0,
+    no_proxy: noProxy = 0,
+    assign_refused: kernel = 0,
+    other_port: otherPort = 0,
+  } = lookups;
+  if (assigned + noProxy + kernel + otherPort === 0) return [];
+  const refused = [
+    ...(noProxy + kernel === 0 ? [] : [`${compactCount(noProxy + kernel)} refused as no worker lived`]),
+    ...(otherPort === 0 ? [] : [`${compactCount(otherPort)} refused at other ports`]),
+  ];
+  return [`l7 conns   ${[`${compactCount(assigned)} to workers`, ...refused].join(', ')}`];
 }
 
 /** Each with its state and its share of new connections. */

@@ -147,6 +147,7 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
       mode,
       dropReasons: dataPlane.maps.readReasons(),
+      lookups: dataPlane.readLookups(),
       flowTable: flowTableStatus(parts),
     },
     ...(nat === undefined ? {} : { nat }),

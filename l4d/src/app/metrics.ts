@@ -127,6 +127,11 @@ export async function renderMetrics(
 
   const reasons = counter('l4d_packets_total', 'Packets by what happened to them', ['reason']);
   for (const [reason, count] of Object.entries(status.dataplane.dropReasons)) reasons.inc({ reason }, count);
+  const lookups = counter('l4d_proxy_lookups_total', 'New connections by what the lookup program did', [
+    'result',
+  ]);
+  for (const [result, count] of Object.entries(status.dataplane.lookups ?? {}))
+    lookups.inc({ result }, count);
 
   // The announcer says the same of itself where it runs alone.
   const announcer = metricText([

@@ -59,6 +59,16 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
       byVip(({ denied }) => denied),
     ),
     counter(
+      'l4d_proxy_unserved_total',
+      'Connections of modes beside http for which there was no route, or no backend',
+      byVip(({ unserved }) => unserved),
+    ),
+    counter(
+      'l4d_proxy_unknown_connections_total',
+      'Connections for an address and port without a listener',
+      one(status.unknownConnections),
+    ),
+    counter(
       'l4d_proxy_requests_total',
       'Requests',
       byVip(({ requests }) => requests),

@@ -286,6 +286,11 @@ export interface DataplaneStatus {
   readonly mode: 'native' | 'generic' | 'none';
   /** Packets dropped or passed, by named reason. */
   readonly dropReasons: Readonly<Record<string, number>>;
+  /**
+   * What became of new connections to local addresses, by name: `assigned` to a worker of the proxy, refused because none
+   * lives (`no_proxy`) or the port is none of the VIP's (`other_port`), `not_ours`. Undefined of a daemon before it counted.
+   */
+  readonly lookups?: Readonly<Record<string, number>>;
   readonly flowTable: FlowTableStatus;
 }
 

@@ -144,7 +144,7 @@ export function buildFabric(): Fabric {
     mkdirSync(bpfDir, { recursive: true });
     object = openObject(join(root, 'bpf/build/l7_lookup.bpf.o'));
     loadObject(object, 'l7_lookup');
-    for (const map of ['l7_listeners', 'l7_sockets', 'l7_lookup_stats'])
+    for (const map of ['l7_listeners', 'l7_sockets', 'l7_steering_key', 'l7_lookup_stats'])
       pin(mapFd(object, map), join(bpfDir, map));
     listenersMap = mapFd(object, 'l7_listeners');
     listeners = [];

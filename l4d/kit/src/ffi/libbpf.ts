@@ -562,6 +562,33 @@ export function testRun(program: number, packet: Uint8Array, repeat = 1, context
   };
 }
 
+/** What an sk_lookup program did. */
+export interface LookupRun {
+  /** Cookie of the socket that it has chosen, 0: none; undefined: it refuses. */
+  readonly cookie: bigint | undefined;
+  /** Mean time of one repeat in nanoseconds. */
+  readonly nanoseconds: number;
+}
+
+/**
+ * Runs an sk_lookup program on its context: struct bpf_sk_lookup, its first 8 bytes 0 (Linux 5.14 and later).
+ * Throws SyscallError.
+ */
+export function testLookup(program: number, context: Uint8Array, repeat = 1): LookupRun {
+  const output = Buffer.alloc(context.length);
+  const options = Buffer.alloc(80);
+  options.writeBigUInt64LE(80n, 0);
+  options.writeBigUInt64LE(BigInt(koffi.address(context)), 32);
+  options.writeBigUInt64LE(BigInt(koffi.address(output)), 40);
+  options.writeUInt32LE(context.length, 48);
+  options.writeUInt32LE(output.length, 52);
+  options.writeInt32LE(repeat, 60);
+  checkErrno('bpf_prog_test_run', bpf().testRun(program, options));
+  const pass = 1;
+  const cookie = options.readUInt32LE(56) === pass ? output.readBigUInt64LE(0) : undefined;
+  return { cookie, nanoseconds: options.readUInt32LE(64) };
+}
+
 /** BPF_F_TEST_XDP_LIVE_FRAMES: what the program decides really happens to the frame. */
 const liveFrames = 1 << 1;
 /** Frames that the kernel hands over at a time: as many as a driver's poll. */

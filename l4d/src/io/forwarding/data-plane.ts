@@ -20,7 +20,7 @@ import {
   openOrMakeMaps,
   requirePinnedMaps,
 } from './pinned-maps.ts';
-import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps } from './proxy-lookup.ts';
+import { attachLookup, holdsSockets, lookupIsAttached, openLookupMaps, readLookups } from './proxy-lookup.ts';
 import { setReadOnlyData } from './read-only-data.ts';
 import { openTickReader } from './tick.ts';
 import {
@@ -160,6 +160,8 @@ export function openDataPlane(options: DataPlaneOptions) {
     egress,
     listeners: createListenerTable(lookupFds.listeners),
     workersLive: () => holdsSockets(lookupFds.sockets),
+    /** What became of connections to l7 VIPs, by name. */
+    readLookups: () => readLookups(lookupFds.stats),
     nat: createNatTable(mapFds, types),
 
     /** How the program is attached to the main interface; undefined before attach. */

@@ -1,18 +1,23 @@
+import { randomBytes } from 'node:crypto';
 import { openSync, statSync } from 'node:fs';
 import { InvariantError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { pinName, pinPath, unpin } from './bpf-folder.ts';
-import { objectPath } from './bpf-objects.ts';
+import { objectPath, objectTypes } from './bpf-objects.ts';
 
 /** Descriptors of the maps of sk_lookup: which listeners are the proxy's, and its sockets. */
 export interface LookupFds {
   readonly listeners: number;
   readonly sockets: number;
+  /** Key of the hash that spreads connections over the workers. */
+  readonly steeringKey: number;
+  /** What became of connections, by CPU. */
+  readonly stats: number;
 }
 
-const lookupMaps = ['l7_listeners', 'l7_sockets', 'l7_lookup_stats'] as const;
+const lookupMaps = ['l7_listeners', 'l7_sockets', 'l7_steering_key', 'l7_lookup_stats'] as const;
 
 /** Opens the pinned maps of sk_lookup, or makes and pins them; one of another size is made anew. Throws SyscallError. */
 export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
@@ -38,10 +43,24 @@ export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
       if (fd === undefined) throw new InvariantError(`${path} vanished`);
       fds.set(name, fd);
     }
-    return { listeners: fds.get('l7_listeners') ?? -1, sockets: fds.get('l7_sockets') ?? -1 };
+    const fd = (name: (typeof lookupMaps)[number]) => fds.get(name) ?? -1;
+    chooseSteeringKey(fd('l7_steering_key'));
+    return {
+      listeners: fd('l7_listeners'),
+      sockets: fd('l7_sockets'),
+      steeringKey: fd('l7_steering_key'),
+      stats: fd('l7_lookup_stats'),
+    };
   } finally {
     libbpf.closeObject(object);
   }
+}
+
+/** Gives the hash of connections its key, unless it has one: nobody outside can then foretell whose worker gets which. */
+function chooseSteeringKey(map: number): void {
+  const key = new Uint8Array(16);
+  libbpf.lookupElement(map, new Uint8Array(4), key);
+  if (key.every((byte) => byte === 0)) libbpf.updateElement(map, new Uint8Array(4), randomBytes(key.length));
 }
 
 /**
@@ -55,8 +74,8 @@ export async function attachLookup(bpfFolder: string, fds: LookupFds, logger: Lo
   try {
     libbpf.reuseMap(object, 'l7_listeners', fds.listeners);
     libbpf.reuseMap(object, 'l7_sockets', fds.sockets);
-    const stats = libbpf.openPinned(pinPath(bpfFolder, 'l7_lookup_stats'));
-    if (stats !== undefined) libbpf.reuseMap(object, 'l7_lookup_stats', stats);
+    libbpf.reuseMap(object, 'l7_steering_key', fds.steeringKey);
+    libbpf.reuseMap(object, 'l7_lookup_stats', fds.stats);
     libbpf.loadObject(object, 'l7_lookup');
     const program = libbpf.programFd(object, 'l7_lookup');
     const existing = libbpf.openPinned(path);
@@ -102,6 +121,22 @@ export function holdsSockets(sockets: number): boolean {
     if (libbpf.lookupElement(sockets, new Uint8Array(Uint32Array.of(key).buffer), cookie)) return true;
   }
   return false;
+}
+
+/**
+ * What became of connections (and of the program's questions for a listener) since the map was made, by the names of
+ * `enum lookup_reason` in lower case without their prefix. Throws SyscallError.
+ */
+export function readLookups(stats: number): Record<string, number> {
+  const counts: Record<string, number> = {};
+  const value = new Uint8Array(8 * libbpf.possibleCpus());
+  for (const [name, index] of objectTypes('l7_lookup').enums.get('lookup_reason') ?? []) {
+    if (name === 'LOOKUP_REASONS') continue;
+    libbpf.lookupElement(stats, new Uint8Array(Uint32Array.of(index).buffer), value);
+    const count = new BigUint64Array(value.buffer).reduce((sum, one) => sum + one, 0n);
+    counts[name.toLowerCase().replace('lookup_', '')] = Number(count);
+  }
+  return counts;
 }
 
 /** The pinned table of the proxy's listeners; undefined when there is none. Throws SyscallError. */
