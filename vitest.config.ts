@@ -1,7 +1,9 @@
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './tools/test/longest-first.ts';
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
@@ -24,8 +26,8 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/interop/**/*.test.ts'],
-          // They mostly wait (for timers of routers, for detection): two files at a time fit on two cores.
-          maxWorkers: 2,
+          // They mostly wait (for timers of routers, for detection): three files at a time fit on two cores.
+          maxWorkers: 3,
           testTimeout: 120_000,
           hookTimeout: 180_000,
         },

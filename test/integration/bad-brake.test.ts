@@ -69,7 +69,7 @@ describe('the brake on a full disk', () => {
     expect(said(answer.stderr)).toEqual([cannotWrite()]);
     expect(answer.stdout).toContain('web detached\n');
     expect(answer.code).toBe(1);
-    expect(await host.ask()).toBe('');
+    expect(await host.askOnce()).toBe('');
   });
 });
 

@@ -60,10 +60,10 @@ describe('a user who is not root', () => {
     const root = repositoryRoot;
     for (const [argv, says] of [
       [
-        ['l4d/src/main.ts', 'run', '-c', file],
+        ['l4d/bin/start.mjs', 'run', '-c', file],
         'l4d: l4d needs root: it loads programs into the kernel and changes routes',
       ],
-      [['l4d/src/main.ts', 'detach', '--all'], 'l4d: this needs root'],
+      [['l4d/bin/start.mjs', 'detach', '--all'], 'l4d: this needs root'],
     ] as const) {
       const [program, ...rest] = argv;
       const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath];
@@ -76,7 +76,7 @@ describe('a user who is not root', () => {
   it('is told by l4ctl that the socket is not for him', async () => {
     await host.start('-c', good());
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath];
-    const answer = await host.run(...nobody, join(repositoryRoot, 'tools/l4ctl/main.ts'), 'status');
+    const answer = await host.run(...nobody, join(repositoryRoot, 'tools/l4ctl/start.mjs'), 'status');
     expect(answer.stderr).toBe(
       `l4ctl: ${runFolder()}/l4d.sock may not be used by this user: run l4ctl as root\n`,
     );

@@ -264,7 +264,7 @@ beforeAll(async () => {
   await until('the routers listen', () => servers.every(({ listening }) => listening));
   leave();
   setMd5Key(descriptorOf(signed) ?? -1, { address: ipAddress(ours) }, 'theirs');
-  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
   announcer = spawnIn(namespace, process.execPath, main, '--run-dir', runDir);
   if (announcer.stderr === null) throw new Error('no log');
   createInterface({ input: announcer.stderr }).on('line', (text) => {

@@ -1,7 +1,8 @@
 import { describe } from 'vitest';
-import { daemonsKilled } from '../../tools/scenarios/daemons-killed.ts';
+import { daemonsKilledFor } from '../../tools/scenarios/daemons-killed.ts';
 import { fabricForTests, itHolds } from './support/fabric.ts';
 
 describe('the fabric', () => {
-  itHolds(fabricForTests('daemons-killed'), daemonsKilled);
+  // Three times what routers wait for a speaker that is dead.
+  itHolds(fabricForTests('daemons-killed'), daemonsKilledFor(10));
 });

@@ -170,7 +170,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 function apply(fragments: string): void {
   for (const host of ['lb1', 'lb2'] as const) {
     writeFileSync(join(folder, host, 'l4d.yaml'), config(fragments));
-    const ctl = join(root, 'tools/l4ctl/main.ts');
+    const ctl = join(root, 'tools/l4ctl/start.mjs');
     run(
       process.execPath,
       ctl,
@@ -192,7 +192,7 @@ beforeAll(async () => {
     writeFileSync(join(folder, host, 'l4d.yaml'), config(together));
     const at = (part: string) => join(folder, host, part);
     const folders = ['--run-dir', at('run'), '--state-dir', at('state'), '--bpf-dir', bpfDir(host)];
-    start(host, process.execPath, join(root, 'l4d/src/main.ts'), 'run', '-c', at('l4d.yaml'), ...folders);
+    start(host, process.execPath, join(root, 'l4d/bin/start.mjs'), 'run', '-c', at('l4d.yaml'), ...folders);
   }
   for (const host of ['lb1', 'lb2'] as const)
     await until(`${host} forwards and knows the other`, async () => {

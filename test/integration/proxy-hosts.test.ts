@@ -162,7 +162,7 @@ const daemons = new Map<Host, ChildProcess>();
 function startDaemon(host: Host): void {
   const at = (part: string) => join(folder, host, part);
   const folders = ['--run-dir', at('run'), '--state-dir', at('state'), '--bpf-dir', bpfDir(host)];
-  const main = join(root, 'l4d/src/main.ts');
+  const main = join(root, 'l4d/bin/start.mjs');
   daemons.set(host, start(host, process.execPath, main, 'run', '-c', at('l4d.yaml'), ...folders));
 }
 

@@ -59,7 +59,7 @@ const get = async <Answer>(host: Machine, path: string) =>
 async function apply(host: Machine, index: number, isShared: boolean): Promise<void> {
   const path = join(folder, host, 'l4d.yaml');
   writeFileSync(path, config(index, isShared));
-  const ctl = join(import.meta.dirname, '../../tools/l4ctl/main.ts');
+  const ctl = join(import.meta.dirname, '../../tools/l4ctl/start.mjs');
   runOn(host, process.execPath, ctl, '--socket', socketOf(host), 'apply', '-f', path);
 }
 
@@ -67,7 +67,7 @@ function startL4d(host: Machine, index: number): ChildProcess {
   for (const part of ['run', 'state']) mkdirSync(join(folder, host, part), { recursive: true });
   const path = join(folder, host, 'l4d.yaml');
   writeFileSync(path, config(index, false));
-  const main = join(import.meta.dirname, '../../l4d/src/main.ts');
+  const main = join(import.meta.dirname, '../../l4d/bin/start.mjs');
   const folders = ['--run-dir', join(folder, host, 'run'), '--state-dir', join(folder, host, 'state')];
   return startOn(host, process.execPath, main, 'run', '-c', path, ...folders, '--bpf-dir', bpfDir(host));
 }
@@ -142,7 +142,7 @@ it('serves by the owner; when it drains, and when it is dead, another goes on', 
     ]);
   }
   stray('del');
-  const ctl = join(import.meta.dirname, '../../tools/l4ctl/main.ts');
+  const ctl = join(import.meta.dirname, '../../tools/l4ctl/start.mjs');
   const table = runOn('a', process.execPath, ctl, '--socket', socketOf('a'), 'vrrp');
   expect(table).toMatch(/web +51 +ipv4 +Active +150 +10\.79\.0\.1 \(this host\)/);
 
@@ -226,7 +226,7 @@ it('gives everything up by the brake when neither the daemon nor the announcer l
   const isAlone = () => pidsOf(braked).every((pid) => isOf(pid, 'vrrp-process'));
   for (const pid of pidsOf(braked)) if (!isOf(pid, 'vrrp-process')) kill(pid, 'SIGKILL');
   await until('the process of VRRP is alone', isAlone);
-  const main = join(import.meta.dirname, '../../l4d/src/main.ts');
+  const main = join(import.meta.dirname, '../../l4d/bin/start.mjs');
   const folders = ['--run-dir', join(folder, braked, 'run'), '--state-dir', join(folder, braked, 'state')];
   const said = runOn(
     braked,

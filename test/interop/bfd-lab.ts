@@ -261,7 +261,7 @@ export function startAnnouncer(runDir = mkdtempSync(join(folder, 'run-'))): {
   readonly socketPath: string;
   log(): string;
 } {
-  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
   const child = spawnIn(namespaces.announcer, process.execPath, main, '--run-dir', runDir);
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {

@@ -109,7 +109,7 @@ let announcer: ChildProcess;
 let client: AnnouncerClient;
 
 async function start(): Promise<void> {
-  const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+  const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
   const runDir = join(folder, 'announcer');
   announcer = spawnIn(announcerNamespace, process.execPath, main, '--run-dir', runDir);
   announcer.stderr?.resume();

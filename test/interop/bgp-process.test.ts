@@ -22,7 +22,7 @@ import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { until } from './bgp-until.ts';
 
-const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
 
 let runDir: string;
 let announcer: ChildProcess;

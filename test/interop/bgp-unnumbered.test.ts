@@ -37,7 +37,7 @@ const atBird: DesiredInput['peers'][number] = {
   connectRetryMs: 100,
 };
 
-const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
 
 /** Whether an announcer answers. */
 const answers = (one: AnnouncerClient) =>

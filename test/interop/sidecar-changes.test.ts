@@ -19,7 +19,7 @@ import {
 } from '../../tools/lab/io/bgp-lab.ts';
 import { until } from './bgp-until.ts';
 
-const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
 const children: ChildProcess[] = [];
 
 /** A service on a port that a stand-in listens on; what is not given is as in the first configuration. */

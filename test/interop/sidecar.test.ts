@@ -20,7 +20,7 @@ import {
 import { until } from './bgp-until.ts';
 
 const vip = '203.0.113.10';
-const main = join(import.meta.dirname, '../../announcer/src/main.ts');
+const main = join(import.meta.dirname, '../../announcer/bin/start.mjs');
 const runDir = join(folder, 'sidecar');
 const configPath = join(folder, 'sidecar.yaml');
 const notifyPath = join(folder, 'notify.sock');

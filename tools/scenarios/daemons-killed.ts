@@ -127,7 +127,7 @@ async function run(fabric: LabFabric, report: Report, seconds: number) {
   report.step('both daemons are started again');
   await Promise.all(hosts.map((host) => product.startDaemon(host)));
   const first = await pictures(fabric, hosts);
-  await sleep(5000);
+  await sleep(3000);
   for (const host of hosts) await showTable(fabric, report, host, ['backend', 'ls', vip.name]);
   const later = await pictures(fabric, hosts);
   prove(

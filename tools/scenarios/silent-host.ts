@@ -5,8 +5,8 @@ import { declareVip, l4dHosts, resetFabric, urlOf, waitForNextHops, waitUntilSer
 import { collectFacts, type LabFabric, type Report, type Scenario } from './scenario.ts';
 
 const connectionCount = 200;
-/** Bytes a second of the download, and how long it takes: longer than the hold time twice over. */
-const downloadRate = 4 * 1024 * 1024;
+/** Bytes a second of the download, and how long it takes: longer than the hold time three times over. */
+const downloadRate = 7 * 1024 * 1024;
 
 /** TCP's next retransmission after the detection comes after as long again at most. */
 const largestOutageMs = (detectedMs: number) => 2 * detectedMs + 2000;
@@ -28,7 +28,7 @@ async function run(fabric: LabFabric, report: Report) {
   const vip = await declareVip(fabric, report, { vip: 'web' });
   await waitUntilServed(fabric, vip);
 
-  report.step('a download of 100 MiB in 25 s begins; the host that carries it is the one to fall silent');
+  report.step('a download of 100 MiB in 15 s begins; the host that carries it is the one to fall silent');
   const before = await forwardedByHost(fabric, hosts);
   const download = await traffic.download({
     url: urlOf(vip.address, 80, `/slow/100m?rate=${downloadRate}`),

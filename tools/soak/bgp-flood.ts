@@ -42,7 +42,7 @@ const silent = '127.0.0.43';
 /** Announces `count` routes to an announcer, with strangers at its port, and watches another session meanwhile. */
 export async function flood(count: number, strangers: number, say: SoakOptions['say']): Promise<FloodResult> {
   const runDir = mkdtempSync(join(tmpdir(), `l4dflood${process.pid}-`));
-  const main = join(repositoryRoot, 'announcer/src/main.ts');
+  const main = join(repositoryRoot, 'announcer/bin/start.mjs');
   const announcer = spawn(process.execPath, [main, '--run-dir', runDir], { stdio: 'ignore' });
   const flooder = spawn(
     process.execPath,

@@ -7,7 +7,14 @@ import { createFollower } from './follower.ts';
 /** A companion that can be started, killed and made to refuse, with a record of what it was told. */
 function setUp() {
   const clock = createManualClock();
-  const companion = { runs: true, starts: 0, instance: 1, overruled: false, told: [] as string[] };
+  const companion = { runs: true, starts: 0, instance: 1, overruled: false, told: [] as string[] } as {
+    runs: boolean;
+    starts: number;
+    instance: number;
+    overruled: boolean;
+    told: string[];
+    hangs?: PromiseWithResolvers<void> | undefined;
+  };
   let changes = 0;
   const answer = () => {
     if (!companion.runs) throw new Error('ECONNREFUSED');
@@ -25,6 +32,7 @@ function setUp() {
     },
     async putDesired(desired) {
       answer();
+      await companion.hangs?.promise;
       if (desired.prefixes.includes('bad')) throw new OperatorError('prefixes[0]: not a prefix');
       companion.told.push(desired.prefixes.join());
     },
@@ -76,6 +84,20 @@ test('a companion that does not run is started before the caller goes on', async
   companion.runs = false;
   expect(await follower.follow({ prefixes: ['a'] })).toBe(false);
   expect(companion.starts).toBe(1);
+});
+
+test('one that hangs keeps a caller waiting once; it is told what is wanted then', async () => {
+  const { companion, follower, clock } = setUp();
+  companion.hangs = Promise.withResolvers<void>();
+  const first = follower.follow({ prefixes: ['a'] });
+  await clock.advance(2000);
+  expect(await first).toBe(false);
+  expect(await follower.follow({ prefixes: ['b'] })).toBe(false);
+  companion.hangs.resolve();
+  companion.hangs = undefined;
+  await clock.advance(2000);
+  expect(companion.told).toEqual(['a', 'b']);
+  expect(follower.inSync()).toBe(true);
 });
 
 test('tells another instance of the companion everything again', async () => {

@@ -30,7 +30,7 @@ export interface FollowerOptions<Desired, Status extends { readonly startedAt: s
 export interface Follower<Desired, Status> {
   /**
    * Tells what is wanted, at once; resolves true when the companion has taken it. When it does not
-   * answer, which is known from the last attempt, it is told as soon as it does. Undefined: the companion is not needed.
+   * answer, which is known from the last attempt or because that one hangs, it is told as soon as it does. Undefined: the companion is not needed.
    */
   follow(desired: Desired | undefined): Promise<boolean>;
   /** Forgets what was taken or refused: the next `follow` tells the whole. */
@@ -73,6 +73,8 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   /** How often it has not answered since it did. */
   let unanswered = 0;
   let problem: string | undefined;
+  /** Whether a caller has given up waiting for what is still under way. */
+  let isLate = false;
   let running: Promise<unknown> = Promise.resolve();
 
   const isSame =
@@ -174,8 +176,14 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
   /** False when the work takes too long; it goes on by itself. */
   function bounded(work: Promise<boolean>): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      const timer = clock.after(patience, () => resolve(false));
-      work.then(resolve, reject).finally(() => timer.cancel());
+      const timer = clock.after(patience, () => {
+        isLate = true;
+        resolve(false);
+      });
+      work.then(resolve, reject).finally(() => {
+        timer.cancel();
+        isLate = false;
+      });
     });
   }
 
@@ -197,7 +205,7 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
         released = false;
         if (isNew) schedule();
         // Nobody waits long for one that hangs; the next poll tells it.
-        return available === false ? Promise.resolve(false) : bounded(serially(put));
+        return available === false || isLate ? Promise.resolve(false) : bounded(serially(put));
       }
       return serially(async () => {
         if (!released) await options.release().catch(() => logger.debug({ companion: name }, 'does not run'));

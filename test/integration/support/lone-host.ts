@@ -39,6 +39,8 @@ export interface LoneHost {
   start(...args: readonly string[]): Promise<StartedDaemon>;
   /** One request from the client to the VIP: the answer's text, empty when there is none. */
   ask(url?: string): Promise<string>;
+  /** As ask, without a second try: for when no answer is expected. */
+  askOnce(): Promise<string>;
   /** Asks until the backend answers; gives the last answer. */
   untilServed(): Promise<string>;
   /** Ends all processes of the product, forgets its state and its pins. */
@@ -57,7 +59,7 @@ ${options.more ?? ''}vips:
   - name: web
     address: ${vipAddress}
     port: 80
-    check: { type: tcp, interval: 1s, timeout: 1s, rise: 1, fall: 2 }
+    check: { type: tcp, interval: 250ms, timeout: 1s, rise: 1, fall: 2 }
     backends: [{ address: 10.88.0.21 }]
 `;
 }
@@ -139,10 +141,10 @@ export function createLoneHost(prefix: string): LoneHost {
   run('nsenter', `--net=${path(backend)}`, 'sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=1');
   spawn('nsenter', [`--net=${path(backend)}`, process.execPath, '-e', server], { stdio: 'ignore' }).unref();
 
-  const ask = async (url = `http://${vipAddress}/`) => {
-    const argv = ['curl', '-s', '--max-time', '2', '--retry', '2', '--retry-connrefused', url];
-    return (await runCommand(inNamespace(path(client), argv))).stdout;
-  };
+  const curl = async (...args: readonly string[]) =>
+    (await runCommand(inNamespace(path(client), ['curl', '-s', ...args]))).stdout;
+  const ask = (url = `http://${vipAddress}/`) =>
+    curl('--max-time', '2', '--retry', '2', '--retry-connrefused', url);
   return {
     folder,
     namespaces,
@@ -155,9 +157,11 @@ export function createLoneHost(prefix: string): LoneHost {
     run: (...argv) => runCommand(inNamespace(path(host), argv), { env: environment, timeout: 30_000 }),
     start: (...args) => startDaemon([...inNamespace(path(host), ['l4d', 'run']), ...args], environment),
     ask,
+    askOnce: () => curl('--max-time', '2', `http://${vipAddress}/`),
     untilServed: () =>
       eventually(
-        () => ask(),
+        // Not to wait for a second SYN when the first one came before the backend was known to be up.
+        () => curl('--max-time', '0.5', `http://${vipAddress}/`),
         (answer) => answer === 'backend',
       ),
     async reset() {

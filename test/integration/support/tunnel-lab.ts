@@ -94,7 +94,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
     async startDaemon(config) {
       for (const part of ['run', 'state']) mkdirSync(join(folder, part), { recursive: true });
       writeFileSync(join(folder, 'l4d.yaml'), config);
-      const main = join(root, 'l4d/src/main.ts');
+      const main = join(root, 'l4d/bin/start.mjs');
       daemon = lab.start(
         'lb',
         process.execPath,
@@ -128,7 +128,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
     },
     apply(config) {
       writeFileSync(join(folder, 'l4d.yaml'), config);
-      const ctl = join(root, 'tools/l4ctl/main.ts');
+      const ctl = join(root, 'tools/l4ctl/start.mjs');
       run(process.execPath, ctl, '--socket', socket, '--force', 'apply', '-f', join(folder, 'l4d.yaml'));
     },
     async status() {
@@ -140,14 +140,14 @@ export function createTunnelLab(prefix: string): TunnelLab {
       runIn(
         names.backend,
         process.execPath,
-        join(root, 'tools/l4ctl/main.ts'),
+        join(root, 'tools/l4ctl/start.mjs'),
         'backend',
         ...args,
         '--pins',
         `${bpfDir}-decap`,
       ),
     onBalancer: (...args) =>
-      runIn(names.lb, process.execPath, join(root, 'l4d/src/main.ts'), ...args, ...folderOptions),
+      runIn(names.lb, process.execPath, join(root, 'l4d/bin/start.mjs'), ...args, ...folderOptions),
     start(machine, command, ...args) {
       const child = spawn('nsenter', [`--net=/run/netns/${names[machine]}`, command, ...args], {
         stdio: ['pipe', 'pipe', 'pipe'],

@@ -146,7 +146,7 @@ export async function startHost(
   machine: Machine,
   runDir = mkdtempSync(join(folder, `${machine}-`)),
 ): Promise<Host> {
-  const main = join(import.meta.dirname, '../../../announcer/src/main.ts');
+  const main = join(import.meta.dirname, '../../../announcer/bin/start.mjs');
   const child = startOn(machine, process.execPath, main, '--run-dir', runDir);
   let log = '';
   child.stderr?.on('data', (chunk: Buffer) => {
