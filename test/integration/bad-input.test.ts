@@ -78,7 +78,7 @@ const wrongDocuments = [
     text: goodConfig().replace('port: 80', 'port: 0').replace('rise: 1', 'rise: none'),
     says: [
       '6:11: vips[0].port: 0 is not a port (allowed: 1 to 65535)',
-      '7:60: vips[0].check.rise: "none" is not a count (allowed: 1 to 100)',
+      '7:61: vips[0].check.rise: "none" is not a count (allowed: 1 to 100)',
     ],
   },
 ];
