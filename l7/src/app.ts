@@ -8,6 +8,7 @@ import { compilePolicy, type PolicyTable } from './core/policy.ts';
 import { createApi } from './io/api.ts';
 import { listenerCountersOf, listenerStatus } from './io/counters.ts';
 import { buildName } from './io/supervisor/build-name.ts';
+import { makeRoomForConnections } from './io/supervisor/open-files.ts';
 import { type Supervisor, startSupervisor, type WorkerView } from './io/supervisor/supervisor.ts';
 
 /** Where the proxy's files are. */
@@ -22,6 +23,7 @@ export interface ProxyFolders {
  */
 export async function runProxy(folders: ProxyFolders, log: Logger): Promise<void> {
   const socketPath = await takeRunFolder(folders.runDir, 'proxy');
+  makeRoomForConnections(log);
   const startedAt = new Date().toISOString();
   const supervisor = startSupervisor({ ...folders, build: buildName() }, log);
   let compiled: { readonly revision: number; readonly table: PolicyTable } | undefined;

@@ -326,6 +326,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'l7 only: connections of `trustedProxies` begin with a PROXY header (version 1 or 2); those of others must not. By default `false`.',
   'vips[].forwardedHeader':
     'l7 only: backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-For`. By default `false`.',
+  'vips[].keepAliveTimeout':
+    'l7 only, mode `http`: how long the connection of a client may be without a request until it is closed. By default `15s`.',
   'vips[].proxyProtocol':
     'l7 only: connections to backends begin with a PROXY header of this version, which tells the client and the VIP; checks at the port of the service begin with one too. By default none.',
   'vips[].check.type': 'What is asked.',

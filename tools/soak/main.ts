@@ -2,7 +2,7 @@ import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import { Command, InvalidArgumentError } from 'commander';
 import { soaks } from './soaks.ts';
 
-/** `npm run soak -- NAME [--count N] [--minutes N] [--seed N]` */
+/** `npm run soak -- NAME [--count N] [--minutes N] [--seconds N] [--seed N]` */
 
 const names = soaks.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`).join('\n');
 
@@ -17,22 +17,25 @@ await new Command('soak')
   .argument('<name>', 'the soak')
   .option('--count <number>', 'how often', positive)
   .option('--minutes <number>', 'for how long', positive)
+  .option('--seconds <number>', 'for how long, of those that take minutes at most', positive)
   .option('--seed <number>', 'where the pseudo-random numbers start', positive, 4271)
-  .action(async (name: string, options: { count?: number; minutes?: number; seed: number }) => {
-    const soak = soaks.find((candidate) => candidate.name === name);
-    if (soak === undefined) {
-      process.stderr.write(`no soak is called "${name}"; there are:\n${names}\n`);
-      process.exitCode = exitCode.usage;
-      return;
-    }
-    const start = performance.now();
-    const say = (line: string) => process.stdout.write(`${line}\n`);
-    try {
-      const result = await (await soak.load()).run({ ...options, say });
-      say(`${name}: held; ${result}; ${((performance.now() - start) / 1000).toFixed(1)} s`);
-    } catch (error) {
-      process.exitCode = error instanceof OperatorError ? error.exitCode : exitCode.failure;
-      process.stderr.write(`${name}: FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
-    }
-  })
+  .action(
+    async (name: string, options: { count?: number; minutes?: number; seconds?: number; seed: number }) => {
+      const soak = soaks.find((candidate) => candidate.name === name);
+      if (soak === undefined) {
+        process.stderr.write(`no soak is called "${name}"; there are:\n${names}\n`);
+        process.exitCode = exitCode.usage;
+        return;
+      }
+      const start = performance.now();
+      const say = (line: string) => process.stdout.write(`${line}\n`);
+      try {
+        const result = await (await soak.load()).run({ ...options, say });
+        say(`${name}: held; ${result}; ${((performance.now() - start) / 1000).toFixed(1)} s`);
+      } catch (error) {
+        process.exitCode = error instanceof OperatorError ? error.exitCode : exitCode.failure;
+        process.stderr.write(`${name}: FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
+      }
+    },
+  )
   .parseAsync();

@@ -4,6 +4,8 @@ export interface SoakOptions {
   readonly count?: number;
   /** For how long, of those that run for a time; the soak's own number when left out. */
   readonly minutes?: number;
+  /** The same in seconds, of those that take minutes at most. */
+  readonly seconds?: number;
   /** Where the pseudo-random numbers start, so that a failure can be repeated. */
   readonly seed: number;
   /** Tells its progress, line by line. */

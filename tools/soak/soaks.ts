@@ -40,6 +40,12 @@ export const soaks: readonly Soak[] = [
     load: () => import('./restarts.ts'),
   },
   {
+    name: 'l7-idle',
+    summary:
+      '100,000 idle connections of the proxy, 20,000 in TLS: memory of each, latency, all given back (root)',
+    load: () => import('./l7/l7-idle.ts'),
+  },
+  {
     name: 'interrupts',
     summary: 'Ctrl-C at many moments of the demo and of "lab up": nothing may be left (root)',
     load: async () => longTest('test/integration/fabric-cleanup.test.ts'),

@@ -179,6 +179,8 @@ const listenerSchema = z.strictObject({
       responseMs: z.int().min(1).max(3_600_000).default(60_000),
       /** Without a byte either way, of a tunnel where the mode is not `http`. */
       idleMs: z.int().min(1).max(86_400_000).default(900_000),
+      /** Between two requests of a client's connection. */
+      keepAliveMs: z.int().min(1).max(86_400_000).default(15_000),
     })
     .prefault({}),
 });

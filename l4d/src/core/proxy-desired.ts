@@ -36,7 +36,10 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         address: formatIpAddress(vip.address),
         port: vip.port,
         ...(vip.mode === undefined ? {} : { mode: vip.mode }),
-        timeouts: { idleMs: vip.idleTimeout },
+        timeouts: {
+          idleMs: vip.idleTimeout,
+          ...(vip.keepAliveTimeout === undefined ? {} : { keepAliveMs: vip.keepAliveTimeout }),
+        },
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),

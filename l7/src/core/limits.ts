@@ -7,8 +7,6 @@ export interface ProxyLimits {
   readonly headTimeoutMs: number;
   /** From the connection's begin to the end of its TLS handshake. */
   readonly handshakeTimeoutMs: number;
-  /** An idle connection between two requests is closed. */
-  readonly keepAliveTimeoutMs: number;
   /** The last of so many requests of one connection is answered with `Connection: close`. */
   readonly maxRequestsPerConnection: number;
   /** A client's rate, where the proxy waits for it, is measured over so long. */
@@ -42,7 +40,6 @@ export interface ProxyLimits {
 export const defaultLimits: ProxyLimits = {
   headTimeoutMs: 60_000,
   handshakeTimeoutMs: 10_000,
-  keepAliveTimeoutMs: 15_000,
   maxRequestsPerConnection: 100,
   transferWindowMs: 60_000,
   minTransferBytes: 6000,

@@ -7,7 +7,7 @@ import type {
   ProxyListenerMode,
   ProxyListenerTls,
 } from '@l4d/kit/proxy-api.ts';
-import { type Endpoint, type ProxyProtocol, proxyHeader } from '@l4d/kit/proxy-protocol.ts';
+import { type ProxyProtocol, proxyHeader } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
 import type { DestinationRule } from './forward-proxy/destinations.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
@@ -60,6 +60,8 @@ export interface Listener {
   readonly responseMs: number;
   /** A tunnel of a listener that is not `http` is closed after so long without a byte. */
   readonly idleMs: number;
+  /** A client's connection is closed after so long between two requests. */
+  readonly keepAliveMs: number;
 }
 
 /** All listeners by listenerKey. */
@@ -133,6 +135,7 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
     idleMs: listener.timeouts.idleMs,
+    keepAliveMs: listener.timeouts.keepAliveMs,
   };
 }
 
@@ -142,8 +145,13 @@ export function isTrusted(listener: Listener, peer: IpAddress): boolean {
 }
 
 /** What a connection to a backend, for a client of a listener, begins with; undefined: nothing. */
-export function preambleFor(listener: Listener, source: Endpoint): Uint8Array | undefined {
+export function preambleFor(
+  listener: Listener,
+  clientAddress: string,
+  clientPort: number,
+): Uint8Array | undefined {
   if (listener.proxyProtocol === undefined) return undefined;
+  const source = { address: ipAddress(clientAddress), port: clientPort };
   const destination = { address: ipAddress(listener.address), port: listener.port };
   return proxyHeader(listener.proxyProtocol, source, destination);
 }

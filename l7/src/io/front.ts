@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { returnFreeHeap } from '@l4d/kit/ffi/heap.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { lookAtHeap, noHeapReturn } from '../core/heap-return.ts';
 import { defaultLimits, type ProxyLimits } from '../core/limits.ts';
 import { backendTlsOf, type PolicyTable } from '../core/policy.ts';
 import { type Counters, pruneCounters } from './counters.ts';
@@ -61,8 +63,15 @@ export function startFront(
   const listeners = new Set<ListenerSocket>();
   loop.start();
   lookAtLimit();
+  let heap = noHeapReturn;
+  const returnHeap = () => {
+    const { state, due } = lookAtHeap(heap, engine.openClients, loop.now);
+    heap = state;
+    if (due) returnFreeHeap();
+  };
   const filePoll = setInterval(() => {
     lookAtLimit();
+    returnHeap();
     engine.tls.poll();
     engine.backendTls.poll();
   }, limits.tlsFilePollMs);

@@ -18,6 +18,9 @@ it.each([
   [{ acceptProxyProtocol: true }, /acceptProxyProtocol: is set, but trustedProxies is empty/],
   [{ mode: 'socks', proxyProtocol: 'v1' }, /proxyProtocol: is not allowed for mode socks/],
   [{ mode: 'tcp', forwardedHeader: true }, /forwardedHeader: is allowed for mode http only/],
+  [{ mode: 'tcp', keepAliveTimeout: '1m' }, /keepAliveTimeout: is allowed for mode http only/],
+  [{ keepAliveTimeout: '1ms' }, /keepAliveTimeout: .*100ms to /],
+  [{ policy: 'forward', keepAliveTimeout: '1m' }, /keepAliveTimeout: is allowed for policy l7 only/],
   [{ mode: 'tcp', trustedProxies: ['10.0.0.0/8'] }, /trustedProxies: there are no requests in mode tcp/],
   [{ policy: 'forward', proxyProtocol: 'v1' }, /proxyProtocol: is allowed for policy l7 only/],
   [{ policy: 'forward', forwardedHeader: true }, /forwardedHeader: is allowed for policy l7 only/],
@@ -33,6 +36,7 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     trustedProxies: ['10.9.0.0/16'],
     acceptProxyProtocol: true,
     forwardedHeader: true,
+    keepAliveTimeout: '2m',
     proxyProtocol: 'v2',
   };
   const parsed = state(fields);
@@ -41,6 +45,7 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
   if (vip === undefined) throw new Error('no VIP');
   expect((encodeDesiredState(parsed.value) as { vips: object[] }).vips[0]).toMatchObject(fields);
   const told = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy);
-  const { forwardedHeader: forwarded, ...same } = fields;
-  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [{ ...same, forwarded }] } });
+  const { forwardedHeader: forwarded, keepAliveTimeout: _, ...same } = fields;
+  const listener = { ...same, forwarded, timeouts: { keepAliveMs: 120_000 } };
+  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [listener] } });
 });

@@ -1,6 +1,7 @@
+import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { proxyProtocols } from '@l4d/kit/proxy-protocol.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
-import { choice, flag, ipPrefixText, list } from '@l4d/kit/schema/scalars.ts';
+import { choice, durationText, flag, ipPrefixText, list } from '@l4d/kit/schema/scalars.ts';
 
 /** How the proxy learns of an l7 VIP's clients, and how it tells backends; fields of a VIP. */
 export const vipClientFields = {
@@ -10,6 +11,8 @@ export const vipClientFields = {
   acceptProxyProtocol: flag().exactOptional(),
   /** l7 only: backends get a Forwarded field (RFC 7239) beside X-Forwarded-For. */
   forwardedHeader: flag().exactOptional(),
+  /** l7 only, mode http: how long a connection may be without a request; `15s` by default. */
+  keepAliveTimeout: durationText(Milliseconds(100), Seconds(86_400)).exactOptional(),
   /** l7 only: connections to backends begin with a PROXY header of this version. */
   proxyProtocol: choice('a version of the PROXY protocol', proxyProtocols).exactOptional(),
 };
@@ -19,6 +22,7 @@ export const vipClientFieldNames = [
   'trustedProxies',
   'acceptProxyProtocol',
   'forwardedHeader',
+  'keepAliveTimeout',
   'proxyProtocol',
 ] as const;
 
@@ -29,6 +33,7 @@ export function checkVipClients(
     readonly trustedProxies?: readonly unknown[];
     readonly acceptProxyProtocol?: boolean;
     readonly forwardedHeader?: boolean;
+    readonly keepAliveTimeout?: number;
     readonly proxyProtocol?: string;
   },
   at: readonly PathSegment[],
@@ -41,6 +46,15 @@ export function checkVipClients(
         [...at, 'forwardedHeader'],
         `is allowed for mode http only: there are no requests in mode ${mode}`,
         'proxyProtocol tells backends of clients in modes tcp and tls-passthrough',
+      ),
+    );
+  }
+  if (mode !== 'http' && vip.keepAliveTimeout !== undefined) {
+    problems.push(
+      problemAt(
+        [...at, 'keepAliveTimeout'],
+        `is allowed for mode http only: there are no requests in mode ${mode}`,
+        'idleTimeout says how long a relay may be silent',
       ),
     );
   }

@@ -32,7 +32,14 @@ export const speakingFields: ReadonlySet<string> = new Set([
 
 /** The lines that are the same for all requests of a client that is not believed. */
 export function clientFields({ address, scheme, port }: ClientFacts): string {
-  return `X-Forwarded-For: ${address}\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Port: ${port}\r\n`;
+  // Joined: it is kept for as long as the connection, and as one piece it takes a third of what its parts take.
+  return [
+    'X-Forwarded-For: ',
+    address,
+    `\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Port: `,
+    port,
+    '\r\n',
+  ].join('');
 }
 
 /** The lines that depend on the request's host; undefined: it names none. */

@@ -31,7 +31,14 @@ export function admit(engine: Engine, fd: number, { listener, counters }: Found,
   };
   const trusted = isTrusted(listener, source.address);
   const forwarded = trusted ? '' : clientFields(client);
-  const origin: ClientOrigin = { listenerKey: key, counters, client, source, isTrusted: trusted, forwarded };
+  const origin: ClientOrigin = {
+    listenerKey: key,
+    counters,
+    client,
+    sourcePort: source.port,
+    isTrusted: trusted,
+    forwarded,
+  };
   if (tls === undefined) {
     serveClient(engine, fd, origin, listener);
     return true;

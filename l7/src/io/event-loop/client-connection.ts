@@ -18,6 +18,11 @@ import type { UpstreamConnection, UpstreamFailure } from './upstream-connection.
 /** Read from a client at a time. */
 const readBytes = 64 * 1024;
 
+/** What a connection has as its parser while it has nothing to read. */
+const blankHead = new HeadParser('request', requestLimits);
+const spareHeads: HeadParser[] = [];
+const maxSpareHeads = 1024;
+
 type Phase =
   /** Between requests, or in the head of one. */
   | 'head'
@@ -31,7 +36,8 @@ type Phase =
 /** A client's connection: requests one after another, each answered before the next is read. */
 export class ClientConnection extends Stream {
   readonly origin: ClientOrigin;
-  readonly head = new HeadParser('request', requestLimits);
+  /** Of the request that is read or answered; between requests one that all connections share, which is blank. */
+  head = blankHead;
   /** All of the request has been read and given to the backend's connection. */
   requestSent = true;
 
@@ -62,7 +68,6 @@ export class ClientConnection extends Stream {
     this.#engine = engine;
     this.origin = origin;
     this.#exchange = new Exchange(engine, this);
-    if (origin.isTrusted) this.head.told = [];
     // A connection with TLS was counted when it came.
     if (tls === undefined) countConnection(engine, origin);
     this.setDeadline(this.#engine.limits.headTimeoutMs);
@@ -127,6 +132,7 @@ export class ClientConnection extends Stream {
   #feed(start: number, end: number): void {
     const { bytes } = this.loop.memory;
     const before = this.#text.length;
+    if (this.head === blankHead) this.#takeHead();
     const text = bytes.latin1Slice(start, Math.min(end, start + requestLimits.maxHeadBytes));
     this.#text = before === 0 ? text : this.#text + text;
     const state = this.head.parse(this.#text);
@@ -263,13 +269,28 @@ export class ClientConnection extends Stream {
     this.#next();
   }
 
+  /** Very many connections are between requests at a time: a parser is had only for as long as it is needed. */
+  #takeHead(): void {
+    this.head = spareHeads.pop() ?? new HeadParser('request', requestLimits);
+    this.head.told = this.origin.isTrusted ? [] : undefined;
+  }
+
+  #leaveHead(): void {
+    const { head } = this;
+    if (head === blankHead) return;
+    this.head = blankHead;
+    head.reset();
+    if (spareHeads.length < maxSpareHeads) spareHeads.push(head);
+  }
+
   #next(): void {
     this.#phase = 'head';
-    this.head.reset();
+    this.#leaveHead();
     this.#decoder = undefined;
     this.#inputWaits = false;
     if (this.#engine.draining && this.#leftover === undefined) return void this.close();
-    this.setDeadline(this.#engine.limits.keepAliveTimeoutMs);
+    // Of a listener that was taken away nothing more is to come.
+    this.setDeadline(this.listener?.keepAliveMs ?? 0);
     this.wantRead(true);
     const leftover = this.#leftover;
     if (leftover === undefined) return;
@@ -339,6 +360,7 @@ export class ClientConnection extends Stream {
     const toClient = Buffer.concat([Buffer.from(interimHead(head), 'latin1'), bytes.subarray(start, end)]);
     const toBackend = this.#leftover === undefined ? [] : [this.#leftover];
     this.#exchange.done();
+    this.#leaveHead();
     const ends = [this.detach(), upstream.detach()] as const;
     beginRelay(this.loop, {
       a: ends[0],
@@ -380,6 +402,7 @@ export class ClientConnection extends Stream {
   }
 
   protected override onClosed(): void {
+    this.#leaveHead();
     this.#exchange.closeKept();
     countClosed(this.#engine, this.origin);
   }

@@ -1,4 +1,3 @@
-import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
 import type { ClientFacts } from '../../core/http1/forwarded.ts';
 import type { ListenerCounters } from '../counters.ts';
 import type { Engine } from './engine.ts';
@@ -8,8 +7,8 @@ export interface ClientOrigin {
   readonly listenerKey: string;
   readonly counters: ListenerCounters;
   readonly client: ClientFacts;
-  /** The client's own end of its connection. */
-  readonly source: Endpoint;
+  /** Port of the client's own end of its connection; the address is `client.address`. */
+  readonly sourcePort: number;
   /** What the client says of its own client counts. */
   readonly isTrusted: boolean;
   /** Field lines about the client that are the same for all of its requests. */

@@ -98,7 +98,6 @@ test('an answer that breaks off is a reset, one that never began a 502', async (
 
 const quick = {
   headTimeoutMs: 150,
-  keepAliveTimeoutMs: 150,
   transferWindowMs: 150,
   tunnelIdleMs: 150,
   upstreamIdleMs: 150,
@@ -114,7 +113,7 @@ test.each([
   ['a connection between requests', get, ok, /ok$/, 'end'],
   ['a tunnel', upgrade, switched, /101/, 'end'],
 ] as const)('a client that says nothing: %s', async (_name, sent, answered, text, how) => {
-  proxy = await startProxyUnderTest(quick);
+  proxy = await startProxyUnderTest(quick, { keepAliveMs: 150 });
   const client = await reach(sent, answered);
   expect(await client.over()).toBe(how);
   expect(client.text).toMatch(text);

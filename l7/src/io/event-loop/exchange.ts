@@ -116,7 +116,8 @@ export class Exchange {
       backend.tls === undefined ? undefined : this.#beginTls(backend.tls, fd, backend, target.resumable);
     if (tls === 'failed') return false;
     const listener = this.#listener;
-    const preamble = listener === undefined ? undefined : preambleFor(listener, this.#client.origin.source);
+    const { client: facts, sourcePort } = this.#client.origin;
+    const preamble = listener === undefined ? undefined : preambleFor(listener, facts.address, sourcePort);
     // With TLS the connection is there when the handshake is done.
     const connected = connection.connected && tls === undefined;
     const upstream = new UpstreamConnection(

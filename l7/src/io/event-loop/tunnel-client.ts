@@ -84,7 +84,7 @@ export class TunnelClient extends Stream implements DialOwner {
       const counters = this.#counters(backend);
       counters.requests += 1;
       const { family, sockaddr } = upstreamTarget(this.#engine.pool, backend);
-      const preamble = preambleFor(this.#listener, this.#origin.source);
+      const preamble = preambleFor(this.#listener, this.#origin.client.address, this.#origin.sourcePort);
       const target = { family, sockaddr, address: backend.address, tls: backend.tls, preamble };
       const begun = dial(this.loop, this.#engine.backendTls, target, this, this.#listener.connectMs);
       if (typeof begun !== 'string') {

@@ -29,6 +29,8 @@ export function startWorker(
     detached: true,
     stdio: ['ignore', 'ignore', 'inherit'],
     cwd: '/',
+    // One heap for the few threads of a worker: each further one keeps megabytes.
+    env: { ...process.env, MALLOC_ARENA_MAX: '1' },
   });
   child.unref();
   let waited = true;

@@ -48,6 +48,7 @@ export interface TestClient {
 export interface ListenerParts {
   readonly mode?: NonNullable<ProxyDesiredInput['listeners'][number]['mode']>;
   readonly idleMs?: number;
+  readonly keepAliveMs?: number;
   readonly destinations?: NonNullable<ProxyDesiredInput['listeners'][number]['destinations']>;
   /** In place of name servers. */
   readonly resolve?: ResolveName;
@@ -114,7 +115,12 @@ export async function startProxyUnderTest(
             ],
           },
         ],
-        timeouts: { connectMs: 1000, responseMs: options.responseMs ?? 60_000, idleMs: options.idleMs },
+        timeouts: {
+          connectMs: 1000,
+          responseMs: options.responseMs ?? 60_000,
+          idleMs: options.idleMs,
+          keepAliveMs: options.keepAliveMs,
+        },
         ...options.listener,
       },
     ],
