@@ -9,6 +9,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{announcer,l4d,l7,tools}/**/*.test.ts', 'test/unit/**/*.test.ts'],
+          // By default one core of two stays unused.
+          maxWorkers: 2,
           // Far above what any needs: only a hang is to fail by time.
           testTimeout: 60_000,
           exclude: ['**/node_modules/**'],
@@ -19,7 +21,7 @@ export default defineConfig({
           name: 'bpf',
           include: ['bpf/**/*.test.ts'],
           testTimeout: 60_000,
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       {
