@@ -28,6 +28,11 @@ export interface ProxyLimits {
   readonly lingerMs: number;
   /** How long existing connections may go on when their process is to end, unless desired state says otherwise. */
   readonly drainMs: number;
+  /**
+   * Behind that: those that nothing is lost by have ended, and had so long to say that they know; what is left is
+   * reset. Less than what a supervisor waits for above a drain.
+   */
+  readonly drainEndMs: number;
   /** How often files of certificates and keys are looked at; a change is taken when it has rested for one look. */
   readonly tlsFilePollMs: number;
   /** Then, a kept connection that has been without a request for so long is closed. */
@@ -49,6 +54,7 @@ export const defaultLimits: ProxyLimits = {
   maxInterimAnswers: 16,
   lingerMs: 2000,
   drainMs: 30_000,
+  drainEndMs: 500,
   drainIdleMs: 1000,
   tlsFilePollMs: 1000,
   acceptBacklog: 4096,

@@ -33,7 +33,8 @@ export interface Front {
   serve(sockets: readonly number[]): () => void;
   /**
    * Stops taking connections in after `acceptMs`, ends kept connections with their next answer or when they
-   * have been idle for a moment; resolves when the last has ended, or breaks them off after `atMostMs`.
+   * have been idle for a moment; resolves when the last has ended. After `atMostMs` it ends what can end without a
+   * loss, and resets the rest a moment later.
    */
   drain(bounds?: { readonly acceptMs: number; readonly atMostMs: number }): Promise<void>;
 }
@@ -121,13 +122,19 @@ export function startFront(
         }
       }, limits.drainIdleMs);
       await new Promise<void>((resolve) => {
-        const breakOff = setTimeout(resolve, atMostMs);
+        let timer = setTimeout(() => {
+          for (const stream of loop.streams()) if (!stream.closed) stream.endDrain();
+          timer = setTimeout(resolve, limits.drainEndMs);
+          if (engine.openClients === 0) engine.onEmpty?.();
+        }, atMostMs);
         engine.onEmpty = () => {
-          clearTimeout(breakOff);
+          clearTimeout(timer);
           resolve();
         };
         if (engine.openClients === 0) engine.onEmpty();
       });
+      // In the middle of something: it must not be taken for whole.
+      if (engine.openClients > 0) for (const stream of loop.streams()) stream.reset();
       clearTimeout(idle);
       engine.onEmpty = undefined;
       clearInterval(filePoll);

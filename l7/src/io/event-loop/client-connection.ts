@@ -368,6 +368,7 @@ export class ClientConnection extends Stream {
       toA: [...ends[0].unsent, toClient],
       toB: [...ends[1].unsent, ...toBackend],
       idleMs: this.#engine.limits.tunnelIdleMs,
+      quietMs: 0,
       onClosed: () => this.onClosed(),
     });
   }
@@ -399,6 +400,17 @@ export class ClientConnection extends Stream {
     }
     this.#exchange.abort();
     this.refuse(408, 'the request arrives too slowly');
+  }
+
+  override endDrain(): void {
+    if (this.idle) return void this.close();
+    // What has begun may still come to its end, and is otherwise cut so that it is not taken for whole.
+    if (this.#phase !== 'head' && (this.#phase !== 'exchange' || this.#headSent)) return;
+    if (this.#phase === 'head') this.requestSent = false;
+    else this.#exchange.abort();
+    this.#phase = 'exchange';
+    this.#keepAlive = false;
+    this.refuse(503, 'this server ends; ask again');
   }
 
   protected override onClosed(): void {

@@ -133,6 +133,7 @@ export class ForwardProxyClient extends Stream implements DialOwner {
       toA: [...ends[0].unsent, Buffer.from(this.#dialect.accepted(), 'latin1')],
       toB: this.#input === '' ? [] : [Buffer.from(this.#input, 'latin1')],
       idleMs: this.#listener.idleMs,
+      quietMs: this.#engine.limits.drainIdleMs,
       onClosed: () => countClosed(this.#engine, this.#origin),
     });
   }

@@ -12,6 +12,11 @@ export interface RelayEnds {
   readonly toB: readonly Buffer[];
   /** Closed when neither has sent anything for so long. */
   readonly idleMs: number;
+  /**
+   * After so long without a byte a drain may end it by its end rather than by a reset. 0: always, as what is relayed
+   * tells its own end, and another is not taken for it (WebSocket, TLS).
+   */
+  readonly quietMs: number;
   /** Called once, when both are closed. */
   readonly onClosed: () => void;
 }
@@ -22,7 +27,8 @@ export interface RelayEnds {
  * take what it has for the whole.
  */
 export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
-  const shared: Shared = { idleMs: ends.idleMs, onClosed: ends.onClosed, ended: false };
+  const { idleMs, quietMs, onClosed } = ends;
+  const shared: Shared = { idleMs, quietMs, onClosed, ended: false, draining: false };
   const a = new RelayEnd(loop, ends.a, shared);
   const b = new RelayEnd(loop, ends.b, shared);
   a.other = b;
@@ -34,8 +40,11 @@ export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
 
 interface Shared {
   readonly idleMs: number;
+  readonly quietMs: number;
   readonly onClosed: () => void;
   ended: boolean;
+  /** Both were told an end: what they still say is thrown away until they have ended, too. */
+  draining: boolean;
 }
 
 class RelayEnd extends Stream {
@@ -85,10 +94,12 @@ class RelayEnd extends Stream {
     if (count === received.end) {
       this.#readEnded = true;
       this.wantRead(false);
+      if (this.#shared.draining) return void (other.#readEnded && this.#end());
       other.#toEnd = true;
       if (!other.hasUnsent) other.#finishWriting();
       return;
     }
+    if (this.#shared.draining) return;
     this.setDeadline(this.#shared.idleMs);
     if (!other.write(layout.receive, count)) this.wantRead(false);
     if (other.broken) this.#break();
@@ -99,6 +110,22 @@ class RelayEnd extends Stream {
     this.#writeEnded = true;
     if (this.#readEnded) return void this.#end();
     this.endWriting();
+  }
+
+  override endDrain(): void {
+    const { other } = this;
+    const { draining, ended, idleMs, quietMs } = this.#shared;
+    if (draining || ended || other === undefined || this.hasUnsent || other.hasUnsent) return;
+    // Each end's deadline has been set by its last byte; that of one that has said nothing never was.
+    const lastByte =
+      Math.max(...[this, other].map(({ deadline }) => (deadline < Infinity ? deadline : 0))) - idleMs;
+    if (this.loop.now - lastByte < quietMs) return;
+    this.#shared.draining = true;
+    for (const end of [this, other]) {
+      if (!end.#writeEnded) end.endWriting();
+      end.#writeEnded = true;
+      if (!end.#readEnded) end.wantRead(true);
+    }
   }
 
   override onDeadline(): void {
@@ -128,6 +155,11 @@ class RelayEnd extends Stream {
     this.reset();
     this.other?.reset();
     this.#shared.onClosed();
+  }
+
+  override reset(): void {
+    if (this.#shared.ended) super.reset();
+    else this.#break();
   }
 
   protected override onClosed(): void {

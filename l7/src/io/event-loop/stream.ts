@@ -90,6 +90,12 @@ export abstract class Stream implements Expiring {
   abstract onEvents(events: number): void;
   abstract onDeadline(): void;
 
+  /**
+   * Called when the time of a drain is over: a moment later everything that is open is reset. What can end without
+   * a loss, or without being taken for whole, ends now.
+   */
+  endDrain(): void {}
+
   /** Whether something waits for the kernel to take it. */
   get hasUnsent(): boolean {
     return this.#unsent !== undefined;

@@ -106,6 +106,7 @@ export class TunnelClient extends Stream implements DialOwner {
       toA: [],
       toB: hello.length === 0 ? [] : [hello],
       idleMs: this.#listener.idleMs,
+      quietMs: this.#listener.mode === 'tls-passthrough' ? 0 : this.#engine.limits.drainIdleMs,
       onClosed: () => countClosed(this.#engine, this.#origin),
     });
   }

@@ -309,6 +309,10 @@ export class UpstreamConnection extends Stream {
     this.close();
   }
 
+  override endDrain(): void {
+    if (this.#state === 'idle') this.close();
+  }
+
   protected override onClosed(): void {
     if (this.#state === 'idle') forgetIdle(this.#target, this);
   }
