@@ -16,7 +16,8 @@ import { routePrefix } from '../core/announced-routes.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
-import { createVipIndex, keysWithBackend } from '../core/desired/vip-index.ts';
+import { vipCensus } from '../core/desired/vip-census.ts';
+import { keysWithBackend } from '../core/desired/vip-index.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
 import { type DesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { flowSettings } from '../core/forwarding/flow-settings.ts';
@@ -189,15 +190,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
     ...{ subnets, segmentOf, egressOf: egress.numberOf },
   });
-  const index = createVipIndex();
   const neighbours = watchBackendNeighbours({
     logger,
     segmentOf,
     onMac: facts.learnMac,
     onHop: facts.learnHop,
     onChange(addresses) {
-      index.moveTo(desired().vips);
-      fabric.touchReach([...addresses].flatMap((address) => keysWithBackend(index, address)));
+      fabric.touchReach([...addresses].flatMap((address) => keysWithBackend(desired().vips, address)));
     },
   });
   const companionOptions = {
@@ -303,10 +302,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const takeDesired = async () => {
     egress.rewrite();
     followHosts();
-    dataPlane.maps.setFeature(
-      'neighbours',
-      desired().vips.some(({ vrrpGroup }) => vrrpGroup !== undefined),
-    );
+    dataPlane.maps.setFeature('neighbours', vipCensus(desired().vips).grouped > 0);
     dataPlane.maps.writeFlowSettings(flowSettings(desired().host, desired().vips));
     await nat.settle();
     const before = namesOf(further);

@@ -4,8 +4,10 @@ import { createManualClock } from '@l4d/kit/manual-clock.ts';
 import { pino } from 'pino';
 import { beforeEach, expect, test } from 'vitest';
 import type { BackendCondition } from '../core/backend-condition.ts';
+import { countedState, countedVip } from '../core/counted-vips.fixture.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
 import { type DesiredState, parseDesiredState } from '../core/desired-state.ts';
+import { addVip, changeVip } from '../core/edit.ts';
 import { usualSelection } from '../core/forwarding/backend-selection.ts';
 import type { HeldVip, WantedVip } from '../core/forwarding/forwarding-plan.ts';
 import { createFabric, type Fabric, type FabricParts } from './fabric.ts';
@@ -535,4 +537,26 @@ test('the first pass waits for what the kernel knows of neighbours, a second at 
   await settle(1001);
   await late;
   expect(log).toContain(`program ${webKey}`);
+});
+
+test('a change of one VIP looks at as many VIPs among ten as among two hundred', async () => {
+  const looksAmong = async (count: number) => {
+    fabric.stop();
+    fabric = createFabric(standIns());
+    const counted = countedState(count);
+    await fabric.setDesired(counted.state, none);
+    const more = addVip(counted.state, countedVip(5000));
+    if (!more.ok) throw new Error(JSON.stringify(more.error));
+    await fabric.setDesired(more.value, none);
+    const other = changeVip(more.value, 'vip-3', { onBackendDown: 'repick' });
+    if (!other.ok) throw new Error(JSON.stringify(other.error));
+    const from = counted.looks();
+    const passed = world.passes;
+    await fabric.setDesired(other.value, none);
+    expect(world.passes).toBe(passed + 1);
+    return counted.looks() - from;
+  };
+  const few = await looksAmong(10);
+  expect(few).toBeGreaterThan(0);
+  expect(await looksAmong(200)).toBe(few);
 });

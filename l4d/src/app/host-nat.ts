@@ -2,9 +2,9 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatPortRange } from '@l4d/kit/port-range.ts';
+import { vipCensus } from '../core/desired/vip-census.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { addressesOf, natSettings, sourceAddress } from '../core/forwarding/nat-settings.ts';
-import { isTranslated } from '../core/nat-warnings.ts';
 import type { NatSourceStatus, NatStatus } from '../core/status.ts';
 import type { DataPlane } from '../io/forwarding/data-plane.ts';
 import { openTickReader } from '../io/forwarding/tick.ts';
@@ -38,6 +38,9 @@ export function startHostNat(parts: HostNatParts) {
   let written: string | undefined;
   let routed: string | undefined;
 
+  /** Whether some VIP needs it. */
+  const isUsed = () => vipCensus(parts.desired().vips).translated > 0;
+
   const settled = () =>
     natSettings(parts.desired().host.nat, { addresses: parts.on().addresses, localPorts: readLocalPorts() });
 
@@ -47,8 +50,7 @@ export function startHostNat(parts: HostNatParts) {
       const { settings, problem } = settled();
       const text = JSON.stringify({ settings, problem });
       dataPlane.maps.writeNatSettings(settings);
-      if (text !== written && problem !== undefined && parts.desired().vips.some(isTranslated))
-        logger.warn({ problem }, 'NAT');
+      if (text !== written && problem !== undefined && isUsed()) logger.warn({ problem }, 'NAT');
       written = text;
       const { sourceIpv4, sourceIpv6 } = parts.desired().host.nat;
       const { ipv4, ipv6 } = parts.on().addresses;
@@ -57,11 +59,7 @@ export function startHostNat(parts: HostNatParts) {
       );
       const routes = JSON.stringify(declared);
       // A host that never had any has none to remove.
-      if (
-        routes === routed ||
-        (routed === undefined && declared.length === 0 && !parts.desired().vips.some(isTranslated))
-      )
-        return;
+      if (routes === routed || (routed === undefined && declared.length === 0 && !isUsed())) return;
       await replaceNatRoutes(declared);
       routed = routes;
     },
@@ -77,8 +75,7 @@ export function startHostNat(parts: HostNatParts) {
     /** What is shown; undefined while nothing is translated. */
     status(): NatStatus | undefined {
       const { phases, sources } = sweep.totals();
-      const isUsed = parts.desired().vips.some(isTranslated);
-      if (!isUsed && sources.length === 0) return undefined;
+      if (!isUsed() && sources.length === 0) return undefined;
       const { settings, problem } = settled();
       const { ports } = settings;
       const all = ports === undefined ? 0 : ports.last - ports.first + 1;
@@ -96,7 +93,7 @@ export function startHostNat(parts: HostNatParts) {
       );
       const reasons = dataPlane.maps.readReasons();
       return {
-        ...(problem === undefined || !isUsed ? {} : { problem }),
+        ...(problem === undefined || !isUsed() ? {} : { problem }),
         ports: ports === undefined ? '' : formatPortRange(ports),
         capacity: dataPlane.maps.capacity.natFlows,
         phases,

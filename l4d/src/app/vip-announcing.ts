@@ -9,8 +9,8 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import { createRouteBook, isLeavingRoute, type RouteClaim } from '../core/announced-routes.ts';
 import { announcerDesired } from '../core/announcement.ts';
 import type { DesiredState } from '../core/desired-state.ts';
+import { listChanges } from '../core/list-changes.ts';
 import { hasOtherPath } from '../core/other-announcers.ts';
-import { prefixChanges } from '../core/prefix-delta.ts';
 import { riseDelay } from '../core/priority-hold.ts';
 import { isProvisional } from '../core/vip-verdict.ts';
 import { type PriorityHolds, type VrrpPlace, vrrpInput } from '../core/vrrp-groups.ts';
@@ -162,7 +162,7 @@ function tellRoutes(
   after: readonly PrefixInput[],
   tell: (line: string) => void,
 ): void {
-  const { removed, added } = prefixChanges(before, after);
+  const { removed, added } = listChanges(before, after);
   const text = (route: PrefixInput) =>
     `${route.prefix}${isLeavingRoute(route) ? ' with GRACEFUL_SHUTDOWN' : ''}`;
   const [old, now] = [new Set(removed.map(text)), new Set(added.map(text))];

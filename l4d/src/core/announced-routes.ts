@@ -4,6 +4,7 @@ import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import type { Aggregate } from './desired/aggregate.ts';
 import type { Vip } from './desired/vip.ts';
+import { withListChanges } from './list-changes.ts';
 
 /** A VIP that leaves: still announced, so that routers find another way before it is withdrawn. */
 export interface LeavingAddress {
@@ -151,9 +152,11 @@ function placed(
     else high = middle;
   }
   const known = list[low]?.prefix === prefix ? list[low] : undefined;
-  if (known === undefined) return route === undefined ? list : list.toSpliced(low, 0, route);
-  if (route === undefined) return list.toSpliced(low, 1);
-  return JSON.stringify(known) === JSON.stringify(route) ? list : list.with(low, route);
+  if (known === undefined)
+    return route === undefined ? list : withListChanges(list, { at: low, removed: [], added: [route] });
+  if (route === undefined) return withListChanges(list, { at: low, removed: [known], added: [] });
+  if (JSON.stringify(known) === JSON.stringify(route)) return list;
+  return withListChanges(list, { at: low, removed: [known], added: [route] });
 }
 
 /** The routes of these, at once (createRouteBook). */

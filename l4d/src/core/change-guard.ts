@@ -1,5 +1,6 @@
 import type { OtherPath } from '@l4d/announcer/core/api.ts';
-import { type Vip, vipKeyText } from './desired/vip.ts';
+import { vipKeyText } from './desired/vip.ts';
+import { vipCensus } from './desired/vip-census.ts';
 import { changedVips } from './desired/vip-changes.ts';
 import type { DesiredState } from './desired-state.ts';
 import { withoutOtherPath } from './other-announcers.ts';
@@ -13,22 +14,22 @@ const maxNames = 5;
  * such change, for that is what it says; see drainWarnings.
  */
 export function guardChange(before: DesiredState, after: DesiredState): string[] {
-  const announced = toAnnounce(before);
-  if (announced.length === 0) return [];
+  const announced = isAnnouncing(before) ? vipCensus(before.vips).enabled : 0;
+  if (announced === 0) return [];
   const lost = lostConnection(after);
   if (lost !== undefined) {
-    return [`${lost}: none of the ${count(announced.length, 'VIP')} here would be announced any more`];
+    return [`${lost}: none of the ${count(announced, 'VIP')} here would be announced any more`];
   }
   const { maxWithdrawShare, minVips } = before.host.guard;
-  if (announced.length < minVips) return [];
+  if (announced < minVips) return [];
   const { removed, added } = changedVips(before.vips, after.vips);
   const left = new Set(added.filter(({ enabled }) => enabled).map(vipKeyText));
   const gone = removed.filter((vip) => vip.enabled && !left.has(vipKeyText(vip)));
-  if (gone.length * 100 <= maxWithdrawShare * announced.length) return [];
+  if (gone.length * 100 <= maxWithdrawShare * announced) return [];
   const names = gone.slice(0, maxNames).map(({ name }) => name);
   const more = gone.length > maxNames ? `, and ${gone.length - maxNames} more` : '';
   return [
-    `withdraws ${gone.length} of ${announced.length} VIPs (${names.join(', ')}${more}); ` +
+    `withdraws ${gone.length} of ${announced} VIPs (${names.join(', ')}${more}); ` +
       `host.guard.maxWithdrawShare allows ${maxWithdrawShare}% at a time`,
   ];
 }
@@ -40,7 +41,7 @@ export function drainWarnings(
   paths: readonly OtherPath[],
 ): string[] {
   if (before.host.draining || !after.host.draining) return [];
-  const announced = toAnnounce(before);
+  const announced = isAnnouncing(before) ? before.vips.filter(({ enabled }) => enabled) : [];
   const aggregates = before.host.bgp?.aggregates ?? [];
   const lonely = withoutOtherPath(
     paths,
@@ -62,10 +63,8 @@ function hasPeers({ peers, dynamicPeers = [] }: DesiredState): boolean {
   return peers.length + dynamicPeers.length > 0;
 }
 
-function toAnnounce(state: DesiredState): Vip[] {
-  const { host, vips } = state;
-  if (host.bgp === undefined || !hasPeers(state) || host.draining) return [];
-  return vips.filter(({ enabled }) => enabled);
+function isAnnouncing(state: DesiredState): boolean {
+  return state.host.bgp !== undefined && hasPeers(state) && !state.host.draining;
 }
 
 function lostConnection(after: DesiredState): string | undefined {

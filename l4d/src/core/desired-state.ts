@@ -18,7 +18,7 @@ import { hostSchema } from './desired/host.ts';
 import { checkRules } from './desired/rules.ts';
 import { completeVip, encodeVip, type Vip, vipKeyText, vipSchema } from './desired/vip.ts';
 import { changedVips, vipChanges } from './desired/vip-changes.ts';
-import { createVipIndex, relatedVips } from './desired/vip-index.ts';
+import { relatedVips, vipIndexOf } from './desired/vip-index.ts';
 
 export type { Peer } from '@l4d/announcer/core/config/peer.ts';
 export type { Check, StatusRange } from '@l4d/health/core/check.ts';
@@ -73,9 +73,6 @@ export function checkDesiredState(state: DesiredState): Result<DesiredState, Pat
   return problems.length === 0 ? ok(state) : err(problems);
 }
 
-// The last state that was known to be right: edits lead from it to the next, one after another.
-const lastIndex = createVipIndex();
-
 /**
  * Checks a state that an edit made of one that is right. Rules relate VIPs by what they share, so it is enough to
  * look at those that changed and those related to them: an edit of one VIP costs the same among many as among few.
@@ -84,17 +81,19 @@ export function checkEditedState(
   before: DesiredState,
   after: DesiredState,
 ): Result<DesiredState, PathProblem[]> {
-  const isOfVipsAlone =
-    before.host === after.host && before.peers === after.peers && before.dynamicPeers === after.dynamicPeers;
   const changes = changedVips(before.vips, after.vips);
-  if (!isOfVipsAlone || changes.added.length > maxEditedVips) return checkDesiredState(after);
-  lastIndex.moveTo(before.vips);
-  const concerned = relatedVips(lastIndex, [...changes.added, ...changes.removed]);
+  if (!isOfVipsAlone(before, after) || changes.added.length > maxEditedVips) return checkDesiredState(after);
+  const concerned = relatedVips(vipIndexOf(before.vips), [...changes.added, ...changes.removed]);
   for (const vip of changes.removed) concerned.delete(vip);
   for (const vip of changes.added) concerned.add(vip);
   // Where something is wrong the whole is checked again: problems are told by place.
   if (checkRules({ ...after, vips: [...concerned] }).length > 0) return checkDesiredState(after);
   return ok(after);
+}
+
+/** Whether everything else is the very same. */
+function isOfVipsAlone(one: DesiredState, other: DesiredState): boolean {
+  return one.host === other.host && one.peers === other.peers && one.dynamicPeers === other.dynamicPeers;
 }
 
 /** From so many changed VIPs on all are checked. */
@@ -105,10 +104,8 @@ export function sameDesiredState(one: DesiredState, other: DesiredState): boolea
   const changes = vipChanges(one.vips, other.vips);
   if (changes.added.length !== changes.removed.length) return false;
   const text = (vip: Vip) => JSON.stringify(encodeVip(vip));
-  const [first, second] = [one, other].map((state) =>
-    JSON.stringify(encodeDesiredState({ ...state, vips: [] })),
-  );
-  if (first !== second) return false;
+  const rest = (state: DesiredState) => JSON.stringify(encodeDesiredState({ ...state, vips: [] }));
+  if (!isOfVipsAlone(one, other) && rest(one) !== rest(other)) return false;
   return changes.added.every((vip, index) => text(vip) === text(changes.removed[index] as Vip));
 }
 

@@ -21,6 +21,8 @@ import { z } from 'zod';
 import { type Backend, backendSchema } from './desired/backend.ts';
 import { hostSchema } from './desired/host.ts';
 import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
+import { type VipChanges, withVipChanges } from './desired/vip-changes.ts';
+import { vipIndexOf } from './desired/vip-index.ts';
 import { checkEditedState, type DesiredState, type JsonObject } from './desired-state.ts';
 
 /** A new state, or what is wrong with the edit. */
@@ -31,9 +33,8 @@ export function findVip(
   state: DesiredState,
   name: string,
 ): Result<{ vip: Vip; index: number }, PathProblem[]> {
-  const index = state.vips.findIndex((vip) => vip.name === name);
-  const vip = state.vips[index];
-  if (vip !== undefined) return ok({ vip, index });
+  const [vip] = vipIndexOf(state.vips).named(name);
+  if (vip !== undefined) return ok({ vip, index: state.vips.indexOf(vip) });
   const names = state.vips.map((known) => known.name);
   return err([
     problemAt(['name'], `no VIP is named "${name}"`, didYouMean(name, names) ?? knownNames(names)),
@@ -92,17 +93,16 @@ export function findBackends(vip: Vip, selector: string): Result<number[], PathP
 export function addVip(state: DesiredState, json: unknown): Edited {
   const declared = decodeWith(vipSchema, json);
   if (!declared.ok) return declared;
-  return checked(state, { ...state, vips: [...state.vips, completeVip(declared.value)] }, [
-    'vips',
-    state.vips.length,
-  ]);
+  const at = state.vips.length;
+  return withVips(state, { at, removed: [], added: [completeVip(declared.value)] }, ['vips', at]);
 }
 
 /** Removes a VIP and its backends. */
 export function removeVip(state: DesiredState, name: string): Edited {
   const found = findVip(state, name);
   if (!found.ok) return found;
-  return checked(state, { ...state, vips: state.vips.toSpliced(found.value.index, 1) }, []);
+  const { vip, index } = found.value;
+  return withVips(state, { at: index, removed: [vip], added: [] }, []);
 }
 
 /** Replaces fields of a VIP by those of a JSON object; null takes a field back to its default. */
@@ -114,10 +114,8 @@ export function changeVip(state: DesiredState, name: string, patch: unknown): Ed
   if (!merged.ok) return merged;
   const declared = decodeWith(vipSchema, merged.value);
   if (!declared.ok) return declared;
-  return checked(state, { ...state, vips: state.vips.with(index, completeVip(declared.value)) }, [
-    'vips',
-    index,
-  ]);
+  const changes = { at: index, removed: [vip], added: [completeVip(declared.value)] };
+  return withVips(state, changes, ['vips', index]);
 }
 
 /** Adds a backend, given as JSON, to a VIP. */
@@ -186,8 +184,13 @@ function withBackends(
   backends: readonly Backend[],
   place?: number,
 ): Edited {
-  const vips = state.vips.with(at.index, { ...at.vip, backends: [...backends] });
-  return checked(state, { ...state, vips }, place === undefined ? [] : ['vips', at.index, 'backends', place]);
+  const changed = { ...at.vip, backends: [...backends] };
+  const prefix = place === undefined ? [] : ['vips', at.index, 'backends', place];
+  return withVips(state, { at: at.index, removed: [at.vip], added: [changed] }, prefix);
+}
+
+function withVips(state: DesiredState, changes: VipChanges, prefix: readonly PathSegment[]): Edited {
+  return checked(state, { ...state, vips: withVipChanges(state.vips, changes) }, prefix);
 }
 
 /** Checks the whole; problems under `prefix` are told relative to it. */

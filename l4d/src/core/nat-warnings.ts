@@ -1,5 +1,6 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { forwardModeOf, type Vip, vipKeyText } from './desired/vip.ts';
+import { type Vip, vipKeyText } from './desired/vip.ts';
+import { isTranslated } from './desired/vip-census.ts';
 
 /** What is to be weighed of VIPs that begin to be translated: one line for each. */
 export function natPlanWarnings(before: readonly Vip[], after: readonly Vip[]): string[] {
@@ -14,8 +15,3 @@ export function natPlanWarnings(before: readonly Vip[], after: readonly Vip[]): 
 /** What holds of every VIP with NAT, for people. */
 export const natBound =
   'connections by NAT are known to this host alone: those that routers move to another host are reset';
-
-/** Whether packets to some backend of a VIP are translated. */
-export function isTranslated(vip: Vip): boolean {
-  return vip.policy === 'forward' && vip.backends.some((backend) => forwardModeOf(vip, backend) === 'nat');
-}

@@ -1,4 +1,5 @@
 import type { DesiredInput, PatchInput } from '@l4d/announcer/core/api.ts';
+import { listChanges } from './list-changes.ts';
 
 type PrefixInput = DesiredInput['prefixes'][number];
 
@@ -24,7 +25,7 @@ export function sameDesiredInput(one: DesiredInput, other: DesiredInput): boolea
   const [first, second] = [toldAnnouncer(one), toldAnnouncer(other)];
   if (first.rest !== second.rest) return false;
   if (first.prefixes === second.prefixes) return true;
-  const { removed, added } = prefixChanges(first.prefixes, second.prefixes);
+  const { removed, added } = listChanges(first.prefixes, second.prefixes);
   return JSON.stringify(removed) === JSON.stringify(added);
 }
 
@@ -37,7 +38,7 @@ export function prefixDelta(
   after: ToldAnnouncer,
 ): Required<Pick<PatchInput, 'add' | 'remove'>> | undefined {
   if (before === undefined || before.rest !== after.rest) return undefined;
-  const { removed, added } = prefixChanges(before.prefixes, after.prefixes);
+  const { removed, added } = listChanges(before.prefixes, after.prefixes);
   const told = new Map(removed.map((one) => [one.prefix, one]));
   const wanted = new Set(added.map(({ prefix }) => prefix));
   const add = added.filter((one) => {
@@ -46,21 +47,4 @@ export function prefixDelta(
   });
   const remove = removed.flatMap(({ prefix }) => (wanted.has(prefix) ? [] : [prefix]));
   return add.length + remove.length > maxChanges ? undefined : { add, remove };
-}
-
-/** Both lists without what they begin and end with alike. */
-export function prefixChanges(
-  before: readonly PrefixInput[],
-  after: readonly PrefixInput[],
-): { readonly removed: readonly PrefixInput[]; readonly added: readonly PrefixInput[] } {
-  const least = Math.min(before.length, after.length);
-  let start = 0;
-  while (start < least && before[start] === after[start]) start += 1;
-  let tail = 0;
-  while (tail < least - start && before[before.length - 1 - tail] === after[after.length - 1 - tail])
-    tail += 1;
-  return {
-    removed: before.slice(start, before.length - tail),
-    added: after.slice(start, after.length - tail),
-  };
 }

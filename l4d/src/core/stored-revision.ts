@@ -6,7 +6,7 @@ import { formatConfigProblem } from '@l4d/kit/errors.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
 import { decodeWith } from '@l4d/kit/schema/decode.ts';
 import { completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
-import { vipChanges } from './desired/vip-changes.ts';
+import { vipChanges, withVipChanges } from './desired/vip-changes.ts';
 import {
   checkEditedState,
   type DesiredState,
@@ -84,7 +84,8 @@ export function decodeRecord(json: unknown, before: StoredRevision): Result<Stor
       if (!vip.ok) return err(problemText(vip.error));
       added.push(completeVip(vip.value));
     }
-    state = { ...state, vips: state.vips.toSpliced(at, remove, ...added) };
+    const removed = state.vips.slice(at, at + remove);
+    state = { ...state, vips: withVipChanges(state.vips, { at, removed, added }) };
   }
   const checked = checkEditedState(before.state, state);
   return checked.ok ? ok({ ...known.value, state: checked.value }) : err(problemText(checked.error));

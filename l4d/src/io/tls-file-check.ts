@@ -4,6 +4,7 @@ import { readAuthorities, readServerCertificate } from '@l4d/kit/tls/certificate
 import { readNamedFile } from '@l4d/kit/tls/named-file.ts';
 import { readTicketKeys } from '@l4d/kit/tls/ticket-keys.ts';
 import type { Vip } from '../core/desired/vip.ts';
+import { changedVips } from '../core/desired/vip-changes.ts';
 import type { BackendTls, VipTls } from '../core/desired/vip-tls.ts';
 
 /**
@@ -16,8 +17,11 @@ export function checkTlsFiles(
   nowMs: number,
   previous: readonly Vip[] = [],
 ): PathProblem[] {
-  const before = new Map(previous.map((vip) => [vip.name, vip]));
-  return vips.flatMap((vip, index) => {
+  const { removed, added } = changedVips(previous, vips);
+  const before = new Map(removed.map((vip) => [vip.name, vip]));
+  return added.flatMap((vip) => {
+    if (vip.tls === undefined && vip.backendTls === undefined) return [];
+    const index = vips.indexOf(vip);
     const old = before.get(vip.name);
     const problems: PathProblem[] = [];
     if (vip.tls !== undefined && !isSame(vip.tls, old?.tls))

@@ -11,12 +11,21 @@ export interface VipIndex {
 }
 
 /** An index that is moved from list to list: that costs what differs between them, not what is in them. */
-export interface MovingVipIndex extends VipIndex {
+interface MovingVipIndex extends VipIndex {
   moveTo(vips: readonly Vip[]): void;
 }
 
+// Edits lead from one list to the next: the index of the last goes along.
+const lastIndex = createVipIndex();
+
+/** The index of a list, until that of another is asked for. */
+export function vipIndexOf(vips: readonly Vip[]): VipIndex {
+  lastIndex.moveTo(vips);
+  return lastIndex;
+}
+
 /** An index of no VIPs. */
-export function createVipIndex(): MovingVipIndex {
+function createVipIndex(): MovingVipIndex {
   const byName = createGroups();
   const byAddress = createGroups();
   const byBackend = createGroups();
@@ -91,6 +100,6 @@ export function relatedVips(index: VipIndex, vips: readonly Vip[]): Set<Vip> {
 }
 
 /** Keys of the VIPs that have a backend of that address. */
-export function keysWithBackend(index: VipIndex, address: string): string[] {
-  return Array.from(index.withBackend(address), vipKeyText);
+export function keysWithBackend(vips: readonly Vip[], address: string): string[] {
+  return Array.from(vipIndexOf(vips).withBackend(address), vipKeyText);
 }

@@ -1,5 +1,6 @@
 import type { Host } from '../desired/host.ts';
 import type { Vip } from '../desired/vip.ts';
+import { vipCensus } from '../desired/vip-census.ts';
 
 /** How fast flows may come into the flow table. */
 export interface FlowSettings {
@@ -24,11 +25,7 @@ export function flowSettings(
   vips: readonly Vip[],
 ): FlowSettings {
   const { flows } = host.capacity;
-  const longest = vips.reduce(
-    (most, vip) => (vip.policy === 'l7' ? most : Math.max(most, vip.idleTimeout)),
-    0,
-  );
-  const rest = Math.min(longestRest, Math.max(1, longest / 1000));
+  const rest = Math.min(longestRest, Math.max(1, vipCensus(vips).longestIdle / 1000));
   const auto = Math.max(leastInserts, Math.floor(flows / rest));
   return { insertsPerSecond: host.flowInserts ?? auto, burst: Math.floor(flows / 4) };
 }
