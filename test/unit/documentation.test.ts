@@ -117,6 +117,7 @@ describe('troubleshooting', () => {
 it('every metric is explained', () => {
   const names = [
     'l4d/src/app/metrics.ts',
+    'l4d/src/core/vip-metrics.ts',
     'l4d/src/core/verdict-latency.ts',
     'l4d/src/core/tls-metrics.ts',
     'announcer/src/core/metric-families.ts',

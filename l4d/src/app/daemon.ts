@@ -1,6 +1,5 @@
 import { accessSync, chmodSync, constants, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ChangesAnswer } from '@l4d/announcer/core/latency.ts';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
@@ -12,10 +11,8 @@ import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
-import { routePrefix } from '../core/announced-routes.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
-import { vipKeyText } from '../core/desired/vip.ts';
 import { vipCensus } from '../core/desired/vip-census.ts';
 import { keysWithBackend } from '../core/desired/vip-index.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
@@ -24,9 +21,6 @@ import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
 import { natPlanWarnings } from '../core/nat-warnings.ts';
 import { subnetWarnings } from '../core/outside-subnet.ts';
-import { proxyMetrics } from '../core/proxy-metrics.ts';
-import { tlsMetrics } from '../core/tls-metrics.ts';
-import { verdictLatency } from '../core/verdict-latency.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
@@ -50,7 +44,7 @@ import { startFlowPasses } from './flow-passes.ts';
 import { followFragmentHosts } from './fragment-neighbours.ts';
 import { startHostNat } from './host-nat.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
-import { renderMetrics } from './metrics.ts';
+import { metricsText } from './metrics-text.ts';
 import { watchPaths } from './path-watch.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { followProxyHosts } from './proxy-hosts.ts';
@@ -438,22 +432,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       // Asked anew: ownership moves faster than the announcer's status is looked at.
       return vrrpView(statusParts, await announcerApi.status().catch(() => undefined));
     },
-    async metrics() {
-      const answer = await port.askAnnouncer('GET', '/v1/changes');
-      const changes = answer?.status === 200 ? (answer.body as ChangesAnswer) : { changes: [] };
-      const { vips, host } = desired();
-      const verdicts = vips.flatMap((vip) => {
-        const atMs = verdictTimes.get(vipKeyText(vip));
-        const prefix = routePrefix(vip.address, host.bgp?.aggregates ?? []);
-        return atMs === undefined ? [] : [{ vip: vip.name, prefix, atMs }];
-      });
-      const status = fabricStatus(statusParts);
-      return renderMetrics(status, [
-        ...verdictLatency(verdicts, changes),
-        ...tlsMetrics(status.vips),
-        ...proxyMetrics(proxy.status()),
-      ]);
-    },
+    metrics: () => metricsText({ ...statusParts, verdictTimes, askAnnouncer: port.askAnnouncer }),
   };
 
   const listeners: Listener[] = [

@@ -26,7 +26,6 @@ import type {
   NatStatus,
   VerdictView,
   VipStatus,
-  VrrpView,
 } from '../core/status.ts';
 import { tlsWarnings } from '../core/tls-view.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
@@ -89,43 +88,20 @@ export function bgpStatus(parts: StatusParts): BgpStatus {
   return { state: 'running', ...(refusal === undefined ? {} : { reason: refusal }), announcer };
 }
 
-/** `GET /v1/status`. */
-export function fabricStatus(parts: StatusParts): FabricStatus {
+/** What is to be said of the host itself, whatever its VIPs. */
+export type HostStatus = Omit<FabricStatus, 'vips' | 'leaving' | 'proxyHosts'>;
+
+/** The part of the status that is the same work for any number of VIPs; without warnings. */
+export function hostStatus(parts: StatusParts): HostStatus {
   const { dataPlane, fabric } = parts;
-  const state = parts.desired();
   const attachment = dataPlane.attachment();
   const mode = attachment?.mode ?? 'none';
-  const furtherAttachments = dataPlane
-    .attachments()
-    .slice(1)
-    .map(({ interface: name, mode: itsMode }) => ({ name, xdpMode: itsMode }));
-  const bgp = bgpStatus(parts);
+  const further = furtherAttachments(parts);
   const vrrp = vrrpView(parts);
-  const told = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
   const detached = parts.detached();
   const lastError = fabric.lastError();
-  const leaving = fabric.leaving();
-  const vips = fabric.views().map((view) => vipStatus(parts, view, bgp, told, vrrp));
-  const refusedConfig = parts.refusedConfig();
   const nat = parts.nat();
   const paths = parts.paths.paths();
-  const proxyHosts = parts.proxyHosts.view();
-  const warnings = [
-    ...(refusedConfig === undefined ? [] : [refusedConfig]),
-    ...failureWarnings(fabric.views()),
-    ...xdpWarnings(mode, state.host.xdpMode),
-    ...furtherAttachments
-      .filter(({ xdpMode }) => xdpMode === 'generic' && mode !== 'generic')
-      .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
-    ...tunnelWarnings(parts, state),
-    ...pathWarnings(paths),
-    ...(nat === undefined ? [] : natWarnings(nat)),
-    ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
-    ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
-    ...parts.fragmentWarnings(),
-    ...parts.proxyHosts.warnings(),
-    ...(mode === 'none' && !detached.all ? ['the XDP program is not attached'] : []),
-  ];
   return {
     version: parts.version,
     pid: process.pid,
@@ -133,15 +109,11 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     revision: parts.revision(),
     host: {
       interface: parts.interfaceName(),
-      ...(furtherAttachments.length > 0 ? { interfaces: furtherAttachments } : {}),
+      ...(further.length > 0 ? { interfaces: further } : {}),
       xdpMode: mode,
-      draining: state.host.draining,
-      ...(warnings.length > 0 ? { warnings } : {}),
+      draining: parts.desired().host.draining,
     },
-    vips,
-    ...(leaving.length > 0 ? { leaving } : {}),
-    ...(proxyHosts === undefined ? {} : { proxyHosts }),
-    bgp,
+    bgp: bgpStatus(parts),
     ...(vrrp.state === 'off' ? {} : { vrrp }),
     dataplane: {
       ...(attachment === undefined ? {} : { program: `l4d_xdp id ${attachment.programId}` }),
@@ -154,6 +126,83 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
     ...(paths.length === 0 ? {} : { paths }),
     ...(detached.all || detached.vips.length > 0 ? { detached } : {}),
     ...(lastError === undefined ? {} : { lastError }),
+  };
+}
+
+/** `GET /v1/status`. */
+export function fabricStatus(parts: StatusParts): FabricStatus {
+  const { fabric } = parts;
+  const state = parts.desired();
+  const host = hostStatus(parts);
+  const { mode } = host.dataplane;
+  const further = host.host.interfaces ?? [];
+  const shown = showVips(parts);
+  const listeners = new Map(parts.proxy()?.listeners.map((listener) => [listener.name, listener]));
+  const leaving = fabric.leaving();
+  const views = fabric.views();
+  const vips = views.map((view) => vipStatus(parts, view, shown(view), listeners));
+  const refusedConfig = parts.refusedConfig();
+  const { nat } = host;
+  const proxyHosts = parts.proxyHosts.view();
+  const warnings = [
+    ...(refusedConfig === undefined ? [] : [refusedConfig]),
+    ...failureWarnings(views),
+    ...xdpWarnings(mode, state.host.xdpMode),
+    ...further
+      .filter(({ xdpMode }) => xdpMode === 'generic' && mode !== 'generic')
+      .map(({ name }) => `generic XDP mode on ${name}: its driver has no native one`),
+    ...tunnelWarnings(parts, state),
+    ...pathWarnings(host.paths ?? []),
+    ...(nat === undefined ? [] : natWarnings(nat)),
+    ...parts.missingInterfaces().map((name) => `host.interfaces: ${name} is not there, or a part of a bond`),
+    ...vips.flatMap(({ name, tls }) => (tls === undefined ? [] : tlsWarnings(name, tls, parts.wallClock()))),
+    ...parts.fragmentWarnings(),
+    ...parts.proxyHosts.warnings(),
+    ...(mode === 'none' && host.detached?.all !== true ? ['the XDP program is not attached'] : []),
+  ];
+  return {
+    ...host,
+    host: { ...host.host, ...(warnings.length > 0 ? { warnings } : {}) },
+    vips,
+    ...(leaving.length > 0 ? { leaving } : {}),
+    ...(proxyHosts === undefined ? {} : { proxyHosts }),
+  };
+}
+
+/** The interfaces beside the main one. */
+function furtherAttachments({ dataPlane }: StatusParts) {
+  return dataPlane
+    .attachments()
+    .slice(1)
+    .map(({ interface: name, mode: xdpMode }) => ({ name, xdpMode }));
+}
+
+/** What a VIP is shown as, by what routers were told. */
+export type ShownVip = Pick<VipStatus, 'announced' | 'addressAdvertised' | 'verdict'>;
+
+/** Shows VIPs as of now: what they are told by is looked up once. */
+export function showVips(
+  parts: StatusParts,
+): (view: Pick<VipView, 'vip' | 'verdict' | 'ending'>) => ShownVip {
+  const bgp = bgpStatus(parts);
+  const vrrp = vrrpView(parts);
+  const toldPrefixes = new Map(bgp.announcer?.prefixes.map((prefix) => [prefix.prefix, prefix]));
+  const aggregates = parts.desired().host.bgp?.aggregates ?? [];
+  return (view) => {
+    const { vip, verdict, ending } = view;
+    const prefix = routePrefix(vip.address, aggregates);
+    const covering = prefix === formatIpPrefix(hostPrefix(vip.address)) ? undefined : prefix;
+    const told = toldPrefixes.get(prefix);
+    const place = vip.vrrpGroup === undefined ? undefined : vrrpPlaceOf(vip, vip.vrrpGroup, vrrp);
+    const isAdvertised = place?.isOwned ?? (told?.advertisedTo.length ?? 0) > 0;
+    // Routers have what leaves with GRACEFUL_SHUTDOWN until that time is over.
+    const isWanted = verdict.code === 'announced' || ending?.step === 'graceful-shutdown';
+    const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
+    return {
+      announced: isWanted && isAdvertised,
+      addressAdvertised: isAdvertised,
+      verdict: place?.shown(verdict) ?? shownVerdict(view, isAdvertised, bgp, refusals, covering),
+    };
   };
 }
 
@@ -203,25 +252,15 @@ function xdpWarnings(mode: 'native' | 'generic' | 'none', wanted: 'auto' | 'nati
 function vipStatus(
   parts: StatusParts,
   view: VipView,
-  bgp: BgpStatus,
-  toldPrefixes: ReadonlyMap<string, NonNullable<BgpStatus['announcer']>['prefixes'][number]>,
-  vrrp: VrrpView,
+  shown: ShownVip,
+  listeners: ReadonlyMap<string, ProxyStatus['listeners'][number]>,
 ): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
-  const listener = parts.proxy()?.listeners.find(({ name }) => vip.policy === 'l7' && name === vip.name);
+  const listener = vip.policy === 'l7' ? listeners.get(vip.name) : undefined;
   const problems = new Map(
     (listener?.backends ?? []).map((one) => [`${one.address} ${one.port}`, one.tlsProblem]),
   );
-  const prefix = routePrefix(vip.address, parts.desired().host.bgp?.aggregates ?? []);
-  const covering = prefix === formatIpPrefix(hostPrefix(vip.address)) ? undefined : prefix;
-  const told = toldPrefixes.get(prefix);
-  const place = vip.vrrpGroup === undefined ? undefined : vrrpPlaceOf(vip, vip.vrrpGroup, vrrp);
-  const isAdvertised = place?.isOwned ?? (told?.advertisedTo.length ?? 0) > 0;
-  // Routers have what leaves with GRACEFUL_SHUTDOWN until that time is over.
-  const isWanted = view.verdict.code === 'announced' || view.ending?.step === 'graceful-shutdown';
-  const announced = isWanted && isAdvertised;
-  const refusals = (told?.notAdvertisedTo ?? []).map(({ peer, reason }) => `${peer}: ${reason}`);
   return {
     name: vip.name,
     address: formatIpAddress(vip.address),
@@ -229,9 +268,7 @@ function vipStatus(
     protocol: vip.protocol,
     policy: vip.policy,
     enabled: vip.enabled,
-    announced,
-    addressAdvertised: isAdvertised,
-    verdict: place?.shown(view.verdict) ?? shownVerdict(view, isAdvertised, bgp, refusals, covering),
+    ...shown,
     ...(view.ending === undefined ? {} : { ending: view.ending }),
     tableSize: vip.tableSize,
     ...(vip.policy === 'l7'
@@ -296,7 +333,7 @@ function pathOf({ paths }: StatusParts, vip: Vip, backend: Backend): BackendStat
 
 /** What the reconciler wants and what routers have been told may differ. */
 function shownVerdict(
-  { verdict, ending }: VipView,
+  { verdict, ending }: Pick<VipView, 'verdict' | 'ending'>,
   isAdvertised: boolean,
   bgp: BgpStatus,
   refusals: readonly string[],

@@ -107,6 +107,8 @@ export interface Fabric {
   reconcileAll(): Promise<readonly string[]>;
   /** VIPs as the last pass saw them, in the order of the desired state. */
   views(): readonly VipView[];
+  /** One of them; undefined before the first pass has looked at it. */
+  view(vip: Vip): VipView | undefined;
   /** VIPs that are declared no more and still forwarded. */
   leaving(): readonly LeavingVip[];
   /** Looks at what a planned stop or a forced drain (in the runtime store) now says. */
@@ -453,6 +455,15 @@ export function createFabric(parts: FabricParts): Fabric {
     if (next !== undefined) drainWaker.wakeAfter(Milliseconds(Math.max(0, next - parts.wallClock()) + 1));
   }
 
+  function view(vip: Vip): VipView | undefined {
+    const record = records.get(vipKeyText(vip));
+    if (record === undefined) return undefined;
+    const ending = endings.view(vipKeyText(vip));
+    const { conditions, verdict } = record;
+    const shares = vip.backends.map((backend) => slowStarts.shareOf(vip, backend));
+    return { vip, conditions, shares, verdict, ...(ending === undefined ? {} : { ending }) };
+  }
+
   /** Takes note of what is declared; marks what differs from before, or all. */
   function declare(before: readonly Vip[], after: readonly Vip[], isAllNew: boolean): void {
     const { removed, added } = changedVips(before, after);
@@ -545,15 +556,8 @@ export function createFabric(parts: FabricParts): Fabric {
       if (told === lines) told = undefined;
       return lines;
     },
-    views: () =>
-      (desired?.vips ?? []).flatMap((vip) => {
-        const record = records.get(vipKeyText(vip));
-        if (record === undefined) return [];
-        const ending = endings.view(vipKeyText(vip));
-        const { conditions, verdict } = record;
-        const shares = vip.backends.map((backend) => slowStarts.shareOf(vip, backend));
-        return [{ vip, conditions, shares, verdict, ...(ending === undefined ? {} : { ending }) }];
-      }),
+    views: () => (desired?.vips ?? []).flatMap((vip) => view(vip) ?? []),
+    view,
     leaving: () =>
       [...undeclared].flatMap((key) => {
         const ending = endings.view(key);

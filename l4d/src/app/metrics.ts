@@ -2,13 +2,10 @@ import { announcerMetrics } from '@l4d/announcer/core/metric-families.ts';
 import { type MetricFamily, metricText } from '@l4d/announcer/core/metric-text.ts';
 import { vrrpMetrics } from '@l4d/announcer/core/vrrp/metrics.ts';
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { FabricStatus } from '../core/status.ts';
+import type { HostStatus } from './fabric-status.ts';
 
-/** Prometheus text of a status: names after the Prometheus conventions, values as of now. */
-export async function renderMetrics(
-  status: FabricStatus,
-  more: readonly MetricFamily[] = [],
-): Promise<string> {
+/** Prometheus text of what is the host's and not a VIP's: names after the Prometheus conventions, values as of now. */
+export async function hostMetrics(status: HostStatus, more: readonly MetricFamily[] = []): Promise<string> {
   const registry = new Registry();
   const gauge = (name: string, help: string, labelNames: string[] = []) =>
     new Gauge({ name, help, labelNames, registers: [registry] });
@@ -41,38 +38,6 @@ export async function renderMetrics(
     gauge('l4d_announcer_refusing', 'Whether the announcer refuses the desired state').set(
       status.bgp.state === 'running' && status.bgp.reason !== undefined ? 1 : 0,
     );
-  }
-
-  const verdict = gauge('l4d_vip_verdict', 'Why the VIP is announced or is not, always 1', ['vip', 'code']);
-  const announced = gauge('l4d_vip_announced', 'Whether routers are told of the VIP by this host', ['vip']);
-  const vipPackets = counter('l4d_vip_packets_total', 'Packets forwarded', ['vip']);
-  const vipBytes = counter('l4d_vip_bytes_total', 'Bytes of frames forwarded', ['vip']);
-  const vipFlows = counter('l4d_vip_flows_total', 'Flows begun', ['vip']);
-  const backendUp = gauge('l4d_backend_up', 'Whether the backend takes new flows', ['vip', 'backend']);
-  const backendPackets = counter('l4d_backend_packets_total', 'Packets forwarded', ['vip', 'backend']);
-  const backendBytes = counter('l4d_backend_bytes_total', 'Bytes of frames forwarded', ['vip', 'backend']);
-  const backendFlows = counter('l4d_backend_flows_total', 'Flows begun', ['vip', 'backend']);
-  const activeFlows = gauge('l4d_backend_active_flows', 'Flows counted now, of VIPs with least-connections', [
-    'vip',
-    'backend',
-  ]);
-  for (const vip of status.vips) {
-    const labels = { vip: vip.name };
-    announced.set(labels, vip.announced ? 1 : 0);
-    verdict.set({ ...labels, code: vip.verdict.code }, 1);
-    vipPackets.inc(labels, vip.counters.packets);
-    vipBytes.inc(labels, vip.counters.bytes);
-    vipFlows.inc(labels, vip.counters.flows);
-    for (const backend of vip.backends) {
-      const name = backend.port === undefined ? backend.address : `${backend.address} port ${backend.port}`;
-      const both = { vip: vip.name, backend: name };
-      backendUp.set(both, backend.state === 'up' ? 1 : 0);
-      if (backend.activeFlows !== undefined) activeFlows.set(both, backend.activeFlows);
-      if (backend.counters === undefined) continue;
-      backendPackets.inc(both, backend.counters.packets);
-      backendBytes.inc(both, backend.counters.bytes);
-      backendFlows.inc(both, backend.counters.flows);
-    }
   }
 
   const { flowTable } = status.dataplane;

@@ -59,6 +59,6 @@ export interface ControlPort {
     path: string,
     body?: unknown,
   ): Promise<{ readonly status: number; readonly body: unknown } | undefined>;
-  /** Prometheus text. */
-  metrics(): string | Promise<string>;
+  /** Prometheus text, in parts that are made as they are taken: there may be much of it. */
+  metrics(): AsyncIterable<string>;
 }

@@ -3,7 +3,7 @@ import type { VipTlsStatus } from './tls-view.ts';
 
 /** Metrics of the TLS of l7 VIPs. */
 export function tlsMetrics(
-  vips: readonly { readonly name: string; readonly tls?: VipTlsStatus }[],
+  vips: readonly { readonly name: string; readonly tls?: VipTlsStatus | undefined }[],
 ): readonly MetricFamily[] {
   const withTls = vips.flatMap(({ name, tls }) => (tls === undefined ? [] : [{ vip: name, tls }]));
   if (withTls.length === 0) return [];

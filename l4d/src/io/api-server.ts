@@ -1,13 +1,15 @@
 /**
  * The admin API's listener: a unix socket that only its owner may use, and on request /metrics on TCP.
  */
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { createAdaptorServer } from '@hono/node-server';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { listenOnSocket } from '@l4d/kit/run-folder.ts';
 import type { Endpoint } from '@l4d/kit/schema/endpoint.ts';
-import { type ApiOptions, createApi } from './api/app.ts';
+import { type ApiOptions, createApi, metricsType } from './api/app.ts';
 
 /** A running listener. */
 export interface Listener {
@@ -26,20 +28,17 @@ export async function startApiServer(
 /** Serves /metrics alone on a TCP address. Throws an OperatorError when it cannot be listened on. */
 export async function startMetricsServer(
   endpoint: Endpoint,
-  metrics: () => string | Promise<string>,
+  metrics: () => AsyncIterable<string>,
 ): Promise<Listener & { readonly port: number }> {
   const answer: RequestListener = (request, response) => {
     if (request.method !== 'GET' || request.url !== '/metrics') {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('only GET /metrics is here\n');
       return;
     }
-    Promise.resolve()
-      .then(metrics)
-      .then(
-        (text) =>
-          response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }).end(text),
-        () => response.writeHead(500).end(),
-      );
+    // One that breaks off is not answered further: the scraper sees that the text is not whole.
+    pipeline(Readable.from(metrics()), startedBy(response), response).catch(() =>
+      response.headersSent ? response.destroy() : response.writeHead(500).end(),
+    );
   };
   const server = createServer(answer);
   const host = formatIpAddress(endpoint.address);
@@ -54,6 +53,16 @@ export async function startMetricsServer(
   return {
     port: typeof bound === 'object' && bound !== null ? bound.port : endpoint.port,
     close: () => close(server),
+  };
+}
+
+/** Writes the head once there is something to answer: what fails before that is answered as a failure. */
+function startedBy(response: ServerResponse) {
+  return async function* (parts: AsyncIterable<string>): AsyncGenerator<string> {
+    for await (const part of parts) {
+      if (!response.headersSent) response.writeHead(200, metricsType);
+      yield part;
+    }
   };
 }
 

@@ -391,15 +391,16 @@ export function updateBatch(fd: number, keys: Uint8Array, values: Uint8Array, co
 }
 
 /**
- * Reads the first `count` elements of an array map in one call; the result holds the values back
- * to back. Throws SyscallError.
+ * Reads `count` elements of an array map from index `first` on in one call; the result holds the values back
+ * to back, those of each CPU where it has such. Throws SyscallError.
  */
-export function lookupArray(fd: number, valueSize: number, count: number): Uint8Array {
+export function lookupArray(fd: number, valueSize: number, count: number, first = 0): Uint8Array {
   const values = new Uint8Array(valueSize * count);
   if (count === 0) return values;
   const result = bpf().lookupBatch(
     fd,
-    null,
+    // The kernel goes on after that key.
+    first === 0 ? null : new Uint8Array(Uint32Array.of(first - 1).buffer),
     new Uint8Array(4),
     new Uint8Array(4 * count),
     values,

@@ -68,10 +68,18 @@ export function createApi(options: ApiOptions): Hono {
     return Response.json({ stopping: true }, { status: 202 });
   });
   app.get('/v1/openapi.json', () => Response.json(openApiDocument(options.version)));
-  app.get('/metrics', async (context) =>
-    context.text(await port.metrics(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }),
+  app.get(
+    '/metrics',
+    () => new Response(ReadableStream.from(bytesOf(port.metrics())), { headers: metricsType }),
   );
   return app;
+}
+
+/** Of the text that Prometheus takes. */
+export const metricsType = { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' };
+
+async function* bytesOf(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+  for await (const part of text) yield Buffer.from(part);
 }
 
 async function listFlows(context: Context, port: ControlPort): Promise<Response> {

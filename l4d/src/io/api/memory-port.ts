@@ -80,7 +80,10 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
     bgp: async () => port.bgpStatus,
     vrrp: async () => ({ state: 'off', reason: 'host.vrrp is not declared', routers: [], dropped: {} }),
     askAnnouncer: async (method, path, body) => port.announcer?.(method, path, body),
-    metrics: () => '# TYPE l4d_up gauge\nl4d_up 1\n',
+    async *metrics() {
+      yield '# TYPE l4d_up gauge\n';
+      yield 'l4d_up 1\n';
+    },
   };
   return port;
 }

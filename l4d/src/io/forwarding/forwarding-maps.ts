@@ -10,6 +10,7 @@ import { type ProxyHost, type ProxySlot, proxySlots } from '../../core/forwardin
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
+import { type CounterSnapshot, openCounterSnapshot } from './counter-snapshot.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
@@ -357,6 +358,13 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     clearBackendCounter: (index: number) => clear(fds.backend_counters, index, codec.counterSize),
     readVipCounter: (id: number): TrafficCounter => readCounter(fds.vip_counters, id),
     readBackendCounter: (index: number): TrafficCounter => readCounter(fds.backend_counters, index),
+
+    /** Counters of VIPs by number: see CounterSnapshot. */
+    snapshotVipCounters: (): CounterSnapshot =>
+      openCounterSnapshot(fds.vip_counters, codec, cpus, libbpf.mapInfo(fds.vip_counters).maxEntries),
+    /** Counters of backends by index, alike. */
+    snapshotBackendCounters: (): CounterSnapshot =>
+      openCounterSnapshot(fds.backend_counters, codec, cpus, libbpf.mapInfo(fds.backend_counters).maxEntries),
 
     /** Packets by reason since the maps were made. */
     readReasons(): Record<string, number> {

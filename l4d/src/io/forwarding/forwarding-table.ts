@@ -1,7 +1,7 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
 import { sameSelection, usualSelection } from '../../core/forwarding/backend-selection.ts';
 import type { CountedVip } from '../../core/forwarding/flow-census.ts';
@@ -268,6 +268,36 @@ export function createForwardingTable(
     activeFlows(identity: string, address: IpAddress): number | undefined {
       const index = this.backendIndex(identity, address);
       return index === undefined ? undefined : maps.readBackendFlows(index);
+    },
+
+    /**
+     * Counters as of about now, for those who ask for most of them. A VIP or backend that the kernel does not hold has
+     * none.
+     */
+    counters() {
+      const ofVips = maps.snapshotVipCounters();
+      const ofBackends = maps.snapshotBackendCounters();
+      return {
+        vip(identity: string, field: keyof TrafficCounter): number | undefined {
+          const id = entries.get(identity)?.held.id;
+          return id === undefined ? undefined : ofVips(id, field);
+        },
+        /** `place`: where the backend is likely among those of the VIP. */
+        backend(
+          identity: string,
+          address: IpAddress,
+          place: number,
+          field: keyof TrafficCounter,
+        ): number | undefined {
+          const backends = entries.get(identity)?.held.backends ?? [];
+          const likely = backends[place];
+          const held =
+            likely !== undefined && sameIpAddress(likely.address, address)
+              ? likely
+              : backends.find((backend) => sameIpAddress(backend.address, address));
+          return held === undefined ? undefined : ofBackends(held.index, field);
+        },
+      };
     },
 
     backendCounter(identity: string, address: IpAddress): TrafficCounter | undefined {

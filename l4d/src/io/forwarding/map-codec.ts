@@ -401,6 +401,28 @@ export function createMapCodec(types: ObjectTypes) {
       });
     },
 
+    /** Sums of the per-CPU values of many counters, by field. */
+    counterColumns(
+      values: Uint8Array,
+      cpus: number,
+      count: number,
+    ): Readonly<Record<keyof TrafficCounter, Float64Array>> {
+      const words = new Uint32Array(values.buffer, values.byteOffset, values.byteLength / 4);
+      const each = layouts.counter.size / 4;
+      const column = (member: string) => {
+        const at = offsetOf(layouts.counter, member) / 4;
+        return Float64Array.from({ length: count }, (_, index) => {
+          let sum = 0;
+          for (let cpu = 0; cpu < cpus; cpu++) {
+            const low = (index * cpus + cpu) * each + at;
+            sum += (words[low] ?? 0) + (words[low + 1] ?? 0) * 2 ** 32;
+          }
+          return sum;
+        });
+      };
+      return { packets: column('packets'), bytes: column('bytes'), flows: column('flows') };
+    },
+
     /** Sum of the per-CPU values of a counter, which lie back to back. */
     sumCounter(perCpu: Uint8Array): TrafficCounter {
       let [packets, bytes, flows] = [0n, 0n, 0n];
