@@ -162,7 +162,7 @@ export async function startHost(
   const status = async () => (await client.status()).vrrp ?? { routers: [], dropped: {} };
   const enginePid = () => {
     const engine = pidsOf(machine).find((pid) =>
-      readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('vrrp-process.ts'),
+      readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('vrrp-process.'),
     );
     if (engine === undefined) throw new Error(`no VRRP process on ${machine}: ${log}`);
     engines.add(engine);
