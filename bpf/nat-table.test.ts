@@ -1,17 +1,22 @@
 /** The table of NAT from outside of single packets: ports that run out, many clients at once, and the daemon's sweep. */
 
-import { objectTypes } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
+import { mapKeys } from '@l4d/kit/ffi/libbpf.ts';
+import { type IdleConnection, resetToBackend, resetToClient } from '@l4d/l4d/core/nat-reset.ts';
+import { objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { unfitIndex } from '@l4d/l4d/io/forwarding/map-migration.ts';
+import { openNatEnder } from '@l4d/l4d/io/forwarding/nat-end.ts';
 import { createNatTable } from '@l4d/l4d/io/forwarding/nat-table.ts';
 import { openTickReader } from '@l4d/l4d/io/forwarding/tick.ts';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { natBackend, natVip, segment } from './fixtures/nat.ts';
-import { loadDataPlane, type TestDataPlane, testNat } from './testing/data-plane.ts';
-import { endsOfConnection, frameOf, leg } from './testing/nat-packets.ts';
-import { tcpFlag } from './testing/packet.ts';
+import { internetChecksum } from './testing/checksum.ts';
+import { loadDataPlane, ownMac, type TestDataPlane, testNat } from './testing/data-plane.ts';
+import { type Ends, endsOfConnection, frameOf, type Hop, leg } from './testing/nat-packets.ts';
+import { etherType, mac, type TcpParts, tcpFlag, word } from './testing/packet.ts';
+import { networkOffset } from './testing/tunnel-packets.ts';
 import { verifiedChecksums } from './testing/verify-checksums.ts';
-import { type Family, families } from './testing/world.ts';
+import { backendMacs, type Family, families, four, idleTicks } from './testing/world.ts';
 
 let plane: TestDataPlane | undefined;
 
@@ -126,6 +131,116 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     expect(plane.natEntryCount()).toBe(2);
   });
 
+  it('tells of connections that were idle for too long what both ends wait for, to the byte', async () => {
+    for (const tags of [[], [[etherType.vlan, 77]]] as const) {
+      plane = loadDataPlane();
+      plane.forwarding.apply(natVip(family));
+      const { request, translatedRequest, answer, translatedAnswer } = endsOfConnection(family);
+      const send = (hop: Hop, ends: Ends, parts: Partial<TcpParts>) =>
+        plane?.send(frameOf(hop, ends, { kind: 'tcp', parts }, { tags })).reasons;
+      send(leg.fromClient, request, { flags: tcpFlag.syn, sequence: 100, acknowledged: 0 });
+      send(leg.fromBackend, answer, {
+        flags: tcpFlag.syn | tcpFlag.ack,
+        sequence: 0xfffffff0,
+        acknowledged: 101,
+      });
+      send(leg.fromClient, request, { sequence: 101, acknowledged: 0xfffffff1 });
+      // Later ones of the same tick too, past where the numbers begin anew.
+      send(leg.fromClient, request, { sequence: 101, acknowledged: 0x10 });
+      send(leg.fromBackend, answer, { sequence: 0x10, acknowledged: 0x401 });
+      // What has no acknowledgement says nothing.
+      send(leg.fromClient, request, { flags: 0, sequence: 101, acknowledged: 7 });
+      const seen: IdleConnection[] = [];
+      const table = createNatTable(plane.fds, objectTypes('l4d_xdp'));
+      const tick = openTickReader();
+      const whole = async () => {
+        while ((await table.sweep(tick.now(), 256, (one) => seen.push(one))) === undefined);
+      };
+      await whole();
+      expect(seen).toEqual([]);
+      plane.ageFlows(idleTicks + 2);
+      await whole();
+      tick.close();
+      expect(plane.natEntryCount()).toBe(0);
+      const [idle] = seen;
+      if (idle === undefined) throw new Error('nobody was told');
+      expect(seen).toHaveLength(1);
+      const step = { source: mac(ownMac), tags: idle.way.tags };
+      const reset = (hop: Hop, ends: Ends, sequence: number, acknowledged: number) => {
+        const parts = { flags: tcpFlag.rst | tcpFlag.ack, sequence, acknowledged, window: 0 };
+        const changes = { ttl: 64, hopLimit: 64, tags };
+        const frame = frameOf(hop, ends, { kind: 'tcp', parts }, changes);
+        return Buffer.from(withoutIdentification(frame)).toString('hex');
+      };
+      const hex = (frame: Uint8Array | undefined) => Buffer.from(frame ?? []).toString('hex');
+      expect(hex(resetToClient(idle, { ...step, destination: idle.way.mac }))).toBe(
+        reset(leg.toClient, translatedAnswer, 0x10, 0x401),
+      );
+      expect(hex(resetToBackend(idle, { ...step, destination: mac(backendMacs[0]) }))).toBe(
+        reset(leg.toBackend, translatedRequest, 0x401, 0x10),
+      );
+      plane.close();
+      plane = undefined;
+    }
+  });
+
+  it('tells nobody of what one side has ended, or never began', async () => {
+    const { request, answer } = endsOfConnection(family);
+    const opening = [segment(tcpFlag.syn)];
+    const reset = [segment(tcpFlag.syn), segment(tcpFlag.syn | tcpFlag.ack), segment(tcpFlag.ack)];
+    for (const [contents, last] of [
+      [opening, []],
+      [reset, [[leg.fromBackend, answer, segment(tcpFlag.rst | tcpFlag.ack)]]],
+      [
+        reset,
+        [
+          [leg.fromClient, request, segment(tcpFlag.fin | tcpFlag.ack)],
+          [leg.fromBackend, answer, segment(tcpFlag.fin | tcpFlag.ack)],
+        ],
+      ],
+    ] as const) {
+      plane = loadDataPlane();
+      plane.forwarding.apply(natVip(family));
+      for (const [n, content] of contents.entries())
+        plane.send(
+          n === 1 ? frameOf(leg.fromBackend, answer, content) : frameOf(leg.fromClient, request, content),
+        );
+      for (const [hop, ends, content] of last) plane.send(frameOf(hop, ends, content));
+      plane.ageFlows(2 * idleTicks);
+      const table = createNatTable(plane.fds, objectTypes('l4d_xdp'));
+      const tick = openTickReader();
+      let told = 0;
+      for (let part = 0; part < 4; part++) await table.sweep(tick.now(), 256, () => (told += 1));
+      tick.close();
+      expect({ told, left: plane.natEntryCount() }).toEqual({ told: 0, left: 0 });
+      plane.close();
+      plane = undefined;
+    }
+  });
+
+  it('is never without a connection that lives, whoever takes it to be over', () => {
+    plane = loadDataPlane();
+    plane.forwarding.apply(natVip(family));
+    const { request, answer } = endsOfConnection(family);
+    plane.send(frameOf(leg.fromClient, request, segment(tcpFlag.syn)));
+    const [map, keyName] =
+      family.name === 'ipv4' ? (['nat4_in', 'nat4_tuple'] as const) : (['nat6_in', 'nat6_tuple'] as const);
+    const [key] = mapKeys(plane.fds[map], structLayout(objectTypes('l4d_xdp'), keyName).size);
+    if (key === undefined) throw new Error('no connection');
+    const ender = openNatEnder(plane.fds);
+    expect(ender.end(family === four ? 4 : 6, key)).toBeUndefined();
+    plane.ageFlows(28);
+    expect(ender.end(family === four ? 4 : 6, key)).toBeUndefined();
+    expect(plane.natEntryCount()).toBe(2);
+    expect(plane.send(frameOf(leg.fromBackend, answer, segment(tcpFlag.syn | tcpFlag.ack))).reasons).toEqual([
+      'tx_nat_return',
+    ]);
+    plane.ageFlows(60);
+    expect(ender.end(family === four ? 4 : 6, key)).toBeDefined();
+    expect(ender.end(family === four ? 4 : 6, key)).toBeUndefined();
+    expect(plane.natEntryCount()).toBe(0);
+  });
+
   it('keeps checksums right whatever the payload, odd sums among them', () => {
     plane = loadDataPlane();
     plane.forwarding.apply(natVip(family, { protocol: 'udp' }));
@@ -189,3 +304,14 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     );
   });
 });
+
+/** The frame of an IPv4 packet as who never fragments sends it: without identification, with DF. */
+function withoutIdentification(frame: Uint8Array): Uint8Array {
+  const at = networkOffset(frame);
+  if ((frame[at] ?? 0) >> 4 !== 4) return frame;
+  const out = frame.slice();
+  out.set([0, 0, 0x40, 0], at + 4);
+  out.set(word(0), at + 10);
+  out.set(word(internetChecksum(out.subarray(at, at + 20))), at + 10);
+  return out;
+}

@@ -45,6 +45,7 @@ static __always_inline int read_signs(struct xdp_md *context, const struct hando
 	if ((void *)(tcp + 1) > end)
 		return 0;
 	signs->is_tcp = 1;
+	signs->acknowledged = tcp->ack ? tcp->ack_seq : 0;
 	signs->syn = tcp->syn;
 	signs->fin = tcp->fin;
 	signs->rst = tcp->rst;
@@ -200,6 +201,8 @@ static __always_inline int nat_to_backend(struct xdp_md *context, struct handove
 			return GO_ON(context, STAGE_NAT_BEGIN);
 		chosen.begun = handed->tuple.begins;
 	}
+	if (signs.acknowledged)
+		out->acknowledged = signs.acknowledged;
 	if (is_ipv6)
 		ends_of_tuple(&ends, &((struct nat6_out *)out)->tuple, 1);
 	else
@@ -239,6 +242,7 @@ static __always_inline int describe_request(struct nat_request *request, const s
 	request->flow.idle_ticks = handed->vip.idle_ticks;
 	request->flow.backend = chosen->index;
 	request->flow.generation = backend->generation;
+	request->flow.acknowledged = 0;
 	request->flow.way = signs->way;
 	return 1;
 }

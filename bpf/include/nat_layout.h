@@ -56,13 +56,14 @@ struct nat_way {
 	__u16 pad;
 };
 
-/* What all entries begin with. Both of a connection hold the same, but for `last_tick`, which may be one apart. */
+/* What all entries begin with. Both of a connection hold the same, but for `acknowledged`, and `last_tick`, which may be one apart. */
 struct nat_flow {
 	__u32 state; /* enum nat_state */
 	__u32 last_tick;
 	__u32 idle_ticks; /* of the VIP */
 	__u32 backend; /* index in backends */
 	__u32 generation; /* of that backend */
+	__be32 acknowledged; /* by the sender of what this entry is found by: TCP's next sequence number towards it; 0: nothing */
 	struct nat_way way;
 };
 
@@ -98,6 +99,25 @@ enum nat_ticks {
 	NAT_OPENING_TICKS = 28, /* 30 s */
 	NAT_CLOSED_TICKS = 56, /* 60 s */
 	NAT_CLOSING_TICKS = 112, /* 120 s */
+};
+
+/*
+ * The frame by which the daemon asks nat_end.bpf.c to end a connection that has expired, and by which it is answered: offsets
+ * of what is in it.
+ */
+enum nat_end_frame {
+	NAT_END_IS_IPV6 = 14, /* a byte behind the Ethernet header */
+	NAT_END_KEY = 16, /* of nat4_in or nat6_in */
+	NAT_END_IN = 64, /* in the answer: the entries as they were */
+	NAT_END_OUT = 160,
+	NAT_END_LENGTH = 256,
+};
+
+/* What the program returns in place of an action. */
+enum nat_end_result {
+	NAT_END_LIVES, /* or another one has it: nothing was done */
+	NAT_END_HALF, /* it is gone; it had no entry of what the client sends */
+	NAT_END_WHOLE, /* both entries are gone */
 };
 
 /* Default of host.capacity.natFlows, for each family. */

@@ -77,6 +77,8 @@ static __always_inline int return_packet(struct xdp_md *context, struct handover
 		if (!follow_backend(in, &key, &signs, is_ipv6))
 			return finish(PASS_NOT_VIP, XDP_PASS);
 	}
+	if (signs.acknowledged)
+		in->acknowledged = signs.acknowledged;
 	if (handed->fragment)
 		remember_answer(handed);
 	ends_of_client(&ends, in, is_ipv6);

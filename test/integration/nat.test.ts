@@ -34,6 +34,13 @@ ${ways
     forward: nat
     check: { type: none }
     backends: [{ address: "${backend}", port: 9090 }]
+  - name: ${name}-idle
+    address: "${vip}"
+    port: 92
+    forward: nat
+    idleTimeout: 2s
+    check: { type: none }
+    backends: [{ address: "${backend}", port: 8092 }]
   - name: ${name}-closed
     address: "${vip}"
     port: 91
@@ -77,6 +84,23 @@ process.stdin.on('data', () => {
   request.on('socket', (socket) => { if (!socket.seen) { socket.seen = true; sockets += 1; } });
   request.on('error', (error) => process.stdout.write(error.code + '\\n'));
 });
+`;
+
+/** Answers one line and rests; tells what becomes of its connections. */
+const restingServer = `
+require('node:net').createServer((one) => {
+  one.on('data', () => one.write('well'));
+  one.on('error', (error) => process.stdout.write(error.code + ' '));
+  one.on('end', () => process.stdout.write('end '));
+}).listen(8092, '::');
+`;
+
+/** Says one line, hears one, and rests; tells what becomes of its connection. */
+const restingClient = `
+const one = require('node:net').connect(92, process.argv[1], () => one.write('how'));
+one.on('data', (text) => process.stdout.write(text + ' '));
+one.on('error', (error) => process.stdout.write(error.code));
+one.on('end', () => process.stdout.write('end'));
 `;
 
 const sender = `
@@ -156,6 +180,23 @@ it('carries bulk both ways and datagrams, from its own address, and answers ping
   );
 });
 
+const rested = { client: ['', ''], backend: '' };
+
+it('begins connections that will rest for too long', async () => {
+  const backend = lab.start('backend', process.execPath, '-e', restingServer);
+  backend.stdout?.on('data', (text: Buffer) => {
+    rested.backend += text.toString();
+  });
+  await until('it listens', async () => (await lab.ask('backend', 'ss', '-tln')).includes(':8092'));
+  for (const [n, way] of ways.entries()) {
+    const client = lab.start('client', process.execPath, '-e', restingClient, way.vip);
+    client.stdout?.on('data', (text: Buffer) => {
+      rested.client[n] += text.toString();
+    });
+    await until('an answer', () => rested.client[n] === 'well ');
+  }
+});
+
 it('tells the client that nobody listens there, as of what it has sent', async () => {
   const before = (await reasons()).tx_nat_return_error ?? 0;
   for (const way of ways) expect(await datagram(way, 91), way.name).toBe('ECONNREFUSED');
@@ -180,6 +221,16 @@ it('tells both sides what comes through on the way to the other', async () => {
   const after = await reasons();
   for (const reason of ['tx_nat_error', 'tx_nat_return_error'])
     expect((after[reason] ?? 0) - (before[reason] ?? 0), reason).toBeGreaterThanOrEqual(2);
+});
+
+it('tells both ends of a connection that was idle for too long', async () => {
+  await until('both ends know', () => {
+    const [one, other] = rested.client;
+    return one === 'well ECONNRESET' && other === one && rested.backend === 'ECONNRESET ECONNRESET ';
+  });
+  expect((await lab.status()).nat?.idleResets).toBe(4);
+  // By themselves: nothing of theirs came that could have been answered.
+  expect((await reasons()).tx_nat_reset ?? 0).toBe(0);
 });
 
 it('leaves what listens on a port of NAT to the stack', async () => {

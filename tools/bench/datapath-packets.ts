@@ -1,6 +1,7 @@
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { encodeStruct } from '@l4d/kit/struct-codec.ts';
+import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { derivedMac } from '@l4d/l4d/core/forwarding/vxlan-end.ts';
 import { objectPath, objectTypes, structLayout } from '@l4d/l4d/io/forwarding/bpf-objects.ts';
 import { loadDataPlane, type TestDataPlane, testEgress, xdpAction } from '../../bpf/testing/data-plane.ts';
@@ -62,6 +63,19 @@ const natFrame = (family: Family, hop: Hop, direction: 'request' | 'answer') => 
     kind: 'udp',
     payload,
   });
+};
+
+/** A segment of a connection by NAT, of its own VIP. */
+const natTcpPort = 96;
+const natSegment = (
+  family: Family,
+  hop: Hop,
+  direction: 'request' | 'answer',
+  flags: number = tcpFlag.ack,
+) => {
+  const ends = endsOfConnection(family)[direction];
+  const content = { kind: 'tcp', parts: { flags }, payload: counting(family === four ? 10 : 6) } as const;
+  return frameOf(hop, direction === 'request' ? { ...ends, destinationPort: natTcpPort } : ends, content);
 };
 
 interface Case {
@@ -134,6 +148,7 @@ function plane(flows4: number, tableByCpu = false, withoutNat = false): TestData
     const behind = [backend(family, 0, { forward: 'nat', port: backendPort })];
     if (!withoutNat)
       loaded.forwarding.apply(vipOf(family, { port: natVipPort, protocol: 'udp', backends: behind }));
+    if (!withoutNat) beginByNat(loaded, family, behind);
     for (const forward of ['ipip', 'gue'] as const) {
       const backends = [backend(family, 0, { forward })];
       loaded.forwarding.apply(vipOf(family, { port: tunnelPort[forward], backends }));
@@ -149,6 +164,13 @@ function plane(flows4: number, tableByCpu = false, withoutNat = false): TestData
     );
   }
   return loaded;
+}
+
+/** A connection that both sides have spoken on. */
+function beginByNat(loaded: TestDataPlane, family: Family, backends: WantedVip['backends']): void {
+  loaded.forwarding.apply(vipOf(family, { port: natTcpPort, backends }));
+  loaded.send(natSegment(family, leg.fromClient, 'request', tcpFlag.syn));
+  loaded.send(natSegment(family, leg.fromBackend, 'answer', tcpFlag.syn | tcpFlag.ack));
 }
 
 function loadMilliseconds(): number {
@@ -196,10 +218,12 @@ function casesOf(
     l4d('IPv6 flow hit, VXLAN over IPv6 with its checksum', tunnelled.vxlan6),
     l4d('TCP flow hit, by another interface', tunnelled.other4, { action: 'redirect' }),
     ...families.flatMap((family) => {
-      const name = family === four ? 'UDP' : 'IPv6 UDP';
+      const [name, tcpName] = family === four ? ['UDP', 'TCP'] : ['IPv6 UDP', 'IPv6 TCP'];
       return [
         l4d(`${name} flow hit, NAT to the backend`, natFrame(family, leg.fromClient, 'request')),
         l4d(`${name} flow hit, NAT back to the client`, natFrame(family, leg.fromBackend, 'answer')),
+        l4d(`${tcpName} flow hit, NAT to the backend`, natSegment(family, leg.fromClient, 'request')),
+        l4d(`${tcpName} flow hit, NAT back to the client`, natSegment(family, leg.fromBackend, 'answer')),
       ];
     }),
     l4d('SYN, not stored', packet.syn4, { flows: alwaysNew }),

@@ -26,7 +26,7 @@ const columns = [
 /** The table: a port of a source is in use once for each backend, so the busiest backend tells what is left. */
 export function renderNat(nat: NatStatus | undefined): string {
   if (nat === undefined) return 'no VIP has backends with forward: nat\n';
-  const { phases, capacity, refused } = nat;
+  const { phases, capacity, refused, idleResets } = nat;
   const rows = nat.sources.map(({ address, connections, ports, busiest }) => [
     address,
     String(connections),
@@ -38,7 +38,7 @@ export function renderNat(nat: NatStatus | undefined): string {
   const lines = [
     ...(nat.problem === undefined ? [] : [`! ${nat.problem}`]),
     `ports ${nat.ports === '' ? 'none' : nat.ports}, connections ${phases.opening} opening, ${phases.established} established, ` +
-      `${phases.closing} closing, room for ${capacity} of each family, ${refused} packets refused for want of a port`,
+      `${phases.closing} closing, room for ${capacity} of each family, ${refused} packets refused for want of a port, ${idleResets} RSTs to ends of idle ones`,
   ];
   return `${lines.join('\n')}\n${renderTable(columns, rows)}`;
 }

@@ -11,6 +11,7 @@ import { openTickReader } from '../io/forwarding/tick.ts';
 import type { HostInterface } from '../io/host-interface.ts';
 import { readLocalPorts } from '../io/local-ports.ts';
 import { replaceNatRoutes } from '../io/local-routes.ts';
+import { createNatResets } from './nat-resets.ts';
 import { startNatSweep } from './nat-sweep.ts';
 
 /** What NAT works with. */
@@ -34,7 +35,13 @@ export function refuseNatPorts(next: DesiredState, on: HostInterface): string | 
 /** Starts to sweep the table. Throws VerifierError, SyscallError. */
 export function startHostNat(parts: HostNatParts) {
   const { dataPlane, logger } = parts;
-  const sweep = startNatSweep({ ...parts, table: dataPlane.nat, tick: openTickReader() });
+  const resets = createNatResets(parts);
+  const sweep = startNatSweep({
+    ...parts,
+    table: dataPlane.nat,
+    tick: openTickReader(),
+    onIdle: resets.tell,
+  });
   let written: string | undefined;
   let routed: string | undefined;
 
@@ -99,9 +106,13 @@ export function startHostNat(parts: HostNatParts) {
         phases,
         sources: shown,
         refused: reasons.drop_nat_full ?? 0,
+        idleResets: resets.sent(),
       };
     },
 
-    stop: () => sweep.stop(),
+    stop(): void {
+      sweep.stop();
+      resets.stop();
+    },
   };
 }

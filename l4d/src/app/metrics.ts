@@ -70,6 +70,9 @@ export async function hostMetrics(status: HostStatus, more: readonly MetricFamil
     ['source'],
   );
   if (status.nat !== undefined) {
+    counter('l4d_nat_idle_resets_total', 'RSTs sent to ends of connections idle for too long').inc(
+      status.nat.idleResets,
+    );
     gauge('l4d_nat_capacity', 'Most connections of NAT, for each address family').set(status.nat.capacity);
     for (const { address: source, ports, connections, busiest } of status.nat.sources) {
       natPorts.set({ source }, ports);

@@ -1,6 +1,7 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import type { IdleConnection } from '../core/nat-reset.ts';
 import type { NatTotals } from '../core/nat-usage.ts';
 import type { NatTable } from '../io/forwarding/nat-table.ts';
 import type { TickReader } from '../io/forwarding/tick.ts';
@@ -11,6 +12,8 @@ export interface NatSweepParts {
   readonly logger: Logger;
   readonly table: NatTable;
   readonly tick: TickReader;
+  /** Told of connections of TCP that were idle for too long, and that both sides take to live. */
+  readonly onIdle: (connection: IdleConnection) => void;
 }
 
 /** Connections looked at in one turn of the event loop: a few milliseconds. */
@@ -21,7 +24,7 @@ const pause = Milliseconds(250);
 const rest = Seconds(5);
 
 /** Goes through the table of NAT, part by part, for as long as the daemon runs. */
-export function startNatSweep({ clock, logger, table, tick }: NatSweepParts) {
+export function startNatSweep({ clock, logger, table, tick, onIdle }: NatSweepParts) {
   let totals: NatTotals = { phases: { opening: 0, established: 0, closing: 0 }, sources: [] };
   let timer = clock.after(pause, next);
   let hasFailed = false;
@@ -34,7 +37,7 @@ export function startNatSweep({ clock, logger, table, tick }: NatSweepParts) {
   async function step(): Promise<void> {
     let isWhole = false;
     try {
-      const counted = await table.sweep(tick.now(), atOnce);
+      const counted = await table.sweep(tick.now(), atOnce, onIdle);
       if (counted !== undefined) totals = counted;
       isWhole = counted !== undefined;
       hasFailed = false;

@@ -24,6 +24,7 @@ test('warns from four fifths on: of ports towards one backend, and of the table'
     capacity: 1000,
     phases: { opening: 0, established: 0, closing: 0 },
     refused: 0,
+    idleResets: 0,
     sources: [
       { address: '10.0.0.11', ports: 100, connections: 79, busiest: { target: 'a', used: 79 } },
       { address: 'fd00::11', ports: 100, connections: 799, busiest: { target: 'b', used: 80 } },

@@ -261,6 +261,8 @@ export interface NatStatus {
   readonly sources: readonly NatSourceStatus[];
   /** Packets that found no port or no room for a new connection. */
   readonly refused: number;
+  /** RSTs sent to ends of connections that were idle for too long, since the daemon began. */
+  readonly idleResets: number;
 }
 
 /** What routers have reported by ICMP of the way to an end of tunnels. */

@@ -2,21 +2,29 @@
  * The connections of NAT in the kernel, from the daemon's side: what was idle for too long is forgotten, and what is
  * there is counted. The programs do without it: they take over what has expired where they need its place.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { ObjectTypes } from '@l4d/kit/btf.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IdleConnection } from '../../core/nat-reset.ts';
 import { createNatCount, type NatPhase, type NatTotals } from '../../core/nat-usage.ts';
 import { enumConstant, structLayout } from './bpf-objects.ts';
 import type { MapFds } from './forwarding-maps.ts';
 import { ipProtocol } from './map-codec.ts';
+import { type EndedEntries, type NatEnder, type NatMap, openNatEnder } from './nat-end.ts';
 
 /** The kernel's table of connections. */
 export interface NatTable {
   /**
    * Looks at the next part of the table, `most` connections; those that have expired are forgotten. Returns the count
-   * of the whole table when this part was its last. One call at a time. Rejects with SyscallError.
+   * of the whole table when this part was its last. `onIdle` is told of connections of TCP that both sides take to live.
+   * One call at a time. Rejects with SyscallError.
    */
-  sweep(now: number, most: number): Promise<NatTotals | undefined>;
+  sweep(
+    now: number,
+    most: number,
+    onIdle?: (connection: IdleConnection) => void,
+  ): Promise<NatTotals | undefined>;
   /** The connections of a family, batch by batch, beside the event loop. Rejects with SyscallError. */
   read(family: 4 | 6): AsyncGenerator<readonly NatConnection[]>;
   /** How many were forgotten since this process began. */
@@ -44,6 +52,9 @@ export interface NatConnection {
 /** A tick more than the kernel's own rule: another CPU may be a tick ahead. */
 const slack = 1;
 
+/** Looked at between two turns of the event loop where all have expired. */
+const endedAtOnce = 128;
+
 /** Connections read at once, a millisecond of this thread's time. */
 const readAtOnce = 1024;
 
@@ -56,6 +67,17 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
   const flow = structLayout(types, 'nat_flow');
   const at = (name: string) => flow.fields.get(name)?.offset ?? 0;
   const [stateAt, tickAt, idleAt] = [at('state'), at('last_tick'), at('idle_ticks')];
+  const acknowledgedAt = at('acknowledged');
+  const way = structLayout(types, 'nat_way');
+  const inWay = (name: string) => at('way') + (way.fields.get(name)?.offset ?? 0);
+  const wayAt = {
+    mac: inWay('mac'),
+    offset: inWay('network_offset'),
+    tags: inWay('tags'),
+    egress: inWay('egress'),
+  };
+  const egressMask = enumConstant(types, 'backend_flag', 'BACKEND_EGRESS');
+  const egressUnit = egressMask & -egressMask;
   const bit = (name: string) => enumConstant(types, 'nat_state', `NAT_${name}`);
   const [established, clientFin, backendFin, reset] = [
     bit('ESTABLISHED'),
@@ -75,6 +97,8 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
   let from: Uint8Array | undefined;
   let count = createNatCount();
   let forgotten = 0;
+  /** Loaded when the first connection has expired. */
+  let ender: NatEnder | undefined;
 
   /** As nat_idle_ticks of bpf/include/nat_table.h. */
   function idleTicks(state: number, idle: number): number {
@@ -91,21 +115,55 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
     return age > idleTicks(value.getUint32(stateAt, true), value.getUint32(idleAt, true)) + slack;
   }
 
-  /** Forgets a connection, unless a packet has come since it was looked at. */
-  function forget(half: (typeof families)[number], key: Uint8Array, now: number): void {
-    const value = new Uint8Array(half.inSize);
-    if (!libbpf.takeElement(half.in, key, value)) return;
-    if (!isExpired(new DataView(value.buffer), now)) {
-      // Only where nobody has taken the place.
-      libbpf.addElement(half.in, key, value);
-      return;
-    }
+  /** A connection that has ended, when both of its sides take it to live. */
+  function idleConnection(
+    half: (typeof families)[number],
+    key: Uint8Array,
+    ended: EndedEntries,
+  ): IdleConnection | undefined {
+    const { out } = ended;
+    const inside = Buffer.from(ended.in);
+    const tuple = Buffer.from(key);
+    const state = inside.readUInt32LE(stateAt);
+    const isOver = (state & reset) !== 0 || (state & (clientFin | backendFin)) === (clientFin | backendFin);
+    const isTcp = key[half.place.protocol] === ipProtocol.tcp;
+    if (out === undefined || !isTcp || isOver || (state & established) === 0) return undefined;
+    const size = half.family === 4 ? 4 : 16;
+    const end = (from: Buffer, address: number, port: number) => ({
+      address: { family: half.family, bytes: Uint8Array.from(from.subarray(address, address + size)) },
+      port: from.readUInt16BE(port),
+    });
+    const expected = (entry: Uint8Array) => Buffer.from(entry).readUInt32BE(acknowledgedAt) || undefined;
+    const tagBytes = inside.readUInt16LE(wayAt.offset) - 14;
+    return {
+      client: end(inside, half.place.client, half.place.clientPort),
+      vip: end(inside, half.place.vip, half.place.vipPort),
+      source: end(tuple, half.place.source, half.place.sourcePort),
+      backend: end(tuple, half.place.backend, half.place.backendPort),
+      clientExpects: expected(out),
+      backendExpects: expected(inside),
+      way: {
+        mac: Uint8Array.from(inside.subarray(wayAt.mac, wayAt.mac + 6)),
+        tags: Uint8Array.from(inside.subarray(wayAt.tags, wayAt.tags + Math.min(8, Math.max(0, tagBytes)))),
+        egress: inside.readUInt16LE(wayAt.egress) / egressUnit,
+      },
+      backendIndex: inside.readUInt32LE(at('backend')),
+      generation: inside.readUInt32LE(at('generation')),
+    };
+  }
+
+  /** Ends a connection, unless a packet has come since it was looked at. */
+  function forget(
+    half: (typeof families)[number],
+    key: Uint8Array,
+    onIdle: (connection: IdleConnection) => void,
+  ): void {
+    ender ??= openNatEnder(fds);
+    const ended = ender.end(half.family, key);
+    if (ended === undefined) return;
     forgotten += 1;
-    const client = value.subarray(half.clientAt, half.clientAt + half.clientSize);
-    const out = new Uint8Array(half.outSize);
-    if (!libbpf.lookupElement(half.out, client, out)) return;
-    const tuple = out.subarray(half.tupleAt, half.tupleAt + half.keySize);
-    if (tuple.every((byte, index) => byte === key[index])) libbpf.deleteElement(half.out, client);
+    const idle = idleConnection(half, key, ended);
+    if (idle !== undefined) onIdle(idle);
   }
 
   function phaseOf(state: number): NatPhase {
@@ -114,7 +172,7 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
   }
 
   return {
-    async sweep(now, most) {
+    async sweep(now, most, onIdle = () => undefined) {
       const half = families[place];
       const batch = await libbpf.readHashBatch(
         half.in,
@@ -126,8 +184,11 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
       for (let n = 0; n < batch.count; n++) {
         const key = batch.keys.subarray(n * half.keySize, (n + 1) * half.keySize);
         const value = new DataView(batch.values.buffer, n * half.inSize, half.inSize);
-        if (isExpired(value, now)) forget(half, key, now);
-        else count.add({ phase: phaseOf(value.getUint32(stateAt, true)), ...names(key) });
+        if (isExpired(value, now)) {
+          forget(half, key, onIdle);
+          // Thousands may expire at once.
+          if (n % endedAtOnce === endedAtOnce - 1) await setImmediate();
+        } else count.add({ phase: phaseOf(value.getUint32(stateAt, true)), ...names(key) });
       }
       from = batch.next;
       if (from !== undefined) return undefined;
@@ -177,8 +238,6 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
   };
 }
 
-type NatMap = 'nat4_in' | 'nat4_out' | 'nat6_in' | 'nat6_out';
-
 /** Maps of one family and the places in their elements. */
 function halves(
   fds: Pick<MapFds, NatMap>,
@@ -188,18 +247,31 @@ function halves(
   outName: NatMap,
   clientName: string,
 ) {
-  const [inside, outside] = [structLayout(types, inName), structLayout(types, outName)];
+  const inside = structLayout(types, inName);
+  const tuple = structLayout(types, tupleName);
+  const clientKey = structLayout(types, clientName);
+  const offset = (layout: typeof tuple, name: string) => layout.fields.get(name)?.offset ?? 0;
+  const clientAt = offset(inside, 'client');
   return {
+    /** Of members: in a key, and in an entry of what the backend sends. */
+    place: {
+      source: offset(tuple, 'source'),
+      sourcePort: offset(tuple, 'source_port'),
+      backend: offset(tuple, 'backend'),
+      backendPort: offset(tuple, 'backend_port'),
+      protocol: offset(tuple, 'protocol'),
+      client: clientAt + offset(clientKey, 'client'),
+      clientPort: clientAt + offset(clientKey, 'client_port'),
+      vipPort: clientAt + offset(clientKey, 'vip_port'),
+      vip: offset(inside, 'vip'),
+    },
     in: fds[inName],
     out: fds[outName],
-    tuple: structLayout(types, tupleName),
-    keySize: structLayout(types, tupleName).size,
+    tuple,
+    keySize: tuple.size,
     inSize: inside.size,
-    outSize: outside.size,
-    clientAt: inside.fields.get('client')?.offset ?? 0,
-    clientKey: structLayout(types, clientName),
-    clientSize: structLayout(types, clientName).size,
-    tupleAt: outside.fields.get('tuple')?.offset ?? 0,
+    clientAt,
+    clientKey,
   };
 }
 
