@@ -101,7 +101,7 @@ describe('a demo that is killed', () => {
   it('leaves what the next one removes; that one runs to its end and leaves nothing', async () => {
     const killed = demo();
     const daemonRuns = async () =>
-      (await traces()).some((trace) => /^process .*\/l4d\/\S*main\.ts run /.test(trace));
+      (await traces()).some((trace) => /^process .*\/l4d\/bin\/start\.mjs run /.test(trace));
     while (killed.child.exitCode === null && !(await daemonRuns())) await sleep(50);
     signalGroup(killed, 'SIGKILL');
     expect(await killed.ended, killed.text()).toBe(-1);
