@@ -1,11 +1,14 @@
 import type { BenchResult } from './core/rows.ts';
+import type { Selection } from './core/selection.ts';
 
 /** A bench: measures, and tells its progress line by line. */
 export interface Bench {
   readonly name: string;
   readonly summary: string;
   /** Loads the bench's module on demand, so that one bench needs nothing of the others. */
-  load(): Promise<{ run(progress: (line: string) => void): Promise<BenchResult> }>;
+  load(): Promise<{ run(progress: (line: string) => void, selection: Selection): Promise<BenchResult> }>;
+  /** Whether it can be asked for a part of it. */
+  readonly selective?: boolean;
 }
 
 /** All benches by name. */
@@ -56,5 +59,6 @@ export const benches: readonly Bench[] = [
     summary:
       'HTTP/1.1 requests a second and their processor time through one core, against nginx and HAProxy',
     load: () => import('./l7.ts'),
+    selective: true,
   },
 ];

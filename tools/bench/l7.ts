@@ -1,14 +1,17 @@
 /**
  * HTTP/1.1 through one proxy core, plain and in TLS: requests a second at 1 KiB, processor time of the proxy a
  * request, and the 99th percentile under that load; handshakes, full and resumed; bulk. nginx and HAProxy in turn
- * in the same run.
+ * in the same run: all are up, and in each case their turns follow one another at once, so that what else the machine
+ * does meets them alike.
  */
+import { resolve } from 'node:path';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
-import { createProxyLab, type Load, type LoadResult } from './io/proxy-lab.ts';
-import { hasWrk, proxySubjects } from './io/proxy-subjects.ts';
+import { type Selection, selected } from './core/selection.ts';
+import { createProxyLab, type Load, type LoadResult, type RunningProxy } from './io/proxy-lab.ts';
+import { hasWrk, ownSubject, proxyPeers } from './io/proxy-subjects.ts';
 
-const rounds = 3;
+const usualRounds = 3;
 /** Before what is measured: code is compiled, pools are filled. */
 const warmUp: Load = { connections: 64, seconds: 2, newConnections: false, transport: 'plain' };
 const many = { connections: 64, seconds: 5 } as const;
@@ -40,31 +43,44 @@ function metricsOf(
   ];
 }
 
-/** Runs all cases, the proxies in turn. Needs root, two cores, wrk and nginx. */
-export async function run(progress: (line: string) => void): Promise<BenchResult> {
+/** Runs the cases, the proxies in turn. Needs root, two cores, wrk and nginx. */
+export async function run(progress: (line: string) => void, selection: Selection): Promise<BenchResult> {
   if (!hasWrk()) throw new OperatorError('wrk is not installed (Debian package wrk)', 69);
-  const missing: MissingPeer[] = proxySubjects.flatMap(({ subject, missing: reason }) =>
+  const own = [undefined, ...(selection.against === undefined ? [] : [resolve(selection.against)])];
+  const subjects = selected(
+    [...own.map((checkout) => ownSubject(checkout)), ...proxyPeers],
+    (one) => one.subject,
+    selection.subjects,
+  );
+  const wanted = selected(cases, (one) => one.name, selection.cases);
+  const rounds = selection.rounds ?? usualRounds;
+  const missing: MissingPeer[] = subjects.flatMap(({ subject, missing: reason }) =>
     reason === undefined ? [] : [{ subject, reason }],
   );
   const samples = new Map<string, number[]>();
   const lab = await createProxyLab();
   try {
+    const running = new Map<string, RunningProxy>();
+    for (const { subject, start } of subjects.filter((one) => one.missing === undefined)) {
+      const proxy = await start(lab);
+      running.set(subject, proxy);
+      await lab.run(proxy, warmUp);
+    }
     for (let round = 1; round <= rounds; round++) {
-      for (const subject of proxySubjects.filter((one) => one.missing === undefined)) {
-        progress(`round ${round} of ${rounds}: ${subject.subject}`);
-        const proxy = await subject.start(lab);
-        lab.run(proxy, warmUp);
-        for (const one of cases) {
+      progress(`round ${round} of ${rounds}`);
+      for (const usual of wanted) {
+        const one = { ...usual, seconds: selection.seconds ?? usual.seconds };
+        for (const [subject, proxy] of running) {
           const port = (await proxy.portFor?.(one.transport ?? 'plain')) ?? proxy.port;
-          const result = lab.run({ ...proxy, port }, one);
+          const result = await lab.run({ ...proxy, port }, one);
           for (const [metric, unit, value] of metricsOf(one, result)) {
-            const key = JSON.stringify([one.name, subject.subject, metric, unit]);
+            const key = JSON.stringify([one.name, subject, metric, unit]);
             samples.set(key, [...(samples.get(key) ?? []), value]);
           }
         }
-        await lab.stopProxy();
       }
     }
+    await lab.stopProxy();
   } finally {
     lab.remove();
   }

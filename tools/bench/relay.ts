@@ -39,8 +39,8 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
         }
         await lab.stopProxy();
         const proxy = await start(lab, backendPort);
-        lab.run(proxy, warmUp);
-        const result = lab.run(proxy, connections);
+        await lab.run(proxy, warmUp);
+        const result = await lab.run(proxy, connections);
         const name = 'a connection a request, 64 at a time';
         note(name, subject, 'connections', '/s', result.requestsPerSecond);
         note(name, subject, 'CPU a connection', 'us', result.cpuMicroseconds);

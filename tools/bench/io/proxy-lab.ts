@@ -2,12 +2,13 @@
  * A namespace with one backend and one proxy at a time, over loopback: the proxy has a core to itself,
  * client (wrk) and backend (nginx) share another.
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { OperatorError } from '@l4d/kit/errors.ts';
 
 const root = join(import.meta.dirname, '../../..');
@@ -18,6 +19,7 @@ export const bulkPort = 9001;
 const clientCore = 0;
 const proxyCore = 1;
 const ticksPerSecond = 100;
+const execute = promisify(execFile);
 
 /** One run of wrk against the proxy. */
 export interface LoadResult {
@@ -77,13 +79,13 @@ export interface BenchSecrets {
 export interface ProxyLab {
   readonly folder: string;
   readonly secrets: BenchSecrets;
-  /** Starts a program on the proxy's core. */
+  /** Starts a program on the proxy's core, in this checkout's folder. */
   start(command: string, ...args: readonly string[]): ChildProcess;
   /** Waits until something listens on a port. */
   listening(port: number): Promise<void>;
   /** Ports on which a process listens. */
   portsOf(pid: number): readonly number[];
-  run(proxy: RunningProxy, load: Load): LoadResult;
+  run(proxy: RunningProxy, load: Load): Promise<LoadResult>;
   /** Sends by iperf3 for so many seconds; the proxy's backend is `bulkPort`. */
   bulk(proxy: RunningProxy, seconds: number, direction: 'upload' | 'download'): BulkResult;
   /** Ends what `start` started. */
@@ -128,15 +130,17 @@ export async function createProxyLab(): Promise<ProxyLab> {
         .filter((line) => line.includes(`pid=${pid},`))
         .map((line) => Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]));
     },
-    run(proxy, load) {
+    async run(proxy, load) {
       const scheme = (load.transport ?? 'plain') === 'plain' ? 'http' : 'https';
       const before = cpuTicks(proxy.pid);
-      const text = output(
+      // Connections of the one who measures live on meanwhile.
+      const { stdout: text } = await execute('nsenter', [
+        ...inside,
         ...['taskset', '-c', String(clientCore), 'wrk', '-t1', '--latency', '--timeout', '5s'],
         ...[`-c${load.connections}`, `-d${load.seconds}s`],
         ...(load.newConnections ? ['-H', 'Connection: close'] : []),
         `${scheme}://127.0.0.1:${proxy.port}/${load.bulk === true ? 'bulk' : ''}`,
-      );
+      ]);
       const ticks = cpuTicks(proxy.pid) - before;
       const requests = Number(/(\d+) requests in/.exec(text)?.[1] ?? 0);
       const failed = /Non-2xx|Socket errors: connect [1-9]/.exec(text);

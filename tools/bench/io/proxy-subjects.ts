@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
@@ -14,11 +14,17 @@ export interface ProxySubject {
   start(lab: ProxyLab): Promise<RunningProxy>;
 }
 
-const port = 8080;
+/** Ours of this checkout, or of another one that is named beside it. */
+export function ownSubject(checkout?: string): ProxySubject {
+  return {
+    subject: checkout === undefined ? 'l4d' : `l4d of ${checkout}`,
+    missing: undefined,
+    start: (lab) => startOwnWith(lab, 'http', backendPort, checkout),
+  };
+}
 
-/** Ours and its peers, each with one worker, upstream keep-alive and X-Forwarded-For. */
-export const proxySubjects: readonly ProxySubject[] = [
-  { subject: 'l4d', missing: undefined, start: startOwn },
+/** Peers; as ours each has one worker, upstream keep-alive and X-Forwarded-For. */
+export const proxyPeers: readonly ProxySubject[] = [
   {
     subject: version('nginx', ['-v'], /nginx\/(\S+)/, 'nginx'),
     missing: installed('nginx') ? undefined : 'not installed; Debian package nginx',
@@ -43,25 +49,28 @@ export function version(command: string, args: readonly string[], pattern: RegEx
   return found === undefined ? name : `${name} ${found}`;
 }
 
-async function startOwn(lab: ProxyLab): Promise<RunningProxy> {
-  return startOwnWith(lab, 'http', backendPort);
-}
-
-/** `taskset` and `nsenter` exec, so the child's pid is the proxy's. Ours with one worker and one listener that has one backend. */
+/**
+ * Ours with one worker and one listener that has one backend. `taskset` and `nsenter` exec, so the child's pid is the
+ * proxy's.
+ */
 export async function startOwnWith(
   lab: ProxyLab,
   mode: 'http' | 'tcp',
   backend: number,
+  checkout = '.',
 ): Promise<RunningProxy> {
-  const runDir = join(lab.folder, 'run');
-  mkdirSync(runDir, { recursive: true });
-  const { pid = 0 } = lab.start('l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', join(lab.folder, 'bpf'));
-  let own: number | undefined;
-  for (let i = 0; i < 100 && own === undefined; i++) {
+  const own = mkdtempSync(join(lab.folder, 'own-'));
+  const runDir = join(own, 'run');
+  mkdirSync(runDir);
+  const command = join(checkout, 'l7/bin/l4-proxy');
+  const { pid = 0 } = lab.start(command, '--run-dir', runDir, '--bpf-dir', join(own, 'bpf'));
+  let listening: number | undefined;
+  for (let i = 0; i < 100 && listening === undefined; i++) {
     await sleep(50);
-    [own] = lab.portsOf(pid);
+    [listening] = lab.portsOf(pid);
   }
-  if (own === undefined) throw new OperatorError('the proxy does not listen', 1);
+  const port = listening;
+  if (port === undefined) throw new OperatorError('the proxy does not listen', 1);
   const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backend }] }];
   const proxy = createProxyClient(runDir);
   const { cert, key, ticketKeys } = lab.secrets;
@@ -69,22 +78,19 @@ export async function startOwnWith(
   const use = async (transport: Transport): Promise<number> => {
     const tickets = transport === 'tickets' ? { ticketKeys } : { tickets: false };
     const tls = transport === 'plain' ? {} : { tls: { certificates: [{ cert, key }], ...tickets } };
-    const listener = { name: 'bench', address: '127.0.0.1', port: own, mode, pools, ...tls };
+    const listener = { name: 'bench', address: '127.0.0.1', port, mode, pools, ...tls };
     await proxy.putDesired({ workers: 1, listeners: [listener] });
-    return own;
+    return port;
   };
   await use('plain');
   const { workers } = await proxy.status();
   // It is the worker that works.
-  return { pid: workers[0]?.pid ?? pid, port: own, portFor: use };
+  return { pid: workers[0]?.pid ?? pid, port, portFor: use };
 }
 
-/** Ports of the peers. */
-const portOf: Readonly<Record<Transport, number>> = {
-  plain: port,
-  tickets: port + 1,
-  'no-tickets': port + 2,
-};
+/** Ports of the peers, which run at the same time. */
+const nginxPorts: Readonly<Record<Transport, number>> = { plain: 8080, tickets: 8081, 'no-tickets': 8082 };
+const haproxyPorts: Readonly<Record<Transport, number>> = { plain: 8090, tickets: 8091, 'no-tickets': 8092 };
 
 async function startNginx(lab: ProxyLab): Promise<RunningProxy> {
   const { cert, key, ticketKey } = lab.secrets;
@@ -96,13 +102,13 @@ async function startNginx(lab: ProxyLab): Promise<RunningProxy> {
     // As many requests of a connection as ours, and its usual buffers.
     `keepalive_requests 100; upstream backend { server 127.0.0.1:${backendPort}; keepalive 128; keepalive_requests 1000000000; }
      ssl_certificate ${cert}; ssl_certificate_key ${key}; ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off;
-     server { listen 127.0.0.1:${portOf.plain} backlog=4096; ${location} }
-     server { listen 127.0.0.1:${portOf.tickets} ssl backlog=4096; ssl_session_ticket_key ${ticketKey}; ${location} }
-     server { listen 127.0.0.1:${portOf['no-tickets']} ssl backlog=4096; ssl_session_tickets off; ${location} }`,
+     server { listen 127.0.0.1:${nginxPorts.plain} backlog=4096; ${location} }
+     server { listen 127.0.0.1:${nginxPorts.tickets} ssl backlog=4096; ssl_session_ticket_key ${ticketKey}; ${location} }
+     server { listen 127.0.0.1:${nginxPorts['no-tickets']} ssl backlog=4096; ssl_session_tickets off; ${location} }`,
   );
   const { pid = 0 } = lab.start('nginx', '-c', file);
-  await lab.listening(port);
-  return { pid, port, portFor: async (transport) => portOf[transport] };
+  await lab.listening(nginxPorts.plain);
+  return { pid, port: nginxPorts.plain, portFor: async (transport) => nginxPorts[transport] };
 }
 
 async function startHaproxy(lab: ProxyLab): Promise<RunningProxy> {
@@ -122,9 +128,9 @@ defaults
   timeout connect 5s
   http-reuse always
 frontend f
-  bind 127.0.0.1:${portOf.plain} backlog 4096
-  bind 127.0.0.1:${portOf.tickets} ssl crt ${both} tls-ticket-keys ${ticketKeys} backlog 4096
-  bind 127.0.0.1:${portOf['no-tickets']} ssl crt ${both} no-tls-tickets backlog 4096
+  bind 127.0.0.1:${haproxyPorts.plain} backlog 4096
+  bind 127.0.0.1:${haproxyPorts.tickets} ssl crt ${both} tls-ticket-keys ${ticketKeys} backlog 4096
+  bind 127.0.0.1:${haproxyPorts['no-tickets']} ssl crt ${both} no-tls-tickets backlog 4096
   option forwardfor
   default_backend b
 backend b
@@ -132,8 +138,8 @@ backend b
 `,
   );
   const { pid = 0 } = lab.start('haproxy', '-db', '-f', file);
-  await lab.listening(port);
-  return { pid, port, portFor: async (transport) => portOf[transport] };
+  await lab.listening(haproxyPorts.plain);
+  return { pid, port: haproxyPorts.plain, portFor: async (transport) => haproxyPorts[transport] };
 }
 
 /** Whether the load generator is there. */
