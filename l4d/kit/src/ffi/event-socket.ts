@@ -48,8 +48,15 @@ export function lastErrno(): number {
   return koffi.errno();
 }
 
-/** Event bits of epoll(7). */
-export const epollEvent = { in: 0x1, out: 0x4, error: 0x8, hangUp: 0x10, readHangUp: 0x2000 } as const;
+/** Event bits of epoll(7). `edge`: to be told once of a change, not for as long as it holds. */
+export const epollEvent = {
+  in: 0x1,
+  out: 0x4,
+  error: 0x8,
+  hangUp: 0x10,
+  readHangUp: 0x2000,
+  edge: 0x80000000,
+} as const;
 /** Flags of send(2) and recv(2): do not wait, and no SIGPIPE. */
 export const sendFlags = 0x40 | 0x4000;
 /** Flag of send(2): more follows at once, it may leave together. */

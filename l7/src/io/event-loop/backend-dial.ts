@@ -60,6 +60,7 @@ export class BackendDial extends Stream {
     if (tls === undefined) return;
     switch (tls.handshake()) {
       case 'wantRead':
+        this.drained();
         return void this.waitFor(epollEvent.in);
       case 'wantWrite':
         return void this.waitFor(epollEvent.out);

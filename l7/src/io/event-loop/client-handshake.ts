@@ -44,9 +44,9 @@ export class ClientHandshake extends Stream {
       case 'done':
         return void this.#done();
       case 'wantRead':
+        this.drained();
         return void this.waitFor(events);
       case 'wantWrite':
-        // Not for the client's end: it would be told of without an end until the socket takes something.
         return void this.waitFor(epollEvent.out);
       case 'failed':
         return void this.#fail(session.failure);

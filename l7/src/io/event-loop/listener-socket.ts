@@ -20,12 +20,16 @@ import { Stream } from './stream.ts';
 
 const ECONNABORTED = 103;
 const EAGAIN = 11;
-/** Connections taken in a row; the others' events come in between. */
-const acceptBatch = 64;
+/** Connections taken in a row, and milliseconds after which no further one is: handshakes take long. */
+const acceptBatch = 32;
+const acceptMs = 0.5;
 /** How long nothing is accepted after descriptors or memory ran out. */
 const pauseMs = 100;
 
-/** A listening socket: decides about each connection before a byte of it is read. */
+/**
+ * A listening socket: decides about each connection before a byte of it is read. Its turn comes after everybody
+ * else's, and is short: what was begun is finished before more is begun, and the kernel keeps those who wait in order.
+ */
 export class ListenerSocket extends Stream {
   readonly #engine: Engine;
   readonly #found = new Map<string, Found>();
@@ -38,8 +42,17 @@ export class ListenerSocket extends Stream {
     this.#engine = engine;
   }
 
+  override dispatch(): void {
+    this.loop.wake(this);
+  }
+
+  override dispatchPending(): void {
+    if (!this.closed && this.reading) this.onEvents();
+  }
+
   override onEvents(): void {
-    for (let i = 0; i < acceptBatch; i++) {
+    const end = performance.now() + acceptMs;
+    for (let i = 0; i < acceptBatch && (i === 0 || performance.now() < end); i++) {
       const fd = acceptConnection(this.fd);
       if (fd >= descriptorRoom().clients) {
         reject(fd);
@@ -51,6 +64,7 @@ export class ListenerSocket extends Stream {
       else if (lastErrno() === EAGAIN) return;
       else if (lastErrno() !== ECONNABORTED) return void this.#pause();
     }
+    this.loop.wake(this);
   }
 
   /** Takes in all that the kernel has accepted already. */
@@ -71,6 +85,7 @@ export class ListenerSocket extends Stream {
 
   override onDeadline(): void {
     this.wantRead(true);
+    this.loop.wake(this);
   }
 
   #admit(fd: number): void {

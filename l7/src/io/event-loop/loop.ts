@@ -3,6 +3,7 @@ import {
   closeSocket,
   createEpoll,
   epollControl,
+  epollEvent,
   epollEventSize,
   epollOperation,
   epollWait,
@@ -55,6 +56,8 @@ export class EventLoop {
   readonly #streams: (Stream | undefined)[] = [];
   /** Streams with something to read that epoll does not tell of. */
   #awaiting: Stream[] = [];
+  /** The list that takes its place while it is gone through. */
+  #spare: Stream[] = [];
   #generation = 0;
   #quiet = 0;
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
@@ -82,35 +85,44 @@ export class EventLoop {
     return this.#streams.filter((stream) => stream !== undefined);
   }
 
-  /** Takes a stream's events in. Throws SyscallError. */
-  add(stream: Stream, events: number): void {
-    // After a stream that was detached its descriptor is still there.
+  /**
+   * Takes a stream in, to be told once of each change of `events`. Returns the stream before it, which was detached
+   * and whose descriptor is in the epoll set still; undefined: there was none. Throws SyscallError.
+   */
+  add(stream: Stream, events: number): Stream | undefined {
     const before = this.#streams[stream.fd];
     this.#streams[stream.fd] = stream;
-    if (before !== undefined && before.standing === events) {
+    if (before !== undefined) {
       stream.generation = before.generation;
-      return;
+      return before;
     }
     this.#generation = (this.#generation + 1) >>> 0;
     stream.generation = this.#generation;
-    const known = before?.standing !== undefined;
-    const operation = known ? epollOperation.modify : epollOperation.add;
-    if (epollControl(this.#epoll, operation, stream.fd, events, stream.generation) < 0)
+    if (
+      epollControl(
+        this.#epoll,
+        epollOperation.add,
+        stream.fd,
+        (events | epollEvent.edge) >>> 0,
+        stream.generation,
+      ) < 0
+    )
       throw new SyscallError('epoll_ctl', lastErrno());
+    return undefined;
   }
 
-  /** Changes what a stream waits for; `parked` ones are not told of errors either. */
-  change(stream: Stream, events: number, parking: 'none' | 'park' | 'unpark'): void {
-    const operation =
-      parking === 'park'
-        ? epollOperation.remove
-        : parking === 'unpark'
-          ? epollOperation.add
-          : epollOperation.modify;
-    epollControl(this.#epoll, operation, stream.fd, events, stream.generation);
+  /** Changes what a stream is told of; what of it holds already is told anew. */
+  change(stream: Stream, events: number): void {
+    epollControl(
+      this.#epoll,
+      epollOperation.modify,
+      stream.fd,
+      (events | epollEvent.edge) >>> 0,
+      stream.generation,
+    );
   }
 
-  /** Has `dispatchPending` called in the next turn. */
+  /** Has `dispatchPending` called when the events of this turn, or else of the next one, have had theirs. */
   wake(stream: Stream): void {
     if (stream.awaiting) return;
     stream.awaiting = true;
@@ -166,9 +178,7 @@ export class EventLoop {
   };
 
   #turn(timeoutMs: number): number {
-    const awaiting = this.#awaiting;
-    if (awaiting.length > 0) this.#awaiting = [];
-    const timeout = awaiting.length > 0 ? 0 : timeoutMs;
+    const timeout = this.#awaiting.length > 0 ? 0 : timeoutMs;
     const count = epollWait(this.#epoll, this.#events.address, batch, timeout);
     this.now = performance.now();
     for (let i = 0; i < count; i++) {
@@ -177,10 +187,16 @@ export class EventLoop {
       if (stream !== undefined && stream.generation === this.#reader.generation(i))
         stream.dispatch(this.#reader.events(i));
     }
+    const awaiting = this.#awaiting;
+    if (awaiting.length === 0) return count;
+    this.#awaiting = this.#spare;
     for (const stream of awaiting) {
       stream.awaiting = false;
       stream.dispatchPending();
     }
-    return count + awaiting.length;
+    const served = awaiting.length;
+    awaiting.length = 0;
+    this.#spare = awaiting;
+    return count + served;
   }
 }

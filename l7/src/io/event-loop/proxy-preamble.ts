@@ -38,7 +38,7 @@ export class ProxyPreamble extends Stream {
     const before = this.#header.length;
     const peeked = this.#take(maxProxyHeaderBytes, receivePeek);
     if (peeked === 0) return void this.close();
-    if (peeked < 0) return;
+    if (peeked < 0) return void this.drained();
     const { bytes } = this.loop.memory;
     const all = Buffer.concat([this.#header, bytes.subarray(layout.receive, layout.receive + peeked)]);
     const reading = readProxyHeader(all);

@@ -78,11 +78,9 @@ class RelayEnd extends Stream {
     if (this.closed || this.#shared.ended) return;
     const failed = (events & (epollEvent.error | epollEvent.hangUp)) !== 0;
     if (this.broken) return void this.#break();
+    // One that has failed while it is not read tells of it when reading goes on.
     if (this.reading) this.#pass();
-    else if (failed) {
-      if (this.#readEnded) this.#break();
-      else this.park();
-    }
+    else if (failed && this.#readEnded) this.#break();
   }
 
   #pass(): void {

@@ -15,6 +15,10 @@ import type { Expiring } from './deadlines.ts';
 import { type EventLoop, layout } from './loop.ts';
 
 const EAGAIN = 11;
+/** What is always asked for. */
+const readEvents = epollEvent.in | epollEvent.readHangUp;
+/** What does not pass. */
+const endEvents = epollEvent.readHangUp | epollEvent.hangUp | epollEvent.error;
 const SHUT_WR = 1;
 
 /** What `receive` gives besides a count. */
@@ -32,6 +36,9 @@ export interface Detached {
  * One socket in the loop: reads into the loop's memory, writes from it, and keeps what the kernel
  * does not take yet; through TLS where it has a session. Who uses it waits for `in` to read and for
  * `out` to write; that TLS may have to write in order to read, and the other way round, is dealt with here.
+ *
+ * The kernel tells of a change once. What it has told is kept until it was read, so that to begin and to stop
+ * reading cost no system call, and who has not read all comes again when the others have had their turn.
  */
 export abstract class Stream implements Expiring {
   readonly fd: number;
@@ -46,16 +53,19 @@ export abstract class Stream implements Expiring {
   /** Bytes that the kernel has taken. */
   sentBytes = 0;
 
-  /** Something was read from the socket that epoll will not tell of; the loop's own mark. */
+  /** It is to be called though epoll will not tell of it; the loop's own mark. */
   awaiting = false;
 
   protected readonly loop: EventLoop;
   protected tls: TlsSession | undefined;
   /** What is waited for. */
   #events: number;
-  /** What epoll is asked for: the same, and what TLS needs besides. */
+  /** What epoll tells of. */
   #asked: number;
-  #parked = false;
+  /** There may be something to read that epoll will not tell of again. */
+  #readable = false;
+  /** Ends and failures that epoll has told of. */
+  #told = 0;
   #unsent: Buffer[] | undefined = undefined;
 
   constructor(loop: EventLoop, fd: number, events: number, tls?: TlsSession) {
@@ -63,27 +73,51 @@ export abstract class Stream implements Expiring {
     this.fd = fd;
     this.tls = tls;
     this.#events = events;
-    this.#asked = events;
-    loop.add(this, events);
+    this.#asked = events | readEvents;
+    const before = loop.add(this, this.#asked);
+    if (before !== undefined) this.#takeOver(before);
     if (tls !== undefined) this.#lookForPending();
+  }
+
+  /** Goes on with a descriptor that is in the epoll set: what its last stream was told is not told again. */
+  #takeOver(before: Stream): void {
+    const needed = this.#asked & ~before.#asked;
+    this.#asked |= before.#asked;
+    this.#readable = before.#readable;
+    this.#told = before.#told;
+    if (needed !== 0) this.loop.change(this, this.#asked);
+    if (this.#readable || this.#told !== 0) this.loop.wake(this);
   }
 
   /** Called by the loop with the bits of epoll(7). */
   dispatch(events: number): void {
+    const ends = events & endEvents;
+    this.#told |= ends;
+    // After an end there is something to read for good: the end.
+    if (ends !== 0 || (events & epollEvent.in) !== 0) this.#readable = true;
+    this.#tell(events);
+  }
+
+  /** Called when there may be something that epoll does not tell of. */
+  dispatchPending(): void {
+    if (this.closed) return;
+    const pending = this.#readable || this.tls?.hasPending === true ? epollEvent.in : 0;
+    this.#tell(pending | this.#told);
+  }
+
+  #tell(events: number): void {
     const { tls } = this;
-    if (tls === undefined) return void this.onEvents(events);
     let meant = events;
-    if (tls.readWantsWrite && (events & epollEvent.out) !== 0) meant |= this.#events & epollEvent.in;
-    if (tls.writeWantsRead && (events & epollEvent.in) !== 0) meant |= this.#events & epollEvent.out;
+    if (tls !== undefined) {
+      if (tls.readWantsWrite && (events & epollEvent.out) !== 0) meant |= this.#events & epollEvent.in;
+      if (tls.writeWantsRead && (events & epollEvent.in) !== 0) meant |= this.#events & epollEvent.out;
+    }
     // Failures are always told; of the rest only what is waited for.
     meant &= this.#events | epollEvent.error | epollEvent.hangUp;
     if (meant !== 0) this.onEvents(meant);
-    if (!this.closed) this.#ask();
-  }
-
-  /** Called when what was read before, and nobody has had yet, can be had. */
-  dispatchPending(): void {
-    if (!this.closed && this.reading) this.dispatch(epollEvent.in);
+    if (this.closed) return;
+    if (tls !== undefined) this.#ask();
+    if (this.#readable && (this.#events & epollEvent.in) !== 0) this.loop.wake(this);
   }
 
   /** Called with the bits of epoll(7) that are waited for. */
@@ -101,11 +135,6 @@ export abstract class Stream implements Expiring {
     return this.#unsent !== undefined;
   }
 
-  /** What epoll has been asked for; undefined: it is not in the set. */
-  get standing(): number | undefined {
-    return this.#parked ? undefined : this.#asked;
-  }
-
   /** Whether it waits for bytes. */
   get reading(): boolean {
     return (this.#events & epollEvent.in) !== 0;
@@ -116,13 +145,25 @@ export abstract class Stream implements Expiring {
     const { tls } = this;
     if (tls !== undefined) {
       const count = tls.read(this.loop.memory.address + layout.receive, maxBytes);
+      if (tls.drained) this.drained();
       if (count > 0) this.#lookForPending();
       if (count >= 0) return count;
       return count === tlsOutcome.failed ? received.failed : received.nothing;
     }
     const count = receiveAt(this.fd, this.loop.memory.address + layout.receive, maxBytes, receiveFlags);
-    if (count >= 0) return count;
-    return lastErrno() === EAGAIN ? received.nothing : received.failed;
+    if (count >= 0) {
+      // Less than was asked for is all there was.
+      if (count < maxBytes) this.drained();
+      return count;
+    }
+    if (lastErrno() !== EAGAIN) return received.failed;
+    this.drained();
+    return received.nothing;
+  }
+
+  /** Everything that was there was read: epoll tells of what comes. */
+  protected drained(): void {
+    if (this.#told === 0) this.#readable = false;
   }
 
   /** Writes from the loop's memory; false: some of it has to wait (`onEvents` with `out` goes on). */
@@ -205,7 +246,9 @@ export abstract class Stream implements Expiring {
   wantRead(wanted: boolean): void {
     if (wanted === this.reading) return;
     this.#wait(this.#events ^ epollEvent.in);
-    if (wanted) this.#lookForPending();
+    if (!wanted) return;
+    if (this.#readable) this.loop.wake(this);
+    else this.#lookForPending();
   }
 
   #lookForPending(): void {
@@ -215,16 +258,7 @@ export abstract class Stream implements Expiring {
   /** Waits for these events and no others. */
   protected waitFor(events: number): void {
     this.#wait(events);
-  }
-
-  /**
-   * For a connection that has failed while it is not read: the kernel would tell of it again and
-   * again. It is told when reading goes on.
-   */
-  protected park(): void {
-    if (this.#parked) return;
-    this.#parked = true;
-    this.loop.change(this, 0, 'park');
+    if (this.#readable && this.reading) this.loop.wake(this);
   }
 
   #wait(events: number): void {
@@ -233,22 +267,12 @@ export abstract class Stream implements Expiring {
     this.#ask();
   }
 
-  /** Tells epoll, when it has to know. */
+  /** Tells epoll, when it has to know: of what can be written it tells from the first time that somebody waits. */
   #ask(): void {
-    const { tls } = this;
-    let asked = this.#events;
-    if (tls !== undefined) {
-      if (tls.readWantsWrite && (asked & epollEvent.in) !== 0) asked |= epollEvent.out;
-      // It waits for the peer alone: epoll would tell for ever that the socket takes something.
-      if (tls.writeWantsRead && (asked & epollEvent.out) !== 0)
-        asked = (asked | epollEvent.in) & ~(tls.readWantsWrite ? 0 : epollEvent.out);
-    }
-    if (asked === this.#asked) return;
-    this.#asked = asked;
-    if (!this.#parked) return void this.loop.change(this, asked, 'none');
-    if ((asked & epollEvent.in) === 0) return;
-    this.#parked = false;
-    this.loop.change(this, asked, 'unpark');
+    if ((this.#asked & epollEvent.out) !== 0) return;
+    if ((this.#events & epollEvent.out) === 0 && this.tls?.readWantsWrite !== true) return;
+    this.#asked |= epollEvent.out;
+    this.loop.change(this, this.#asked);
   }
 
   /** Sets the time at which `onDeadline` is called, counted from now; Infinity: not at all. */

@@ -113,13 +113,13 @@ export class UpstreamConnection extends Stream {
     const { client } = this;
     if (client === undefined) {
       // What an idle connection says is its end, or something that nobody asked for; through TLS also a ticket.
-      if (this.tls === undefined || this.receive() !== received.nothing) this.close();
+      if (this.receive() !== received.nothing) this.close();
       return;
     }
     if ((events & epollEvent.out) !== 0 && this.flush()) client.onUpstreamWritable();
     if (this.closed) return;
+    // One that has failed while it is not read tells of it when reading goes on.
     if (this.reading) this.#onReadable(client);
-    else if ((events & (epollEvent.error | epollEvent.hangUp)) !== 0) this.park();
   }
 
   #onConnected(): void {
@@ -140,6 +140,7 @@ export class UpstreamConnection extends Stream {
     if (tls === undefined || client === undefined) return void this.close();
     switch (tls.handshake()) {
       case 'wantRead':
+        this.drained();
         return void this.waitFor(epollEvent.in);
       case 'wantWrite':
         return void this.waitFor(epollEvent.out);

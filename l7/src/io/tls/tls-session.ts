@@ -34,6 +34,8 @@ export class TlsSession {
   readWantsWrite = false;
   /** A write waits for something to read. */
   writeWantsRead = false;
+  /** The last `read` has taken everything that the socket had. */
+  drained = false;
 
   readonly #ssl: Libssl;
   #failed = false;
@@ -76,11 +78,13 @@ export class TlsSession {
     }
     let count = 0;
     this.readWantsWrite = false;
+    this.drained = false;
     while (count < size) {
       const got = this.#ssl.read(this.pointer, address + count, size - count);
       if (got <= 0) {
         const outcome = this.#outcome(got);
         this.readWantsWrite = outcome === tlsOutcome.wantWrite;
+        this.drained = outcome === tlsOutcome.wantRead;
         if (count === 0) return outcome;
         if (outcome === tlsOutcome.end || outcome === tlsOutcome.failed) this.#untold = outcome;
         return count;
