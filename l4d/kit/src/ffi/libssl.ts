@@ -108,6 +108,7 @@ function load() {
       into: Address,
       size: number,
     ) => number,
+    bytesRead: crypto.func('uint32_t BIO_number_read(uintptr_t)') as (bio: Address) => number,
     freeBio: crypto.func('int BIO_free(uintptr_t)') as (bio: Address) => number,
     printName: crypto.func('int X509_NAME_print_ex(uintptr_t, uintptr_t, int, unsigned long)') as (
       bio: Address,
@@ -226,6 +227,7 @@ function load() {
     newSession: ssl.func('uintptr_t SSL_new(uintptr_t)') as (context: Address) => Address,
     freeSession: ssl.func('void SSL_free(uintptr_t)') as (session: Address) => void,
     setDescriptor: ssl.func('int SSL_set_fd(uintptr_t, int)') as (session: Address, fd: number) => number,
+    readBioOf: ssl.func('uintptr_t SSL_get_rbio(uintptr_t)') as (session: Address) => Address,
     setAcceptState: ssl.func('void SSL_set_accept_state(uintptr_t)') as (session: Address) => void,
     setConnectState: ssl.func('void SSL_set_connect_state(uintptr_t)') as (session: Address) => void,
     handshake: ssl.func('int SSL_do_handshake(uintptr_t)') as (session: Address) => number,

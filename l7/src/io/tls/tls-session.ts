@@ -16,6 +16,13 @@ export const tlsOutcome = {
 /** How far a handshake has come. */
 export type HandshakeStep = 'done' | 'wantRead' | 'wantWrite' | 'failed';
 
+/**
+ * OpenSSL asks the socket for what its buffer of one largest record (16 KiB) has room for, in front of which there
+ * may be part of one record. When less than this much has come in all, the records that were read were small, so
+ * there was room for far more than came: the socket had no more.
+ */
+const surelyAll = 4096;
+
 const subjectMemory = fixedMemory(4096);
 /** XN_FLAG_RFC2253, which leaves nothing but printable ASCII. */
 const rfc2253 = 0x1110317;
@@ -34,7 +41,7 @@ export class TlsSession {
   readWantsWrite = false;
   /** A write waits for something to read. */
   writeWantsRead = false;
-  /** The last `read` has taken everything that the socket had. */
+  /** The last `read` has taken everything that the socket had; with read-ahead it knows without asking it again. */
   drained = false;
 
   readonly #ssl: Libssl;
@@ -43,6 +50,9 @@ export class TlsSession {
   /** The reads have come to an end, or to a failure, behind bytes that were given: the next read tells. */
   #untold: number | undefined = undefined;
   #handshakeDone = false;
+  /** What OpenSSL reads the socket through, and how much it had read when that was looked at last. */
+  readonly #source: number;
+  #sourceBytes = 0;
 
   /** Throws Error when memory has run out. */
   constructor(context: number, fd: number, side: 'server' | 'client') {
@@ -50,6 +60,7 @@ export class TlsSession {
     this.pointer = this.#ssl.newSession(context);
     if (this.pointer === 0 || this.#ssl.setDescriptor(this.pointer, fd) !== 1)
       throw new Error(`SSL_new: ${takeSslError()}`);
+    this.#source = this.#ssl.readBioOf(this.pointer);
     if (side === 'server') this.#ssl.setAcceptState(this.pointer);
     else this.#ssl.setConnectState(this.pointer);
   }
@@ -90,9 +101,19 @@ export class TlsSession {
         return count;
       }
       count += got;
-      if (this.#ssl.hasPending(this.pointer) === 0) break;
+      if (this.#ssl.hasPending(this.pointer) === 0) {
+        this.drained = this.#cameBytes() < surelyAll && count < surelyAll;
+        break;
+      }
     }
     return count;
+  }
+
+  /** Bytes that have come from the socket since this was asked last. */
+  #cameBytes(): number {
+    const before = this.#sourceBytes;
+    this.#sourceBytes = this.#ssl.bytesRead(this.#source);
+    return (this.#sourceBytes - before) >>> 0;
   }
 
   /** Writes from an address; how many bytes were taken, or one of `tlsOutcome`. */
