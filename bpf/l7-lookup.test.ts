@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { boundUdpSocket } from '@l4d/kit/ffi/datagram-batch.ts';
 import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { bind, closeFd, constant, socket, socketCookie } from '@l4d/kit/ffi/libc.ts';
@@ -29,8 +30,10 @@ beforeAll(() => {
   libbpf.loadObject(object, 'l7_lookup');
   steeringBuckets = libbpf.mapInfo(libbpf.mapFd(object, 'l7_sockets')).maxEntries / 2;
   createListenerTable(libbpf.mapFd(object, 'l7_listeners')).replace([
-    { address: vip, port },
-    { address: vip6, port },
+    { address: vip, port, protocol: 'tcp' },
+    { address: vip6, port, protocol: 'tcp' },
+    { address: vip, port, protocol: 'udp' },
+    { address: vip6, port, protocol: 'udp' },
   ]);
   for (let worker = 0; worker < 4; worker++)
     for (const family of [4, 6] as const) {
@@ -61,13 +64,13 @@ function useKey(key: Key): void {
 }
 
 /** struct bpf_sk_lookup of linux/bpf.h. */
-function context(remote: string, remotePort: number, localPort = port): Uint8Array {
+function context(remote: string, remotePort: number, localPort = port, protocol = 6): Uint8Array {
   const address = ipAddress(remote);
   const view = new DataView(new ArrayBuffer(72));
   const bytes = new Uint8Array(view.buffer);
   const four = address.family === 4;
   view.setUint32(8, four ? 2 : 10, true);
-  view.setUint32(12, 6, true);
+  view.setUint32(12, protocol, true);
   if (four) bytes.set(toMappedBytes(address).subarray(12), 16);
   else bytes.set(toMappedBytes(address), 20);
   view.setUint16(36, remotePort);
@@ -164,6 +167,54 @@ test('with another key the ports that led to one worker lead to all of them', ()
 
 test('another port of the address is refused', () => {
   expect(workerOf('192.0.2.1', 5000, 22)).toBe(-1);
+});
+
+test('a datagram goes to the worker that has its session, and without one by its bucket', () => {
+  const bound = (family: 4 | 6) =>
+    boundUdpSocket(family, encodeSockaddr(ipAddress(family === 4 ? '127.0.0.1' : '::1'), 0));
+  const fds = { bucket4: bound(4), bucket6: bound(6), worker4: bound(4), worker6: bound(6) };
+  const put = (map: string, key: number, fd: number) =>
+    libbpf.updateElement(
+      libbpf.mapFd(object, map),
+      u32(key),
+      new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer),
+    );
+  for (let bucket = 0; bucket < steeringBuckets; bucket++) {
+    put('l7_udp_sockets', bucket * 2, fds.bucket4);
+    put('l7_udp_sockets', bucket * 2 + 1, fds.bucket6);
+  }
+  put('l7_udp_workers', 7 * 2, fds.worker4);
+  put('l7_udp_workers', 7 * 2 + 1, fds.worker6);
+  const remember = (remote: string, remotePort: number, vipOf: typeof vip, worker: number) => {
+    const key = new Uint8Array(36);
+    key.set(toMappedBytes(ipAddress(remote)));
+    key.set(toMappedBytes(vipOf), 16);
+    new DataView(key.buffer).setUint16(32, remotePort);
+    new DataView(key.buffer).setUint16(34, port);
+    libbpf.updateElement(libbpf.mapFd(object, 'l7_udp_flows'), key, u32(worker));
+  };
+  remember('192.0.2.1', 5000, vip, 7);
+  remember('2001:db8::1', 5000, vip6, 7);
+  // Of a worker that has died.
+  remember('192.0.2.2', 5000, vip, 8);
+  const socketOf = (remote: string, remotePort: number) => {
+    const program = libbpf.programFd(object, 'l7_lookup');
+    const { cookie } = libbpf.testLookup(program, context(remote, remotePort, port, 17));
+    return Object.entries(fds).find(([, fd]) => socketCookie(fd) === cookie)?.[0];
+  };
+  expect(socketOf('192.0.2.1', 5000)).toBe('worker4');
+  expect(socketOf('2001:db8::1', 5000)).toBe('worker6');
+  for (const [remote, remotePort] of [
+    ['192.0.2.1', 5001],
+    ['192.0.2.3', 5000],
+    ['192.0.2.2', 5000],
+  ] as const)
+    expect(socketOf(remote, remotePort)).toBe('bucket4');
+  expect(socketOf('2001:db8::2', 5000)).toBe('bucket6');
+  // The socket of a worker that ends goes, and its sessions with it.
+  closeFd(fds.worker4);
+  expect(socketOf('192.0.2.1', 5000)).toBe('bucket4');
+  for (const fd of [fds.bucket4, fds.bucket6, fds.worker6]) closeFd(fd);
 });
 
 test('what became of connections is counted by name', () => {

@@ -20,8 +20,15 @@
  *   l7_steering_key  written by l4d when it is made: the key of the hash, which stays as long as the map
  *                    does, so that the answer to a SYN cookie finds its listener over restarts too
  *   l7_lookup_stats  read by whoever counts, one slot a reason
+ *   l7_udp_sockets   as l7_sockets: where a UDP client without a session goes
+ *   l7_udp_flows     written by workers: the sessions of UDP clients, and which worker has them
+ *   l7_udp_workers   written by workers: a socket of each family for each number of that map
+ *
+ * A UDP session stays with its worker whatever happens to buckets: while workers come and go, and while one that
+ * is replaced finishes. When a worker dies its sockets go, and its clients' next datagrams find another by bucket.
  */
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>
@@ -46,6 +53,20 @@
 
 /* Buckets looked at: enough to find a living worker unless nearly all died at once. */
 #define STEERING_TRIES 32
+
+/* Sessions of UDP clients that can be told apart from new ones; further ones are hashed anew while workers change. */
+#define MAX_UDP_FLOWS 262144
+
+/* The most workers there can be, with as many that drain, and again as many. */
+#define MAX_UDP_WORKERS 256
+
+/* A UDP client and what it speaks to; IPv4 addresses are IPv4-mapped, all in network order. See l7/src/io/datagrams/flow-table.ts. */
+struct udp_flow_key {
+	__u32 client[4];
+	__u32 vip[4];
+	__be16 client_port;
+	__be16 vip_port;
+};
 
 enum lookup_reason {
 	LOOKUP_NOT_OURS = 0,    /* no such listener: the kernel's own lookup goes on */
@@ -80,6 +101,28 @@ struct {
 	__type(key, __u32);
 	__type(value, struct siphash_key);
 } l7_steering_key SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, STEERING_BUCKETS * SOCKETS_PER_BUCKET);
+	__type(key, __u32);
+	__type(value, __u64);
+} l7_udp_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_UDP_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct udp_flow_key);
+	__type(value, __u32);
+} l7_udp_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, MAX_UDP_WORKERS * SOCKETS_PER_BUCKET);
+	__type(key, __u32);
+	__type(value, __u64);
+} l7_udp_workers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -174,6 +217,53 @@ static __always_inline struct bpf_sock *worker_socket(struct bpf_sk_lookup *ctx)
 	return bpf_map_lookup_elem(&l7_sockets, &key);
 }
 
+/* As worker_socket, for a datagram whose client has no session. */
+static __always_inline struct bpf_sock *datagram_socket(struct bpf_sk_lookup *ctx)
+{
+	__u32 family_slot = ctx->family == AF_INET ? 0 : 1;
+	__u32 bucket = steering_bucket(ctx);
+	struct bpf_sock *sk;
+	__u32 key;
+	int i;
+
+	for (i = 0; i < STEERING_TRIES; i++) {
+		bucket = (bucket + i) % STEERING_BUCKETS;
+		key = bucket * SOCKETS_PER_BUCKET + family_slot;
+		sk = bpf_map_lookup_elem(&l7_udp_sockets, &key);
+		if (sk)
+			return sk;
+	}
+	return NULL;
+}
+
+/* The socket of the worker that has the client's session, which the caller must release; NULL: there is none. */
+static __always_inline struct bpf_sock *session_socket(struct bpf_sk_lookup *ctx, const struct vip_key *vip)
+{
+	/* Read once each, as in local_vip. */
+	const volatile struct bpf_sk_lookup *fields = ctx;
+	__u32 ipv4 = fields->remote_ip4;
+	__u32 word[4] = { fields->remote_ip6[0], fields->remote_ip6[1],
+			  fields->remote_ip6[2], fields->remote_ip6[3] };
+	__u32 family = fields->family;
+	struct udp_flow_key flow = {};
+	__u32 *worker;
+	__u32 key;
+
+	if (family == AF_INET) {
+		word[2] = bpf_htonl(0x0000ffff);
+		word[3] = ipv4;
+	}
+	__builtin_memcpy(flow.client, word, sizeof(flow.client));
+	__builtin_memcpy(flow.vip, vip->address, sizeof(flow.vip));
+	flow.client_port = (__be16)fields->remote_port;
+	flow.vip_port = vip->port;
+	worker = bpf_map_lookup_elem(&l7_udp_flows, &flow);
+	if (!worker)
+		return NULL;
+	key = *worker * SOCKETS_PER_BUCKET + (family == AF_INET ? 0 : 1);
+	return bpf_map_lookup_elem(&l7_udp_workers, &key);
+}
+
 SEC("sk_lookup")
 int l7_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -199,13 +289,20 @@ int l7_lookup(struct bpf_sk_lookup *ctx)
 		return SK_DROP;
 	}
 
-	sk = worker_socket(ctx);
+	if (ctx->protocol == IPPROTO_UDP) {
+		sk = session_socket(ctx, &key);
+		if (!sk)
+			sk = datagram_socket(ctx);
+	} else {
+		sk = worker_socket(ctx);
+	}
 	if (!sk) {
 		/*
 		 * No worker is there. SK_PASS would let the lookup go on and hand the client to
 		 * whatever else listens on this port (a wildcard sshd, a metrics server): it would
 		 * pass the access list by and speak to the wrong service. SK_DROP ends the lookup
-		 * with "no socket", for which TCP answers RST: the client sees a refusal at once.
+		 * with "no socket", for which TCP answers RST and UDP port unreachable: the client sees a
+		 * refusal at once.
 		 */
 		count_lookup(LOOKUP_NO_PROXY);
 		return SK_DROP;

@@ -1,10 +1,17 @@
 /**
- * TCP through one proxy core that looks at nothing: bulk each way, and a connection a request; HAProxy (with and
- * without splicing) and nginx in turn in the same run.
+ * TCP and UDP through one proxy core that looks at nothing: bulk each way, a connection a request, datagrams of lasting
+ * sessions, and a session a datagram; HAProxy (with and without splicing; it has no UDP) and nginx in turn in the same run.
  */
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
-import { backendPort, bulkPort, createProxyLab, type Load } from './io/proxy-lab.ts';
+import {
+  backendPort,
+  bulkPort,
+  createProxyLab,
+  type DatagramLoad,
+  echoPort,
+  type Load,
+} from './io/proxy-lab.ts';
 import { hasWrk, installed } from './io/proxy-subjects.ts';
 import { relaySubjects } from './io/relay-subjects.ts';
 
@@ -12,6 +19,21 @@ const rounds = 3;
 const bulkSeconds = 5;
 const warmUp: Load = { connections: 64, seconds: 1, newConnections: true };
 const connections: Load = { connections: 64, seconds: 5, newConnections: true };
+
+const datagramCases: readonly { readonly name: string; readonly load: DatagramLoad }[] = [
+  {
+    name: 'datagrams of 64 clients, one at a time each',
+    load: { clients: 64, window: 1, bytes: 100, seconds: 3, newSessions: false },
+  },
+  {
+    name: 'datagrams of 1,200 bytes of 4 clients, 32 at a time each',
+    load: { clients: 4, window: 32, bytes: 1200, seconds: 3, newSessions: false },
+  },
+  {
+    name: 'a UDP session a question, 64 at a time',
+    load: { clients: 64, window: 1, bytes: 100, seconds: 3, newSessions: true },
+  },
+];
 
 /** Runs all cases, the proxies in turn. Needs root, two cores, wrk, iperf3 and nginx. */
 export async function run(progress: (line: string) => void): Promise<BenchResult> {
@@ -28,8 +50,20 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
   };
   try {
     for (let round = 1; round <= rounds; round++) {
-      for (const { subject, start } of relaySubjects.filter((one) => one.missing === undefined)) {
+      for (const { subject, start, startDatagrams } of relaySubjects.filter(
+        (one) => one.missing === undefined,
+      )) {
         progress(`round ${round} of ${rounds}: ${subject}`);
+        for (const { name, load } of startDatagrams === undefined ? [] : datagramCases) {
+          const proxy = await startDatagrams?.(lab, echoPort, load.newSessions);
+          if (proxy === undefined) continue;
+          lab.datagrams(proxy, { ...load, seconds: 0.5 });
+          const result = lab.datagrams(proxy, load);
+          note(name, subject, 'answers', '/s', result.answersPerSecond);
+          note(name, subject, 'CPU an answer', 'us', result.cpuMicroseconds);
+          note(name, subject, '99th percentile', 'ms', result.p99Milliseconds);
+          await lab.stopProxy();
+        }
         const bulk = await start(lab, bulkPort);
         lab.bulk(bulk, 1, 'upload');
         for (const direction of ['upload', 'download'] as const) {

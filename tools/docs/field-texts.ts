@@ -222,7 +222,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'Its port, or `any`: every port that no other VIP of the address and protocol has; the check then needs a port of its own. Backends are reached at the same port (forward).',
   'vips[].protocol': 'Its transport. `l7` needs `tcp`.',
   'vips[].policy':
-    '`forward`: packets go to backends, answers go straight to the client. `l7`: connections go to the proxy of this host.',
+    '`forward`: packets go to backends, answers go straight to the client. `l7`: connections, or datagrams, go to the proxy of this host.',
   'vips[].forward':
     'How packets get to the backends: `l2` by MAC address, `ipip`, `gue` and `vxlan` through tunnels, `nat` from an address of this host, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
   'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',
@@ -269,7 +269,18 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].access.allow': 'Prefixes let in.',
   'vips[].access.deny': 'Prefixes kept out.',
   'vips[].mode':
-    'l7 only: `http` looks at requests, `tcp` at nothing (with `tls`: at the name asked for), `tls-passthrough` at the name in the first message of TLS, which the backends get as it came; `connect` and `socks` connect clients to what they ask for. See [TCP](l7.md#tcp-and-tls-as-it-comes), [forward proxies](l7.md#forward-proxies). By default `http`.',
+    'l7 only: `http` looks at requests, `tcp` at nothing (with `tls`: at the name asked for), `tls-passthrough` at the name in the first message of TLS, which the backends get as it came; `connect` and `socks` connect clients to what they ask for; `udp`, which VIPs of protocol udp have, passes datagrams. See [TCP](l7.md#tcp-and-tls-as-it-comes), [forward proxies](l7.md#forward-proxies), [UDP](l7.md#udp). By default `http`, of protocol udp `udp`.',
+  'vips[].udp': 'l7 only, mode `udp`: bounds of its sessions. See [UDP](l7.md#udp).',
+  'vips[].udp.maxSessions':
+    'Sessions in each worker. A further one takes the place of one that rests, or is refused. By default 16384.',
+  'vips[].udp.maxSessionsPerClient':
+    'Sessions of one client address in each worker; its further ones are refused. By default as many as there are.',
+  'vips[].udp.datagramsPerSecond':
+    'Datagrams that a client may send in one session each second; further ones are dropped. By default without end.',
+  'vips[].udp.responses':
+    'A session ends when its backend has sent so many datagrams: `1` suits DNS. By default only `idleTimeout` ends it.',
+  'vips[].udp.proxyHeader':
+    'With `proxyProtocol: v2`: `first`, the first datagram of a session to a backend begins with the header; `every`, each one does, as PowerDNS and dnsdist want it. By default `first`.',
   'vips[].destinations':
     'Modes `connect` and `socks` only, and needed there: what clients may reach; one that fits is enough. See [forward proxies](l7.md#forward-proxies).',
   'vips[].destinations[].hosts':

@@ -183,7 +183,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       parseNumberArgument,
     )
     .option('--disabled', 'declare it without serving it yet')
-    .option('--mode <mode>', 'l7: http, tcp, tls-passthrough, connect or socks')
+    .option('--mode <mode>', 'l7: http, tcp, tls-passthrough, connect or socks; udp for protocol udp')
     .option(
       '--destination <where>',
       'l7, connect and socks: [HOST|PREFIX][:PORTS], any for all; again for each',
@@ -220,6 +220,7 @@ Examples:
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
   l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999
+  l4ctl vip add 203.0.113.25:53/udp --policy l7 -b 10.0.0.21 -b 10.0.0.22:5353 --allow 10.0.0.0/8 --set udp.responses=1
   l4ctl vip add 203.0.113.13:443/udp -b 10.0.0.21 -b 10.0.0.22 --set quic.serverIdLength=2`,
     )
     .action(async (where: Fields, options: AddOptions) => {

@@ -29,7 +29,7 @@ const deniedClient = '198.51.100.66';
 export const proxied: Scenario = {
   name: 'proxied',
   title: 'a VIP of layer 7: routes, refusals and true client addresses; others never touch the proxy',
-  factCount: 9,
+  factCount: 10,
   run,
 };
 
@@ -71,6 +71,8 @@ async function run(fabric: LabFabric, report: Report) {
       Object.keys(forwarded.byBackend).length === members.length - 1,
     `/api: ${JSON.stringify(ofApi.byBackend)}, all else: ${JSON.stringify(forwarded.byBackend)}`,
   );
+
+  await proveUdp(fabric, report, app.address, prove);
 
   report.step(`a client of a denied address, ${deniedClient}`);
   const linesBefore = await accessLines(fabric);
@@ -172,6 +174,44 @@ async function run(fabric: LabFabric, report: Report) {
     `${requests.succeeded} requests, ${requests.failures.length} failed; ${webMissing} times without both next hops`,
   );
   return facts;
+}
+
+/** Datagrams of the same address go through the proxy too: checked, shared out, each client at one backend. */
+async function proveUdp(
+  fabric: LabFabric,
+  report: Report,
+  address: string,
+  prove: (fact: string, holds: boolean, told: string) => void,
+): Promise<void> {
+  const { traffic } = fabric;
+  const members = backends(fabric);
+  const names = { name: 'names', address, port: 5353 };
+  const servers = await Promise.all(
+    members.map(({ name, ipv4 }) => traffic.startUdpServer(name, names.port, [ipv4])),
+  );
+  try {
+    await operateAll(fabric, report, [
+      ...['vip', 'add', `${address}:${names.port}/udp`, '--name', names.name, '--policy', 'l7'],
+      ...members.flatMap(({ ipv4 }) => ['-b', `${ipv4}:${names.port}`]),
+      ...['--check', 'udp', '--check-send', 'health', '--check-expect', 'ok', '--check-interval', '500ms'],
+      ...['--check-timeout', '500ms', '--check-rise', '1', '--set', 'udp.maxSessions=100'],
+    ]);
+    await waitUntilServed(fabric, names);
+    const sourcePorts = Array.from({ length: 16 }, (_, index) => 21_000 + index);
+    const asked = await traffic.datagrams({ address, port: names.port, sourcePorts, count: 5, pauseMs: 5 });
+    const flows = await asked.done;
+    const used = new Set(flows.flatMap(({ backends: seen }) => seen));
+    prove(
+      'datagrams of a VIP of layer 7 reach its backends, each client the same one',
+      flows.length === 16 &&
+        flows.every(({ answered, backends: seen }) => answered === 5 && seen.length === 1) &&
+        used.size === members.length,
+      `16 clients, ${flows.reduce((sum, { answered }) => sum + answered, 0)} of 80 answered by ${[...used].join(', ')}`,
+    );
+    await operateAll(fabric, report, ['vip', 'rm', names.name]);
+  } finally {
+    for (const server of servers) await server.stop();
+  }
 }
 
 const proxyStatus = ({ lab }: LabFabric, host: string) =>

@@ -33,6 +33,8 @@ needs="
 /usr/lib/frr/zebra frr
 vtysh frr
 nginx nginx
+dnsmasq dnsmasq-base
+dig bind9-dnsutils
 haproxy haproxy
 clang clang
 llvm-strip llvm

@@ -132,9 +132,43 @@ const routeSchema = z.strictObject({
 /**
  * What is looked at: `http`, requests; `tcp`, nothing (with `tls`: the name that the client asks for);
  * `tls-passthrough`, the name in a TLS client's first message, which backends get as it came; `connect` (HTTP
- * CONNECT) and `socks` (versions 4, 4a, 5), the destination that the client asks for.
+ * CONNECT) and `socks` (versions 4, 4a, 5), the destination that the client asks for; `udp`, nothing: datagrams.
  */
-export const proxyListenerModes = ['http', 'tcp', 'tls-passthrough', 'connect', 'socks'] as const;
+export const proxyListenerModes = ['http', 'tcp', 'tls-passthrough', 'connect', 'socks', 'udp'] as const;
+
+/** Which datagrams to a backend begin with a PROXY header: the first of a session, or every one. */
+export const datagramHeaders = ['first', 'every'] as const;
+
+/** Most sessions of a listener in one process. */
+export const maxUdpSessions = 262_144;
+
+/** Why a datagram of a client, or the answer to one, goes no further. */
+export const datagramDrops = [
+  /** No session is free, and none that rests. */
+  'full',
+  /** The client has as many sessions as it may. */
+  'client-limit',
+  /** The session is faster than it may be. */
+  'rate',
+  /** A socket takes no more for now. */
+  'backlog',
+  /** The kernel refused it: too big, or no way there. */
+  'refused',
+] as const;
+export type DatagramDrop = (typeof datagramDrops)[number];
+
+const udpSchema = z.strictObject({
+  /** Of each process. */
+  maxSessions: z.int().min(1).max(maxUdpSessions).default(16_384),
+  /** Of one client address, in each process; left out: as many as there are. */
+  maxSessionsPerClient: z.int().min(1).max(maxUdpSessions).exactOptional(),
+  /** What a client may send in one session; left out: without end. */
+  datagramsPerSecond: z.int().min(1).max(10_000_000).exactOptional(),
+  /** A session ends when so many datagrams have come from the backend; left out: never by that. */
+  responses: z.int().min(1).max(1_000_000).exactOptional(),
+  /** Which datagrams begin with the header that `proxyProtocol` says. */
+  proxyHeader: z.enum(datagramHeaders).default('first'),
+});
 
 const destinationSchema = z.strictObject({
   hosts: z.array(hostPattern).max(1000).default([]),
@@ -151,6 +185,8 @@ const listenerSchema = z.strictObject({
   address,
   port,
   mode: z.enum(proxyListenerModes).default('http'),
+  /** Of mode udp: bounds of its sessions. */
+  udp: udpSchema.exactOptional(),
   /** What comes is TLS. */
   tls: listenerTlsSchema.optional(),
   /** Every request is answered with 308 to https and this port. */
@@ -200,7 +236,8 @@ export const proxyDesiredSchema = z
     const names = new Set<string>();
     const places = new Set<string>();
     for (const [i, listener] of desired.listeners.entries()) {
-      const place = `${listener.address} port ${listener.port}`;
+      const isUdp = listener.mode === 'udp';
+      const place = `${listener.address} port ${listener.port}${isUdp ? ' udp' : ''}`;
       if (names.has(listener.name)) refuse(['listeners', i, 'name'], `"${listener.name}" is used twice`);
       if (places.has(place)) refuse(['listeners', i, 'address'], `${place} has a listener already`);
       names.add(listener.name);
@@ -216,6 +253,19 @@ export const proxyDesiredSchema = z
             );
         }
       }
+      if (!isUdp && listener.udp !== undefined)
+        refuse(['listeners', i, 'udp'], `there are no datagrams in mode ${listener.mode}`);
+      if (isUdp) {
+        if (listener.tls !== undefined)
+          refuse(['listeners', i, 'tls'], 'there are no connections in mode udp');
+        if (listener.acceptProxyProtocol)
+          refuse(['listeners', i, 'acceptProxyProtocol'], 'there are no connections in mode udp');
+        if (listener.proxyProtocol === 'v1')
+          refuse(['listeners', i, 'proxyProtocol'], 'version 1 knows no datagrams');
+        for (const [j, pool] of listener.pools.entries())
+          if (pool.tls !== undefined)
+            refuse(['listeners', i, 'pools', j, 'tls'], 'there are no connections in mode udp');
+      }
       if (listener.mode === 'tls-passthrough' && listener.tls !== undefined)
         refuse(['listeners', i, 'tls'], 'mode tls-passthrough leaves TLS to the backends');
       const isForwardProxy = listener.mode === 'connect' || listener.mode === 'socks';
@@ -225,10 +275,13 @@ export const proxyDesiredSchema = z
         refuse(['listeners', i, 'destinations'], `mode ${listener.mode} has backends instead`);
       if (isForwardProxy && listener.pools.length > 0)
         refuse(['listeners', i, 'pools'], `mode ${listener.mode} has destinations instead`);
-      if (listener.mode === 'tcp' && listener.tls === undefined) {
+      if (isUdp || (listener.mode === 'tcp' && listener.tls === undefined)) {
         for (const [j, route] of listener.routes.entries()) {
           if (route.host !== undefined)
-            refuse(['listeners', i, 'routes', j, 'host'], 'mode tcp without tls knows no names');
+            refuse(
+              ['listeners', i, 'routes', j, 'host'],
+              isUdp ? 'mode udp knows no names' : 'mode tcp without tls knows no names',
+            );
         }
       }
       const pools = new Set<string>();
@@ -256,6 +309,8 @@ export type ProxyListenerMode = ProxyListener['mode'];
 export type ProxyListenerTls = NonNullable<ProxyListener['tls']>;
 /** TLS towards backends. */
 export type ProxyBackendTls = NonNullable<ProxyPool['tls']>;
+/** Bounds of the sessions of a listener of mode udp. */
+export type ProxyUdp = NonNullable<ProxyListener['udp']>;
 export type ProxyRoute = ProxyListener['routes'][number];
 export type ProxyPool = ProxyListener['pools'][number];
 export type ProxyBackend = ProxyPool['backends'][number];
@@ -320,6 +375,24 @@ const workerSchema = z.object({
   requests: count,
 });
 
+const datagramsSchema = z.object({
+  /** From clients, and their payload. */
+  received: count,
+  receivedBytes: count,
+  /** To clients. */
+  sent: count,
+  sentBytes: count,
+  /** Sessions that got another backend because nobody was there (ICMP port unreachable). */
+  repicked: count,
+  /** Sessions that ended for new ones. */
+  evicted: count,
+  /** Datagrams that went no further, by DatagramDrop. */
+  dropped: z.record(z.string(), count),
+});
+
+/** Datagrams of a listener of mode udp. */
+export type ProxyDatagrams = z.output<typeof datagramsSchema>;
+
 /** One process that serves connections. */
 export type ProxyWorker = z.output<typeof workerSchema>;
 
@@ -359,6 +432,8 @@ export const proxyStatusSchema = z.object({
       unserved: count.default(0),
       /** By class of status, `1xx` (switching protocols) to `5xx`. */
       responses: z.record(z.string(), count),
+      /** Of mode udp, whose sessions are counted as connections. */
+      datagrams: datagramsSchema.optional(),
       tls: tlsStatusSchema
         .extend({
           /** Handshakes that were done, by version such as `TLSv1.3`. */

@@ -16,7 +16,7 @@ import {
 export const proxyProtocols = ['v1', 'v2'] as const;
 export type ProxyProtocol = (typeof proxyProtocols)[number];
 
-/** One end of a TCP connection. */
+/** One end of a connection, or of a datagram's way. */
 export interface Endpoint {
   readonly address: IpAddress;
   readonly port: number;
@@ -33,7 +33,7 @@ const maxBinaryBytes = 2048;
 export const maxProxyHeaderBytes = maxBinaryBytes + 16;
 
 const command = { local: 0x20, proxy: 0x21 } as const;
-const family = { unspecified: 0x00, tcp4: 0x11, tcp6: 0x21 } as const;
+const family = { unspecified: 0x00, tcp4: 0x11, tcp6: 0x21, udp4: 0x12, udp6: 0x22 } as const;
 
 /**
  * The header about a TCP connection from `source` to `destination`. It has one family for both: where they differ (a
@@ -52,6 +52,14 @@ export function proxyHeader(version: ProxyProtocol, source: Endpoint, destinatio
   const addressBytes = [...from, ...to];
   const ports = [source.port, destination.port].flatMap((port) => [port >> 8, port & 0xff]);
   return binaryHeader(command.proxy, isIpv4 ? family.tcp4 : family.tcp6, [...addressBytes, ...ports]);
+}
+
+/** The header (version 2) before a datagram from `source` to `destination`; families as in `proxyHeader`. */
+export function datagramProxyHeader(source: Endpoint, destination: Endpoint): Uint8Array {
+  const header = proxyHeader('v2', source, destination);
+  // Section 2.2: the low four bits are the transport, 1 of streams and 2 of datagrams.
+  header[13] = header[13] === family.tcp4 ? family.udp4 : family.udp6;
+  return header;
 }
 
 /** The header of a connection that the sender makes for itself, such as a health check. */
@@ -97,7 +105,8 @@ function readBinary(bytes: Uint8Array): ProxyHeaderReading {
   const length = 16 + size;
   if (bytes.length < length) return partial;
   const kind = view.getUint8(13);
-  const addressBytes = kind === family.tcp4 ? 4 : kind === family.tcp6 ? 16 : 0;
+  const addressBytes =
+    kind === family.tcp4 || kind === family.udp4 ? 4 : kind === family.tcp6 || kind === family.udp6 ? 16 : 0;
   // Section 2.2: LOCAL, and families that the receiver does not know, leave the connection's own addresses.
   if (verb === command.local || addressBytes === 0) return { kind: 'header', length, source: undefined };
   if (size < 2 * addressBytes + 4) return invalid('a PROXY header that is shorter than its addresses');

@@ -70,10 +70,12 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       if (toServe.length === 0) await proxy.follow(undefined);
       else if (ending.length === 0 && settings !== undefined)
         await proxy.follow(proxyDesired(proxied, settings));
-      const text = toServe.map((vip) => `${formatIpAddress(vip.address)} ${vip.port}`).join();
+      const text = toServe.map((vip) => `${formatIpAddress(vip.address)} ${vip.port} ${vip.protocol}`).join();
       if (text === last && !force) return 0;
       await replaceLocalRoutes(toServe.map(({ address }) => address));
-      const changes = listeners.replace(toServe.map(({ address, port }) => ({ address, port })));
+      const changes = listeners.replace(
+        toServe.map(({ address, port, protocol }) => ({ address, port, protocol })),
+      );
       last = text;
       return changes;
     },

@@ -148,7 +148,11 @@ test.each<[string, unknown, RegExp | string]>([
     { ...vip, check: { type: 'http', expectStatus: '2xx' } },
     /"2xx" is not a list of HTTP status codes/,
   ],
-  ['l7 over udp', { ...l7, protocol: 'udp' }, /^vips\[0\]\.policy: l7 is not a policy of udp/],
+  [
+    'http over udp',
+    { ...l7, protocol: 'udp', mode: 'http' },
+    /^vips\[0\]\.mode: http is not a mode of protocol udp/,
+  ],
   ['access without l7', { ...vip, access: {} }, /^vips\[0\]\.access: is allowed for policy l7 only/],
   ['routes without l7', { ...vip, routes: [] }, /^vips\[0\]\.routes: is allowed for policy l7 only/],
   [

@@ -36,6 +36,7 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         address: formatIpAddress(vip.address),
         port: vip.port,
         ...(vip.mode === undefined ? {} : { mode: vip.mode }),
+        ...(vip.mode === 'udp' ? { udp: { ...vip.udp } } : {}),
         timeouts: {
           idleMs: vip.idleTimeout,
           ...(vip.keepAliveTimeout === undefined ? {} : { keepAliveMs: vip.keepAliveTimeout }),

@@ -21,6 +21,14 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
         return { labels, value: value(backend) };
       }),
     );
+  const ofUdp = listeners.flatMap(({ name, datagrams }) =>
+    datagrams === undefined ? [] : [{ name, datagrams }],
+  );
+  const byDirection = (from: 'received' | 'receivedBytes', to: 'sent' | 'sentBytes'): Sample[] =>
+    ofUdp.flatMap(({ name, datagrams }) => [
+      { labels: { vip: name, direction: 'from-clients' }, value: datagrams[from] },
+      { labels: { vip: name, direction: 'to-clients' }, value: datagrams[to] },
+    ]);
   return [
     gauge(
       'l4d_proxy_registered',
@@ -79,6 +87,36 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
       listeners.flatMap(({ name, responses }) =>
         Object.entries(responses).map(([kind, value]) => ({ labels: { vip: name, class: kind }, value })),
       ),
+    ),
+    counter(
+      'l4d_proxy_datagrams_total',
+      'Datagrams of UDP clients, from them and to them',
+      byDirection('received', 'sent'),
+    ),
+    counter(
+      'l4d_proxy_datagram_bytes_total',
+      'Payload of those datagrams',
+      byDirection('receivedBytes', 'sentBytes'),
+    ),
+    counter(
+      'l4d_proxy_datagrams_dropped_total',
+      'Datagrams that went no further, by reason',
+      ofUdp.flatMap(({ name, datagrams }) =>
+        Object.entries(datagrams.dropped).map(([reason, value]) => ({
+          labels: { vip: name, reason },
+          value,
+        })),
+      ),
+    ),
+    counter(
+      'l4d_proxy_sessions_repicked_total',
+      'UDP sessions that got another backend because nobody was there',
+      ofUdp.map(({ name, datagrams }) => ({ labels: { vip: name }, value: datagrams.repicked })),
+    ),
+    counter(
+      'l4d_proxy_sessions_evicted_total',
+      'UDP sessions that ended for new ones',
+      ofUdp.map(({ name, datagrams }) => ({ labels: { vip: name }, value: datagrams.evicted })),
     ),
     counter(
       'l4d_proxy_backend_requests_total',

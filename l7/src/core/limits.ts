@@ -37,6 +37,10 @@ export interface ProxyLimits {
   readonly tlsFilePollMs: number;
   /** Then, a kept connection that has been without a request for so long is closed. */
   readonly drainIdleMs: number;
+  /** Then, a UDP session without a datagram for so long ends too: its client's next one finds another worker. */
+  readonly drainIdleSessionMs: number;
+  /** What waits to be read of a worker's UDP socket, as the kernel counts it. */
+  readonly datagramQueueBytes: number;
   /** Connections of a listening socket that wait to be accepted. */
   readonly acceptBacklog: number;
 }
@@ -56,6 +60,8 @@ export const defaultLimits: ProxyLimits = {
   drainMs: 30_000,
   drainEndMs: 500,
   drainIdleMs: 1000,
+  drainIdleSessionMs: 10_000,
+  datagramQueueBytes: 4 * 1024 * 1024,
   tlsFilePollMs: 1000,
   acceptBacklog: 4096,
 };

@@ -6,8 +6,14 @@ import type {
   ProxyListener,
   ProxyListenerMode,
   ProxyListenerTls,
+  ProxyUdp,
 } from '@l4d/kit/proxy-api.ts';
-import { type ProxyProtocol, proxyHeader } from '@l4d/kit/proxy-protocol.ts';
+import {
+  datagramProxyHeader,
+  type Endpoint,
+  type ProxyProtocol,
+  proxyHeader,
+} from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
 import type { DestinationRule } from './forward-proxy/destinations.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
@@ -41,6 +47,8 @@ export interface Listener {
   readonly access: AccessList;
   /** Of a forward proxy: what its clients may reach. */
   readonly destinations: readonly DestinationRule[];
+  /** Of mode udp: bounds of its sessions; undefined in every other mode. */
+  readonly udp: ProxyUdp | undefined;
   /** In the order in which they are asked. */
   readonly routes: readonly Route<Pool>[];
   readonly pools: readonly Pool[];
@@ -64,6 +72,8 @@ export interface Listener {
   readonly keepAliveMs: number;
 }
 
+const defaultUdp: ProxyUdp = { maxSessions: 16_384, proxyHeader: 'first' };
+
 /** All listeners by listenerKey. */
 export type PolicyTable = ReadonlyMap<string, Listener>;
 
@@ -71,8 +81,9 @@ export type PolicyTable = ReadonlyMap<string, Listener>;
 const defaultPool = 'default';
 
 /** The key of a local address and port, one for every spelling of the address. */
-export function listenerKey(address: IpAddress, port: number): string {
-  return `${toMappedBytes(address).join('.')} ${port}`;
+export function listenerKey(address: IpAddress, port: number, protocol: 'tcp' | 'udp' = 'tcp'): string {
+  const place = `${toMappedBytes(address).join('.')} ${port}`;
+  return protocol === 'tcp' ? place : `${place} udp`;
 }
 
 /**
@@ -82,7 +93,8 @@ export function listenerKey(address: IpAddress, port: number): string {
 export function compilePolicy(desired: ProxyDesired, previous: PolicyTable = new Map()): PolicyTable {
   const table = new Map<string, Listener>();
   for (const listener of desired.listeners) {
-    const key = listenerKey(ipAddress(listener.address), listener.port);
+    const protocol = listener.mode === 'udp' ? 'udp' : 'tcp';
+    const key = listenerKey(ipAddress(listener.address), listener.port, protocol);
     table.set(key, compileListener(listener, key, previous.get(key)));
   }
   return table;
@@ -124,6 +136,7 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
       prefixes: prefixes.map(ipPrefix),
       ports,
     })),
+    udp: listener.mode === 'udp' ? (listener.udp ?? defaultUdp) : undefined,
     routes: orderRoutes(routes),
     pools,
     tls: listener.tls,
@@ -154,6 +167,12 @@ export function preambleFor(
   const source = { address: ipAddress(clientAddress), port: clientPort };
   const destination = { address: ipAddress(listener.address), port: listener.port };
   return proxyHeader(listener.proxyProtocol, source, destination);
+}
+
+/** What a datagram to a backend begins with; undefined: nothing. */
+export function datagramPreambleFor(listener: Listener, source: Endpoint): Uint8Array | undefined {
+  if (listener.proxyProtocol === undefined) return undefined;
+  return datagramProxyHeader(source, { address: ipAddress(listener.address), port: listener.port });
 }
 
 /** Every way in which backends are spoken to through TLS. */

@@ -26,6 +26,8 @@ export type ToWorker =
   | { readonly type: 'tickets' }
   /** With the two listening sockets of a place: to be accepted from. Answered by `serving`. */
   | { readonly type: 'serve'; readonly place: number }
+  /** With the two UDP sockets of a place: to be read. */
+  | { readonly type: 'datagrams'; readonly place: number }
   /** No more of that place's sockets, after what waits there. */
   | { readonly type: 'leave'; readonly place: number }
   /** To be answered by the counters and then by `report`. */
@@ -38,7 +40,7 @@ export type ToWorker =
 
 /** From a worker. */
 export type FromWorker =
-  /** The first; with one descriptor for each of `kept`, then two for each of `serving`. */
+  /** The first; with one descriptor for each of `kept`, then two for each of `serving`, then for each of `datagrams`. */
   | {
       readonly type: 'hello';
       readonly protocol: number;
@@ -53,6 +55,8 @@ export type FromWorker =
       readonly kept: readonly KeptName[];
       /** Places whose sockets it accepts from. */
       readonly serving: readonly number[];
+      /** Places whose UDP sockets it reads; left out by versions before there were any. */
+      readonly datagrams?: readonly number[];
       readonly draining: boolean;
     }
   | { readonly type: 'policy'; readonly revision: number }

@@ -1,4 +1,9 @@
-import type { ProxyStatus, ProxyTlsStatus } from '@l4d/kit/proxy-api.ts';
+import {
+  type DatagramDrop,
+  datagramDrops,
+  type ProxyStatus,
+  type ProxyTlsStatus,
+} from '@l4d/kit/proxy-api.ts';
 import { addCounts, type Counts } from '../core/counts.ts';
 import type { Listener, PolicyTable } from '../core/policy.ts';
 
@@ -17,6 +22,17 @@ export interface TlsCounters {
   readonly failures: Map<string, number>;
 }
 
+/** Counts of a listener's datagrams; fields as in ProxyDatagrams. */
+export interface DatagramCounters {
+  received: number;
+  receivedBytes: number;
+  sent: number;
+  sentBytes: number;
+  repicked: number;
+  evicted: number;
+  readonly dropped: Record<DatagramDrop, number>;
+}
+
 /** Counts of one listener since the process started or the listener was first declared. */
 export interface ListenerCounters {
   activeConnections: number;
@@ -28,6 +44,8 @@ export interface ListenerCounters {
   /** By class of status: the first is of 1xx. */
   readonly responses: [number, number, number, number, number];
   readonly tls: TlsCounters;
+  /** Of mode udp alone. */
+  datagrams: DatagramCounters | undefined;
   /** By Backend.key. */
   readonly backends: Map<string, BackendCounters>;
 }
@@ -54,8 +72,23 @@ function noCounts(): ListenerCounters {
     unserved: 0,
     responses: [0, 0, 0, 0, 0],
     tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
+    datagrams: undefined,
     backends: new Map(),
   };
+}
+
+/** The counters of a listener's datagrams, made at first use. */
+export function datagramCounters(counters: ListenerCounters): DatagramCounters {
+  counters.datagrams ??= {
+    received: 0,
+    receivedBytes: 0,
+    sent: 0,
+    sentBytes: 0,
+    repicked: 0,
+    evicted: 0,
+    dropped: Object.fromEntries(datagramDrops.map((reason) => [reason, 0])) as Record<DatagramDrop, number>,
+  };
+  return counters.datagrams;
 }
 
 /** The counters of a backend, made at first use. */
@@ -92,9 +125,10 @@ export function countHandshakeFailure(counters: TlsCounters, reason: string): vo
 
 /** The numbers of a listener's counters as JSON. */
 export function listenerCounts(counters: ListenerCounters): Counts {
-  const { tls, backends, ...numbers } = counters;
+  const { tls, backends, datagrams, ...numbers } = counters;
   return {
     ...numbers,
+    ...(datagrams === undefined ? {} : { datagrams: { ...datagrams, dropped: { ...datagrams.dropped } } }),
     tls: {
       handshakes: Object.fromEntries(tls.handshakes),
       resumed: tls.resumed,
@@ -107,7 +141,8 @@ export function listenerCounts(counters: ListenerCounters): Counts {
 }
 
 /** What `listenerCounts` makes. */
-type ListenerNumbers = Omit<ListenerCounters, 'tls' | 'backends'> & {
+type ListenerNumbers = Omit<ListenerCounters, 'tls' | 'backends' | 'datagrams'> & {
+  readonly datagrams?: DatagramCounters;
   readonly tls: {
     readonly handshakes: Readonly<Record<string, number>>;
     readonly resumed: number;
@@ -124,6 +159,7 @@ export function listenerCountersOf(
   const whole = addCounts<Counts>(listenerCounts(noCounts()), counts) as unknown as ListenerNumbers;
   return {
     ...whole,
+    datagrams: whole.datagrams,
     tls: {
       handshakes: new Map(Object.entries(whole.tls.handshakes)),
       resumed: whole.tls.resumed,
@@ -175,6 +211,7 @@ export function listenerStatus(
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
     ),
+    ...(counted.datagrams === undefined ? {} : { datagrams: counted.datagrams }),
     ...(tls === undefined
       ? {}
       : {

@@ -5,6 +5,7 @@ import { lookAtHeap, noHeapReturn } from '../core/heap-return.ts';
 import { defaultLimits, type ProxyLimits } from '../core/limits.ts';
 import { backendTlsOf, type PolicyTable } from '../core/policy.ts';
 import { type Counters, pruneCounters } from './counters.ts';
+import { startDatagramFront } from './datagrams/datagram-front.ts';
 import { lookAtLimit } from './descriptor-room.ts';
 import { ClientConnection } from './event-loop/client-connection.ts';
 import type { Engine } from './event-loop/engine.ts';
@@ -22,7 +23,7 @@ export interface Front {
   readonly tls: TlsListeners;
   /** Connections for an address and port without a listener. */
   readonly unknownConnections: number;
-  /** Connections of clients, tunnels included. */
+  /** Connections of clients, tunnels included, and sessions of UDP clients. */
   readonly openClients: number;
   /** Another policy, for every connection and request from now on. */
   usePolicy(table: PolicyTable): void;
@@ -31,6 +32,8 @@ export interface Front {
    * called, which takes in what waits there and closes them. Throws SyscallError.
    */
   serve(sockets: readonly number[]): () => void;
+  /** As `serve`, for bound UDP sockets. */
+  serveDatagrams(sockets: readonly number[]): () => void;
   /**
    * Stops taking connections in after `acceptMs`, ends kept connections with their next answer or when they
    * have been idle for a moment; resolves when the last has ended. After `atMostMs` it ends what can end without a
@@ -39,11 +42,15 @@ export interface Front {
   drain(bounds?: { readonly acceptMs: number; readonly atMostMs: number }): Promise<void>;
 }
 
-/** Begins without connections, in a loop of its own in this thread. Throws SyscallError. */
+/**
+ * Begins without connections, in a loop of its own in this thread. `bpfDir`: where the maps of the kernel's lookup are
+ * pinned, if it steers to this process. Throws SyscallError.
+ */
 export function startFront(
   log: Logger,
   limits: ProxyLimits = defaultLimits,
   resolve: ResolveName = createResolver(),
+  bpfDir?: string,
 ): Front {
   const loop = new EventLoop();
   const engine: Engine = {
@@ -62,6 +69,7 @@ export function startFront(
     onEmpty: undefined,
   };
   const listeners = new Set<ListenerSocket>();
+  const datagrams = startDatagramFront(engine, bpfDir);
   loop.start();
   lookAtLimit();
   let heap = noHeapReturn;
@@ -75,6 +83,7 @@ export function startFront(
     returnHeap();
     engine.tls.poll();
     engine.backendTls.poll();
+    datagrams.look();
   }, limits.tlsFilePollMs);
   return {
     get table() {
@@ -95,6 +104,7 @@ export function startFront(
       engine.table = table;
       pruneCounters(engine.counters, table);
       prunePool(engine.pool, table);
+      datagrams.usePolicy();
     },
     serve(sockets) {
       const own = sockets.map((fd) => new ListenerSocket(engine, fd));
@@ -107,6 +117,7 @@ export function startFront(
         }
       };
     },
+    serveDatagrams: (sockets) => datagrams.serve(sockets),
     async drain({ acceptMs, atMostMs } = { acceptMs: 0, atMostMs: limits.drainMs }) {
       engine.draining = true;
       if (acceptMs > 0) await sleep(acceptMs);
@@ -115,6 +126,7 @@ export function startFront(
         listener.close();
       }
       listeners.clear();
+      datagrams.drain();
       // Closed at once, a connection that is about to carry a request would lose it.
       const idle = setTimeout(() => {
         for (const stream of loop.streams()) {
@@ -123,6 +135,8 @@ export function startFront(
       }, limits.drainIdleMs);
       await new Promise<void>((resolve) => {
         let timer = setTimeout(() => {
+          // A client's next datagram begins another session elsewhere.
+          datagrams.close();
           for (const stream of loop.streams()) if (!stream.closed) stream.endDrain();
           timer = setTimeout(resolve, limits.drainEndMs);
           if (engine.openClients === 0) engine.onEmpty?.();
@@ -138,6 +152,7 @@ export function startFront(
       clearTimeout(idle);
       engine.onEmpty = undefined;
       clearInterval(filePoll);
+      datagrams.close();
       loop.stop();
     },
   };

@@ -16,6 +16,7 @@ import { ipAddress } from '@l4d/kit/ip-address.ts';
 import type { ProxyWorker } from '@l4d/kit/proxy-api.ts';
 import { createProxyClient, type ProxyClient } from '@l4d/kit/proxy-client.ts';
 import { createListenerTable, type ProxyListener } from '@l4d/l4d/io/forwarding/listener-table.ts';
+import { lookupMaps } from '@l4d/l4d/io/forwarding/proxy-lookup.ts';
 
 import { writeAcceptingHaproxy } from '../support/haproxy.ts';
 
@@ -52,6 +53,9 @@ export interface Fabric {
   ): Promise<{ code: number; stdout: Buffer; stderr: string }>;
   curl(...args: string[]): Promise<{ code: number; body: string }>;
   startBackend(port: number, name: string, address?: string): Promise<Running>;
+  startUdpBackend(port: number, name: string, address: string): Promise<Running>;
+  /** dnsmasq, which knows www.example. */
+  startDnsmasq(port: number): Promise<Running>;
   /** nginx that wants a PROXY header and answers with the client, its port, the VIP, and the number of the connection. */
   startAcceptingNginx(port: number): Promise<Running>;
   /** HAProxy that wants a PROXY header and answers with client and VIP. */
@@ -74,7 +78,7 @@ export interface Fabric {
   /** A fresh program and maps, without listeners. */
   loadLookup(): void;
   /** One more listener of the proxy, written as the daemon does. */
-  listen(address: string, port: number): void;
+  listen(address: string, port: number, protocol?: 'tcp' | 'udp'): void;
   stop(): Promise<void>;
 }
 
@@ -144,8 +148,7 @@ export function buildFabric(): Fabric {
     mkdirSync(bpfDir, { recursive: true });
     object = openObject(join(root, 'bpf/build/l7_lookup.bpf.o'));
     loadObject(object, 'l7_lookup');
-    for (const map of ['l7_listeners', 'l7_sockets', 'l7_steering_key', 'l7_lookup_stats'])
-      pin(mapFd(object, map), join(bpfDir, map));
+    for (const map of lookupMaps) pin(mapFd(object, map), join(bpfDir, map));
     listenersMap = mapFd(object, 'l7_listeners');
     listeners = [];
     const namespace = openSync(`/run/netns/${names.balancer}`, 'r');
@@ -206,6 +209,22 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
         [process.execPath, 'test/integration/proxy/backend.ts', address, String(port), name],
         'listening',
       ),
+    startUdpBackend: (port, name, address) =>
+      startAndWait(
+        names.backend,
+        [process.execPath, 'test/integration/proxy/udp-backend.ts', address, String(port), name],
+        'listening',
+      ),
+    startDnsmasq: (port) =>
+      startAndWait(
+        names.backend,
+        [
+          ...['dnsmasq', '--keep-in-foreground', '--log-facility=-', '--conf-file=/dev/null', '--user=root'],
+          ...['--no-resolv', '--no-hosts', '--bind-interfaces', `--pid-file=${runDir}/dnsmasq.pid`],
+          ...[`--listen-address=${backend4}`, `--port=${port}`, '--address=/www.example/192.0.2.80'],
+        ],
+        'started',
+      ),
     startAcceptingNginx: (port) =>
       startNginxServer(
         port,
@@ -244,8 +263,8 @@ http { log_format line 'read "$request" $status'; access_log ${own}/read line; $
       return rows.map((row) => row.formatted.values.reduce((sum, cpu) => sum + cpu.value, 0));
     },
     loadLookup,
-    listen(address, port) {
-      listeners.push({ address: ipAddress(address), port });
+    listen(address, port, protocol = 'tcp') {
+      listeners.push({ address: ipAddress(address), port, protocol });
       createListenerTable(listenersMap).replace(listeners);
     },
     async stop() {

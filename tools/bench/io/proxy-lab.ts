@@ -14,6 +14,8 @@ import { OperatorError } from '@l4d/kit/errors.ts';
 const root = join(import.meta.dirname, '../../..');
 /** Where the backend listens. */
 export const backendPort = 9000;
+/** Where datagrams are sent back. */
+export const echoPort = 9002;
 /** Where the sink and source of bulk transfers listens. */
 export const bulkPort = 9001;
 const clientCore = 0;
@@ -46,6 +48,25 @@ export interface Load {
   readonly transport?: Transport;
   /** The answer is of 1 MiB, not of 1 KiB. */
   readonly bulk?: boolean;
+}
+
+/** UDP clients of a run. */
+export interface DatagramLoad {
+  readonly clients: number;
+  /** Datagrams of each that are on their way at a time. */
+  readonly window: number;
+  readonly bytes: number;
+  readonly seconds: number;
+  /** Each question comes from a port of its own. */
+  readonly newSessions: boolean;
+}
+
+/** One run of UDP clients. */
+export interface DatagramResult {
+  readonly answersPerSecond: number;
+  readonly p99Milliseconds: number;
+  /** Processor time of the proxy's process for a question and its answer. */
+  readonly cpuMicroseconds: number;
 }
 
 /** One transfer through the proxy. */
@@ -82,9 +103,11 @@ export interface ProxyLab {
   /** Starts a program on the proxy's core, in this checkout's folder. */
   start(command: string, ...args: readonly string[]): ChildProcess;
   /** Waits until something listens on a port. */
-  listening(port: number): Promise<void>;
+  listening(port: number, protocol?: 'tcp' | 'udp'): Promise<void>;
   /** Ports on which a process listens. */
-  portsOf(pid: number): readonly number[];
+  portsOf(pid: number, protocol?: 'tcp' | 'udp'): readonly number[];
+  /** UDP clients; the proxy's backend is `echoPort`. */
+  datagrams(proxy: RunningProxy, load: DatagramLoad): DatagramResult;
   run(proxy: RunningProxy, load: Load): Promise<LoadResult>;
   /** Sends by iperf3 for so many seconds; the proxy's backend is `bulkPort`. */
   bulk(proxy: RunningProxy, seconds: number, direction: 'upload' | 'download'): BulkResult;
@@ -117,15 +140,15 @@ export async function createProxyLab(): Promise<ProxyLab> {
     folder,
     secrets: makeSecrets(folder),
     start: (...command) => spawnOn(proxyCore, command),
-    async listening(port) {
+    async listening(port, protocol = 'tcp') {
       for (let i = 0; i < 500; i++) {
-        if (output('ss', '-Hltn', `sport = :${port}`) !== '') return;
+        if (output('ss', protocol === 'tcp' ? '-Hltn' : '-Hlun', `sport = :${port}`) !== '') return;
         await sleep(10);
       }
       throw new OperatorError(`nothing listens on port ${port}`, 1);
     },
-    portsOf(pid) {
-      const lines = output('ss', '-Hltnp4').split('\n');
+    portsOf(pid, protocol = 'tcp') {
+      const lines = output('ss', protocol === 'tcp' ? '-Hltnp4' : '-Hlunp4').split('\n');
       return lines
         .filter((line) => line.includes(`pid=${pid},`))
         .map((line) => Number(/127\.0\.0\.1:(\d+)/.exec(line)?.[1]));
@@ -153,6 +176,20 @@ export async function createProxyLab(): Promise<ProxyLab> {
         cpuSeconds: ticks / ticksPerSecond,
       };
     },
+    datagrams(proxy, { clients, window, bytes, seconds, newSessions }) {
+      const before = cpuTicks(proxy.pid);
+      const words = [proxy.port, clients, window, bytes, seconds, newSessions ? 1 : 0].map(String);
+      const program = join(import.meta.dirname, 'udp-load.ts');
+      const text = output('taskset', '-c', String(clientCore), process.execPath, program, ...words);
+      const ticks = cpuTicks(proxy.pid) - before;
+      const result = JSON.parse(text) as { answered: number; seconds: number; p99: number };
+      if (result.answered === 0) throw new OperatorError('no datagram was answered', 1);
+      return {
+        answersPerSecond: result.answered / result.seconds,
+        p99Milliseconds: result.p99,
+        cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / result.answered,
+      };
+    },
     bulk(proxy, seconds, direction) {
       const before = cpuTicks(proxy.pid);
       const text = output(
@@ -164,7 +201,7 @@ export async function createProxyLab(): Promise<ProxyLab> {
       return { gigabitsPerSecond: bits / 1e9, cpuSecondsPerGigabyte: cpuSeconds / (bytes / 1e9) };
     },
     async stopProxy() {
-      for (const child of children.splice(2)) await end(child);
+      for (const child of children.splice(3)) await end(child);
     },
     remove() {
       for (const child of children) child.kill('SIGTERM');
@@ -175,8 +212,10 @@ export async function createProxyLab(): Promise<ProxyLab> {
   try {
     spawnOn(clientCore, ['nginx', '-c', writeBackend(folder)]);
     spawnOn(clientCore, ['iperf3', '-s', '-p', String(bulkPort)]);
+    spawnOn(clientCore, [process.execPath, join(import.meta.dirname, 'udp-echo.ts'), String(echoPort)]);
     await lab.listening(backendPort);
     await lab.listening(bulkPort);
+    await lab.listening(echoPort, 'udp');
   } catch (error) {
     lab.remove();
     throw error;

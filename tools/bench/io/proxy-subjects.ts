@@ -55,9 +55,10 @@ export function version(command: string, args: readonly string[], pattern: RegEx
  */
 export async function startOwnWith(
   lab: ProxyLab,
-  mode: 'http' | 'tcp',
+  mode: 'http' | 'tcp' | 'udp',
   backend: number,
   checkout = '.',
+  more: object = {},
 ): Promise<RunningProxy> {
   const own = mkdtempSync(join(lab.folder, 'own-'));
   const runDir = join(own, 'run');
@@ -67,7 +68,7 @@ export async function startOwnWith(
   let listening: number | undefined;
   for (let i = 0; i < 100 && listening === undefined; i++) {
     await sleep(50);
-    [listening] = lab.portsOf(pid);
+    [listening] = lab.portsOf(pid, mode === 'udp' ? 'udp' : 'tcp');
   }
   const port = listening;
   if (port === undefined) throw new OperatorError('the proxy does not listen', 1);
@@ -78,14 +79,18 @@ export async function startOwnWith(
   const use = async (transport: Transport): Promise<number> => {
     const tickets = transport === 'tickets' ? { ticketKeys } : { tickets: false };
     const tls = transport === 'plain' ? {} : { tls: { certificates: [{ cert, key }], ...tickets } };
-    const listener = { name: 'bench', address: '127.0.0.1', port, mode, pools, ...tls };
+    const listener = { name: 'bench', address: '127.0.0.1', port, mode, pools, ...tls, ...more };
     await proxy.putDesired({ workers: 1, listeners: [listener] });
     return port;
   };
   await use('plain');
-  const { workers } = await proxy.status();
   // It is the worker that works.
-  return { pid: workers[0]?.pid ?? pid, port, portFor: use };
+  for (let i = 0; i < 200; i++) {
+    const [worker] = (await proxy.status()).workers;
+    if (worker !== undefined) return { pid: worker.pid, port, portFor: use };
+    await sleep(50);
+  }
+  throw new OperatorError('the proxy has no worker', 1);
 }
 
 /** Ports of the peers, which run at the same time. */

@@ -10,6 +10,8 @@ export interface RelaySubject {
   readonly missing: string | undefined;
   /** Relays to a port of 127.0.0.1. */
   start(lab: ProxyLab, backend: number): Promise<RunningProxy>;
+  /** Passes datagrams to a port of 127.0.0.1; absent: it cannot. `once`: a session ends with its answer. */
+  startDatagrams?(lab: ProxyLab, backend: number, once: boolean): Promise<RunningProxy>;
 }
 
 const port = 8080;
@@ -17,13 +19,20 @@ const streamModule = '/usr/lib/nginx/modules/ngx_stream_module.so';
 
 /** Ours and its peers, each with one worker. */
 export const relaySubjects: readonly RelaySubject[] = [
-  { subject: 'l4d', missing: undefined, start: (lab, backend) => startOwnWith(lab, 'tcp', backend) },
+  {
+    subject: 'l4d',
+    missing: undefined,
+    start: (lab, backend) => startOwnWith(lab, 'tcp', backend),
+    startDatagrams: (lab, backend, once) =>
+      startOwnWith(lab, 'udp', backend, '.', once ? { udp: { responses: 1 } } : {}),
+  },
   haproxy('', ''),
   haproxy(', splicing', '  option splice-auto\n'),
   {
     subject: version('nginx', ['-v'], /nginx\/(\S+)/, 'nginx'),
     missing: existsSync(streamModule) ? undefined : 'not installed; Debian package libnginx-mod-stream',
     start: startNginx,
+    startDatagrams: startNginxDatagrams,
   },
 ];
 
@@ -53,6 +62,15 @@ ${options}listen f
       return { pid, port };
     },
   };
+}
+
+async function startNginxDatagrams(lab: ProxyLab, backend: number, once: boolean): Promise<RunningProxy> {
+  const bound = once ? 'proxy_responses 1;' : '';
+  const stream = `stream { server { listen 127.0.0.1:${port} udp; proxy_pass 127.0.0.1:${backend}; ${bound} } }`;
+  const file = writeNginx(lab.folder, 'datagrams', '', `load_module ${streamModule}; ${stream}`);
+  const { pid = 0 } = lab.start('nginx', '-c', file);
+  await lab.listening(port, 'udp');
+  return { pid, port };
 }
 
 async function startNginx(lab: ProxyLab, backend: number): Promise<RunningProxy> {

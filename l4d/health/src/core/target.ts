@@ -32,7 +32,7 @@ export function checkPort(target: HealthTarget): number {
   return ('port' in target.check ? target.check.port : undefined) ?? target.port;
 }
 
-/** What a check over TCP says before all else; undefined: nothing. */
+/** What a check says before all else, of UDP in the same datagram; undefined: nothing. */
 export function checkPreamble({ check, proxyProtocol }: HealthTarget): Uint8Array | undefined {
   const hasOwnPort = 'port' in check && check.port !== undefined;
   return proxyProtocol === undefined || hasOwnPort ? undefined : localProxyHeader(proxyProtocol);

@@ -2,6 +2,7 @@ import { closeFd, constant, receive, send } from '@l4d/kit/ffi/libc.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { type Check, checkPayload } from '../core/check.ts';
 import { answerReason, timeoutReason } from '../core/reason.ts';
+import { checkPreamble } from '../core/target.ts';
 import { bad, type CancelCheck, type CheckRun, failed, good, type OutcomeHandler } from './check-run.ts';
 import { openCheckSocket } from './check-socket.ts';
 
@@ -45,7 +46,8 @@ export function checkUdp(run: CheckRun, check: UdpCheck, onOutcome: OutcomeHandl
         settle(failedDatagram(error));
       }
     });
-    send(fd, checkPayload(check.send ?? ''), constant.MSG_DONTWAIT);
+    const preamble = checkPreamble(run.target) ?? new Uint8Array(0);
+    send(fd, Uint8Array.of(...preamble, ...checkPayload(check.send ?? '')), constant.MSG_DONTWAIT);
     const timer = run.clock.after(run.timeout, () => {
       settle(expected === undefined ? good('silent, no error') : bad(timeoutReason('UDP', run.timeout)));
     });

@@ -23,7 +23,22 @@ function state(vip: object) {
 }
 
 it.each([
-  [{ mode: 'udp' }, /mode: "udp" is not a mode \(allowed: http, tcp, tls-passthrough, connect, socks\)/],
+  [
+    { mode: 'sctp' },
+    /mode: "sctp" is not a mode \(allowed: http, tcp, tls-passthrough, connect, socks, udp\)/,
+  ],
+  [{ mode: 'udp' }, /mode: udp is not a mode of protocol tcp/],
+  [{ mode: 'tcp', protocol: 'udp' }, /mode: tcp is not a mode of protocol udp \(allowed: udp\)/],
+  [{ mode: 'tcp', udp: {} }, /udp: is for mode udp: mode tcp has no datagrams/],
+  [{ protocol: 'udp', tls: { certificates } }, /tls: is of connections: mode udp has none/],
+  [{ protocol: 'udp', backendTls: {} }, /backendTls: is of connections/],
+  [{ protocol: 'udp', proxyProtocol: 'v1' }, /proxyProtocol: v1 knows no datagrams/],
+  [{ protocol: 'udp', udp: { proxyHeader: 'every' } }, /udp\.proxyHeader: has no use without proxyProtocol/],
+  [{ protocol: 'udp', udp: { maxSessions: 0 } }, /udp\.maxSessions: 0 is not a number of sessions/],
+  [
+    { protocol: 'udp', routes: [{ host: 'a.example', pool: 'b' }] },
+    /routes\[0\]\.host: is a name, which mode udp/,
+  ],
   [{ policy: 'forward', mode: 'tcp' }, /mode: is allowed for policy l7 only/],
   [{ mode: 'tcp', redirectToHttps: 443 }, /redirectToHttps: is for mode http: mode tcp knows no requests/],
   [{ mode: 'tls-passthrough', tls: { certificates } }, /tls: is for modes http and tcp/],

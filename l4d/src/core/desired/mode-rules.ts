@@ -23,6 +23,8 @@ export function checkMode(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     const where = [...at, 'routes', index];
     if (route.pathPrefix !== undefined)
       problems.push(problemAt([...where, 'pathPrefix'], `is for mode http: mode ${mode} knows no paths`));
+    if (route.host !== undefined && mode === 'udp')
+      problems.push(problemAt([...where, 'host'], 'is a name, which mode udp does not learn', 'remove it'));
     if (route.host !== undefined && mode === 'tcp' && vip.tls === undefined)
       problems.push(
         problemAt(

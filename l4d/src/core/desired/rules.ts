@@ -29,6 +29,7 @@ import {
 } from './vip.ts';
 import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
+import { checkUdp } from './vip-udp.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
 /** The parts of a desired state that the rules look at. */
@@ -227,6 +228,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
   for (const field of [
     'mode',
+    'udp',
     'destinations',
     'tls',
     'backendTls',
@@ -250,15 +252,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 }
 
 function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
-  const problems: PathProblem[] = checkVipClients(vip, at);
-  if (vip.protocol !== 'tcp') {
-    problems.push(
-      problemAt(
-        [...at, 'policy'],
-        `l7 is not a policy of ${vip.protocol} (allowed: forward, or protocol tcp)`,
-      ),
-    );
-  }
+  const problems: PathProblem[] = [...checkVipClients(vip, at), ...checkUdp(vip, at)];
   if (vip.port === anyPort) {
     problems.push(
       problemAt(

@@ -25,6 +25,7 @@ import { destinationSchema } from './destination.ts';
 import { quicSchema, schedulers } from './scheduling.ts';
 import { vipClientFields } from './vip-clients.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
+import { vipUdpSchema } from './vip-udp.ts';
 import { vrrpGroupName } from './vrrp.ts';
 
 /** How many backends must be healthy for the VIP to be announced. */
@@ -146,10 +147,12 @@ export const vipSchema = z
         deny: list(ipPrefixText, 'prefixes').prefault([]),
       })
       .exactOptional(),
-    /** l7 only: what is looked at; `http` by default. */
+    /** l7 only: what is looked at; `http` by default, `udp` of protocol udp. */
     mode: choice('a mode', proxyListenerModes).exactOptional(),
     /** Modes connect and socks only: what clients may reach. */
     destinations: list(destinationSchema, 'destinations').exactOptional(),
+    /** l7 only, mode udp: bounds of its sessions. */
+    udp: vipUdpSchema.exactOptional(),
     /** l7 only: which requests go to which pool. */
     routes: list(routeSchema, 'routes').exactOptional(),
     /** l7 only: what comes is TLS. */
@@ -206,7 +209,11 @@ export function completeVip(declared: DeclaredVip, previous?: Vip): Vip {
   const expected = declared.expectedBackends ?? declared.backends.length;
   const l7 =
     declared.policy === 'l7'
-      ? { access: declared.access ?? { allow: [], deny: [] }, routes: declared.routes ?? [] }
+      ? {
+          access: declared.access ?? { allow: [], deny: [] },
+          routes: declared.routes ?? [],
+          ...(declared.protocol === 'udp' && declared.mode === undefined ? { mode: 'udp' as const } : {}),
+        }
       : {};
   return {
     ...declared,

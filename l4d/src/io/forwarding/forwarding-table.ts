@@ -22,6 +22,7 @@ import { createRegionAllocator, type Region } from '../../core/forwarding/region
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import { sameVxlanEnd, type VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
+import type { ProxyListener } from './listener-table.ts';
 import { ipProtocol, type VipKey } from './map-codec.ts';
 import { createTunnelEndTable } from './tunnel-end-table.ts';
 
@@ -77,9 +78,12 @@ export function createForwardingTable(
     /** What the kernel holds of a VIP. */
     held: (identity: string): HeldVip | undefined => entries.get(identity)?.held,
 
-    /** Address and port of a VIP in the kernel. */
-    listenerOf(identity: string): { readonly address: IpAddress; readonly port: number } | undefined {
-      return entries.get(identity)?.key;
+    /** Address, port and protocol of a VIP in the kernel. */
+    listenerOf(identity: string): ProxyListener | undefined {
+      const key = entries.get(identity)?.key;
+      if (key === undefined) return undefined;
+      const protocol = key.protocol === ipProtocol.tcp ? 'tcp' : 'udp';
+      return { address: key.address, port: key.port, protocol };
     },
 
     /** Numbers of the interfaces by which backends are reached. */

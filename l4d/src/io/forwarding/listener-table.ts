@@ -5,10 +5,11 @@ import { encodeStruct } from '@l4d/kit/struct-codec.ts';
 import { objectTypes, structLayout } from './bpf-objects.ts';
 import { ipProtocol } from './map-codec.ts';
 
-/** An address and TCP port whose connections go to the proxy. */
+/** An address and port whose connections or datagrams go to the proxy. */
 export interface ProxyListener {
   readonly address: IpAddress;
   readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
 }
 
 /** The listeners that sk_lookup hands to the proxy. */
@@ -30,7 +31,7 @@ export function createListenerTable(fd: number): ListenerTable {
         const key = encodeStruct(layout, { address: toMappedBytes(address), port, protocol });
         wanted.set(Buffer.from(key).toString('hex'), key);
       };
-      for (const { address, port } of listeners) want(address, port, ipProtocol.tcp);
+      for (const { address, port, protocol } of listeners) want(address, port, ipProtocol[protocol]);
       // After the listeners: their address as a whole, whose other ports are refused.
       for (const { address } of listeners) want(address, 0, 0);
       let changes = 0;

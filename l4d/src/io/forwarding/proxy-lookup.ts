@@ -17,7 +17,16 @@ export interface LookupFds {
   readonly stats: number;
 }
 
-const lookupMaps = ['l7_listeners', 'l7_sockets', 'l7_steering_key', 'l7_lookup_stats'] as const;
+/** All maps of the program, which are pinned under these names. */
+export const lookupMaps = [
+  'l7_listeners',
+  'l7_sockets',
+  'l7_steering_key',
+  'l7_lookup_stats',
+  'l7_udp_sockets',
+  'l7_udp_flows',
+  'l7_udp_workers',
+] as const;
 
 /** Opens the pinned maps of sk_lookup, or makes and pins them; one of another size is made anew. Throws SyscallError. */
 export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
@@ -76,6 +85,12 @@ export async function attachLookup(bpfFolder: string, fds: LookupFds, logger: Lo
     libbpf.reuseMap(object, 'l7_sockets', fds.sockets);
     libbpf.reuseMap(object, 'l7_steering_key', fds.steeringKey);
     libbpf.reuseMap(object, 'l7_lookup_stats', fds.stats);
+    for (const name of lookupMaps.slice(4)) {
+      const pinned = libbpf.openPinned(pinPath(bpfFolder, name));
+      if (pinned === undefined) continue;
+      libbpf.reuseMap(object, name, pinned);
+      closeFd(pinned);
+    }
     libbpf.loadObject(object, 'l7_lookup');
     const program = libbpf.programFd(object, 'l7_lookup');
     const existing = libbpf.openPinned(path);

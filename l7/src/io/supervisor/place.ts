@@ -1,6 +1,7 @@
 import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
 import { defaultLimits } from '../../core/limits.ts';
 import { type Deaths, noDeaths } from '../../core/restart-pause.ts';
+import { datagramSocket } from '../datagrams/datagram-socket.ts';
 import { bindLoopback } from '../listening-socket.ts';
 import type { StartedWorker } from './start-worker.ts';
 import type { SocketPair } from './steering-map.ts';
@@ -10,6 +11,8 @@ import type { WorkerPeer } from './worker-peer.ts';
 export interface Place {
   readonly index: number;
   readonly sockets: SocketPair;
+  /** For datagrams of UDP clients that have no session. */
+  readonly datagrams: SocketPair;
   worker: WorkerPeer | undefined;
   /** Comes to take the worker's part. */
   starting: StartedWorker | undefined;
@@ -21,11 +24,16 @@ export interface Place {
   onStarted: ((failure: string | undefined) => void) | undefined;
 }
 
-/** A place without a worker; `sockets` are those of a place before it. Throws SyscallError. */
-export function newPlace(index: number, sockets: SocketPair = openSockets()): Place {
+/** A place without a worker; `sockets` and `datagrams` are those of a place before it. Throws SyscallError. */
+export function newPlace(
+  index: number,
+  sockets: SocketPair = openSockets(),
+  datagrams: SocketPair = openDatagramSockets(),
+): Place {
   return {
     index,
     sockets,
+    datagrams,
     worker: undefined,
     starting: undefined,
     caretaker: undefined,
@@ -40,4 +48,9 @@ function openSockets(): SocketPair {
   const sockets = [bindLoopback(4), bindLoopback(6)] as const;
   for (const fd of sockets) listenOn(fd, defaultLimits.acceptBacklog);
   return sockets;
+}
+
+function openDatagramSockets(): SocketPair {
+  const { datagramQueueBytes } = defaultLimits;
+  return [datagramSocket(4, datagramQueueBytes), datagramSocket(6, datagramQueueBytes)];
 }

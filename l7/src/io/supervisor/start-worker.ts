@@ -23,9 +23,10 @@ export function startWorker(
   runDir: string,
   place: number,
   build: string,
+  bpfDir: string,
   onFailed: (reason: string) => void,
 ): StartedWorker {
-  const child = spawn(process.execPath, [entry, runDir, String(place), build], {
+  const child = spawn(process.execPath, [entry, runDir, String(place), build, bpfDir], {
     detached: true,
     stdio: ['ignore', 'ignore', 'inherit'],
     cwd: '/',

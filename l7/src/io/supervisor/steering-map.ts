@@ -10,7 +10,10 @@ const pollMs = 200;
 /** Listening sockets of one worker: of IPv4 and of IPv6. */
 export type SocketPair = readonly [number, number];
 
-/** The map that the kernel steers connections by. */
+/** The maps that connections, and datagrams of clients without a session, are steered by. */
+export type SteeringMapName = 'l7_sockets' | 'l7_udp_sockets';
+
+/** A map that the kernel steers by. */
 export interface SteeringMap {
   /** Gives all connections to these places' sockets, by place; none: they are refused. */
   steer(live: ReadonlyMap<number, SocketPair>): void;
@@ -22,12 +25,12 @@ export interface SteeringMap {
 }
 
 /**
- * Keeps the pinned SOCKMAP `l7_sockets` of `bpfDir` as it is wanted, as soon as it exists and when another has taken
+ * Keeps the pinned SOCKMAP `name` (`l7_sockets` or `l7_udp_sockets`) of `bpfDir` as it is wanted, as soon as it exists and when another has taken
  * its place. What is in it is read back first and only what differs is written, so sockets that another supervisor
  * put there stay. The kernel takes a socket out by itself when no process has it open any more.
  */
-export function openSteeringMap(bpfDir: string, log: Logger): SteeringMap {
-  const path = join(bpfDir, 'l7_sockets');
+export function openSteeringMap(bpfDir: string, name: SteeringMapName, log: Logger): SteeringMap {
+  const path = join(bpfDir, name);
   /** Undefined: not said yet; what another supervisor has put there holds. */
   let live: ReadonlyMap<number, SocketPair> | undefined;
   let doneIn: number | undefined;

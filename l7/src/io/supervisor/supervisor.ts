@@ -89,7 +89,8 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   const socketPath = join(options.runDir, workerSocketName);
   const places = new Map<number, Place>();
   const peers = new Set<WorkerPeer>();
-  const steering = openSteeringMap(options.bpfDir, log);
+  const steering = openSteeringMap(options.bpfDir, 'l7_sockets', log);
+  const datagramSteering = openSteeringMap(options.bpfDir, 'l7_udp_sockets', log);
   let wanted = 1;
   let drainMs = defaultLimits.drainMs;
   const kept = createKeptState((message, descriptors) => {
@@ -130,10 +131,15 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       place.starting.arrived();
       if (stopping) return void drain(peer);
       kept.tell(peer);
-      peer.send({ type: 'serve', place: place.index }, place.sockets);
+      serve(peer, place);
       return;
     }
     adopt(peer, hello, descriptors);
+  }
+
+  function serve(peer: WorkerPeer, { index, sockets, datagrams }: Place): void {
+    peer.send({ type: 'serve', place: index }, sockets);
+    peer.send({ type: 'datagrams', place: index }, datagrams);
   }
 
   /** A worker that served before this supervisor was there. */
@@ -141,13 +147,21 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     log.info({ worker: hello.pid, place: hello.place, build: hello.build }, 'a worker is adopted');
     const left = [...descriptors];
     for (const name of hello.kept) kept.adopt(name, left.shift() ?? -1, hello.revision);
-    for (const index of hello.serving) {
-      const sockets = [left.shift() ?? -1, left.shift() ?? -1] as const;
-      const known = places.get(index);
-      if (known !== undefined) for (const fd of sockets) closeFd(fd);
-      else places.set(index, newPlace(index, sockets));
+    const pairs = (indices: readonly number[]) =>
+      new Map(indices.map((index) => [index, [left.shift() ?? -1, left.shift() ?? -1] as const]));
+    const listening = pairs(hello.serving);
+    const reading = pairs(hello.datagrams ?? []);
+    const unused = new Set([...listening.values(), ...reading.values()].flat());
+    for (const [index, sockets] of listening) {
+      if (places.has(index)) continue;
+      const datagrams = reading.get(index);
+      for (const fd of [...sockets, ...(datagrams ?? [])]) unused.delete(fd);
+      const adopted = newPlace(index, sockets, datagrams);
+      places.set(index, adopted);
+      // A version before there were any reads none of them.
+      if (datagrams === undefined) peer.send({ type: 'datagrams', place: index }, adopted.datagrams);
     }
-    for (const fd of left) closeFd(fd);
+    for (const fd of [...left, ...unused]) closeFd(fd);
     const place = places.get(hello.place);
     const isWelcome = !stopping && !hello.draining && hello.protocol === workerProtocol;
     if (place === undefined || !isWelcome || !hello.serving.includes(hello.place)) return void drain(peer);
@@ -187,7 +201,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   }
 
   function start(place: Place): void {
-    place.starting = startWorker(options.runDir, place.index, options.build, (reason) => {
+    place.starting = startWorker(options.runDir, place.index, options.build, options.bpfDir, (reason) => {
       log.error({ place: place.index, reason }, 'a worker did not come up');
       startFailed(place, reason);
     });
@@ -260,7 +274,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     const [caretaker] = [...places.values()].flatMap(({ worker }) => (worker === undefined ? [] : [worker]));
     if (caretaker === undefined) return;
     place.caretaker = caretaker;
-    caretaker.send({ type: 'serve', place: place.index }, place.sockets);
+    serve(caretaker, place);
   }
 
   function endCare(place: Place): void {
@@ -280,7 +294,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     steer();
     setTimeout(() => {
       endCare(place);
-      for (const fd of place.sockets) closeFd(fd);
+      for (const fd of socketsOf(place)) closeFd(fd);
     }, handshakeMs);
   }
 
@@ -292,12 +306,17 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
   function steer(): void {
     if (adopting) return;
     const live = new Map<number, SocketPair>();
-    for (const { index, worker, sockets } of places.values())
-      if (worker !== undefined) live.set(index, sockets);
+    const reading = new Map<number, SocketPair>();
+    for (const { index, worker, sockets, datagrams } of places.values()) {
+      if (worker === undefined) continue;
+      live.set(index, sockets);
+      reading.set(index, datagrams);
+    }
     if (live.size > 0 || stopping) {
       clearTimeout(grace);
       grace = undefined;
       steering.steer(live);
+      datagramSteering.steer(reading);
       return;
     }
     // Nobody serves: what comes waits for a successor, but not for long.
@@ -305,6 +324,7 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       grace = undefined;
       log.error('no worker serves: connections are refused');
       steering.steer(live);
+      datagramSteering.steer(reading);
       for (const { sockets } of places.values()) for (const fd of sockets) refuseWaiting(fd);
     }, graceMs);
   }
@@ -353,7 +373,10 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       return revision;
     },
     policy: () => kept.policy,
-    registered: () => steering.registered(),
+    registered() {
+      const hasUdp = kept.policy?.desired.listeners.some(({ mode }) => mode === 'udp') ?? false;
+      return steering.registered() && (!hasUdp || datagramSteering.registered());
+    },
     async counts() {
       await Promise.all([...peers].map((peer) => peer.report(reportMs)));
       return sumCounts([kept.accounts.past, ...[...peers].map(({ counts }) => counts)]);
@@ -377,16 +400,21 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       }
       steer();
       for (const peer of peers) drain(peer);
-      for (const { sockets } of places.values()) for (const fd of sockets) closeFd(fd);
+      for (const place of places.values()) for (const fd of socketsOf(place)) closeFd(fd);
       const end = performance.now() + drainMs + reportMs;
       while (peers.size > 0 && performance.now() < end) await sleep(20);
       for (const peer of peers) peer.kill('it did not finish in time');
       steering.stop();
+      datagramSteering.stop();
       kept.stop();
       stopListening();
       rmSync(socketPath, { force: true });
     },
   };
+}
+
+function socketsOf({ sockets, datagrams }: Place): readonly number[] {
+  return [...sockets, ...datagrams];
 }
 
 /** Of one place, the older one first. */

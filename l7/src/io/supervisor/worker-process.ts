@@ -1,7 +1,7 @@
 import { createLogger } from '@l4d/kit/logger.ts';
 import { runWorker } from '../worker/worker.ts';
 
-/** One worker of the proxy; the supervisor starts it: `worker-process.ts RUN_DIR PLACE BUILD`. */
-const [runDir = '', place = '', build = ''] = process.argv.slice(2);
+/** One worker of the proxy; the supervisor starts it: `worker-process.ts RUN_DIR PLACE BUILD BPF_DIR`. */
+const [runDir = '', place = '', build = '', bpfDir = ''] = process.argv.slice(2);
 
-runWorker({ runDir, place: Number(place), build }, createLogger(`l4-proxy worker ${place}`));
+runWorker({ runDir, place: Number(place), build, bpfDir }, createLogger(`l4-proxy worker ${place}`));

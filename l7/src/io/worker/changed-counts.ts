@@ -72,12 +72,15 @@ function factsOf(counted: ListenerCounters | undefined, tls: ListenerFacts['tls'
 
 /** Changes whenever anything of a listener's numbers does, but for what changes together with something here. */
 function markOf(counted: ListenerCounters): string {
-  const { activeConnections, connections, denied, requests, unserved, responses, tls } = counted;
+  const { activeConnections, connections, denied, requests, unserved, responses, tls, datagrams } = counted;
   const total = (counts: Iterable<number>) => [...counts].reduce((sum, count) => sum + count, 0);
   // A tunnel's backend is chosen long after its client has come, and may be all that changes for as long as it lasts.
   const asked = [...counted.backends.values()].flatMap((backend) => [backend.requests, backend.errors]);
   return [
     ...[activeConnections, connections, denied, requests, unserved, ...responses, total(asked)],
     ...[total(tls.handshakes.values()), tls.resumed, total(tls.failures.values())],
+    ...(datagrams === undefined
+      ? []
+      : [datagrams.received, datagrams.sent, datagrams.repicked, total(Object.values(datagrams.dropped))]),
   ].join();
 }

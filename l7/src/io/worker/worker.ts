@@ -34,6 +34,8 @@ export interface WorkerOptions {
   readonly runDir: string;
   readonly place: number;
   readonly build: string;
+  /** Where the maps of the kernel's lookup are pinned. */
+  readonly bpfDir: string;
 }
 
 /**
@@ -44,8 +46,9 @@ export interface WorkerOptions {
 export function runWorker(options: WorkerOptions, log: Logger): void {
   const socketPath = join(options.runDir, workerSocketName);
   const startedAt = new Date().toISOString();
-  const front = startFront(log);
-  const serving = new Map<number, { readonly sockets: readonly number[]; leave(): void }>();
+  const front = startFront(log, defaultLimits, undefined, options.bpfDir);
+  const serving = new Map<number, Served>();
+  const datagrams = new Map<number, Served>();
   const kept = new Map<KeptName, number>();
   const changed = changedCounts();
   let revision = 0;
@@ -67,6 +70,7 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
     const names = keptNames.filter((name) => kept.has(name));
     // Sockets that are left soon are nobody's to take over.
     const places = ending ? [] : [...serving];
+    const read = ending ? [] : [...datagrams];
     send(
       {
         type: 'hello',
@@ -78,9 +82,13 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
         revision,
         kept: names,
         serving: places.map(([place]) => place),
+        datagrams: read.map(([place]) => place),
         draining: ending,
       },
-      [...names.map((name) => kept.get(name) as number), ...places.flatMap(([, { sockets }]) => sockets)],
+      [
+        ...names.map((name) => kept.get(name) as number),
+        ...[...places, ...read].flatMap(([, { sockets }]) => sockets),
+      ],
     );
     changed.forget();
   }
@@ -106,8 +114,10 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
   }
 
   function leave(place: number): void {
-    serving.get(place)?.leave();
-    serving.delete(place);
+    for (const served of [serving, datagrams]) {
+      served.get(place)?.leave();
+      served.delete(place);
+    }
   }
 
   function drain(acceptMs: number, atMostMs: number): void {
@@ -141,6 +151,10 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
         leave(message.place);
         serving.set(message.place, { sockets: descriptors, leave: front.serve(descriptors) });
         send({ type: 'serving', place: message.place });
+        return;
+      case 'datagrams':
+        datagrams.get(message.place)?.leave();
+        datagrams.set(message.place, { sockets: descriptors, leave: front.serveDatagrams(descriptors) });
         return;
       case 'leave':
         return void leave(message.place);
@@ -186,6 +200,12 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+}
+
+/** Sockets of a place that are in use. */
+interface Served {
+  readonly sockets: readonly number[];
+  leave(): void;
 }
 
 function textOf(file: number): string {

@@ -1,0 +1,164 @@
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
+import { createLogger } from '@l4d/kit/logger.ts';
+import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
+import { afterEach, expect, test } from 'vitest';
+import { defaultLimits } from '../../core/limits.ts';
+import { compilePolicy } from '../../core/policy.ts';
+import { listenerStatus } from '../counters.ts';
+import { type Front, startFront } from '../front.ts';
+import { openDescriptors, until } from '../testing/proxy-under-test.ts';
+import { datagramSocket } from './datagram-socket.ts';
+
+type Listener = ProxyDesiredInput['listeners'][number];
+
+const open: (() => Promise<void> | void)[] = [];
+afterEach(async () => {
+  for (const end of open.splice(0)) await end();
+});
+
+async function udpSocket(
+  onMessage: (bytes: Buffer, from: RemoteInfo, socket: Socket) => void,
+): Promise<Socket> {
+  const socket = createSocket('udp4');
+  socket.on('message', (bytes, from) => onMessage(bytes, from, socket));
+  socket.on('error', () => undefined);
+  socket.bind(0, '127.0.0.1');
+  await once(socket, 'listening');
+  open.push(() => void socket.close());
+  return socket;
+}
+
+/** A front with one listener on loopback; its socket is bound to the listener itself. */
+function startListener(backends: readonly number[], parts: Partial<Listener> = {}) {
+  const front: Front = startFront(createLogger('l7-test'), {
+    ...defaultLimits,
+    drainIdleMs: 0,
+    drainIdleSessionMs: 0,
+  });
+  const fd = datagramSocket(4, 1 << 20);
+  readLocalName(fd);
+  const port = lastName().charCodeAt(0) * 256 + lastName().charCodeAt(1);
+  const use = (ports: readonly number[]) => {
+    const pools = [{ name: 'default', backends: ports.map((one) => ({ address: '127.0.0.1', port: one })) }];
+    const desired = parseProxyDesired({
+      listeners: [{ name: 'test', address: '127.0.0.1', port, mode: 'udp', pools, ...parts }],
+    });
+    if (!desired.ok) throw new Error(JSON.stringify(desired.error));
+    front.usePolicy(compilePolicy(desired.value, front.table));
+  };
+  use(backends);
+  front.serveDatagrams([fd]);
+  open.push(() => front.drain());
+  const status = () => {
+    const [listener] = [...front.table.values()];
+    if (listener === undefined) throw new Error('no listener');
+    return listenerStatus(listener, front.counters);
+  };
+  return { front, port, use, status };
+}
+
+const echo = () => udpSocket((bytes, { port, address }, socket) => socket.send(bytes, port, address));
+const counted = () => {
+  const state = { count: 0, bytes: 0 };
+  return udpSocket((bytes) => {
+    state.count += 1;
+    state.bytes += bytes.length;
+  }).then((socket) => ({ socket, state }));
+};
+
+test('a burst comes back whole, in both directions', async () => {
+  const backend = await echo();
+  const { port, status } = startListener([backend.address().port]);
+  const client = await counted();
+  for (const size of [0, 1, 1400, 1400, 9000, 65_507])
+    client.socket.send(Buffer.alloc(size, 'x'), port, '127.0.0.1');
+  await until(() => client.state.count === 6);
+  expect(client.state.bytes).toBe(1 + 1400 + 1400 + 9000 + 65_507);
+  const bytes = client.state.bytes;
+  expect(status().datagrams).toMatchObject({ received: 6, receivedBytes: bytes, sent: 6, sentBytes: bytes });
+  expect(status()).toMatchObject({ activeConnections: 1, connections: 1 });
+});
+
+test('a session without a datagram for the idle time ends, and its descriptor is closed', async () => {
+  const backend = await echo();
+  const { port, status } = startListener([backend.address().port], { timeouts: { idleMs: 100 } });
+  const client = await counted();
+  const before = openDescriptors();
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => client.state.count === 1);
+  expect(openDescriptors()).toBe(before + 1);
+  await until(() => status().activeConnections === 0);
+  expect(openDescriptors()).toBe(before);
+});
+
+test('more clients than sessions: those that have sent once go first, and what happens is counted', async () => {
+  const backend = await echo();
+  const { port, status } = startListener([backend.address().port], { udp: { maxSessions: 3 } });
+  const regular = await counted();
+  for (let i = 1; i <= 2; i++) {
+    regular.socket.send('x', port, '127.0.0.1');
+    await until(() => regular.state.count === i);
+  }
+  for (let i = 0; i < 6; i++) {
+    const other = await counted();
+    other.socket.send('x', port, '127.0.0.1');
+    await until(() => other.state.count === 1);
+  }
+  expect(status()).toMatchObject({ activeConnections: 3, connections: 7, datagrams: { evicted: 4 } });
+  regular.socket.send('x', port, '127.0.0.1');
+  await until(() => regular.state.count === 3);
+  expect(status()).toMatchObject({ connections: 7 });
+});
+
+test('a backend that is no longer one: its sessions end, and the next datagram begins another', async () => {
+  const [first, second] = [await echo(), await echo()];
+  const { port, use, status } = startListener([first.address().port]);
+  const client = await counted();
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => client.state.count === 1);
+  use([first.address().port, second.address().port]);
+  expect(status().activeConnections).toBe(1);
+  use([second.address().port]);
+  expect(status().activeConnections).toBe(0);
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => client.state.count === 2);
+  expect(status()).toMatchObject({ connections: 2, activeConnections: 1 });
+});
+
+test('nobody is at any backend: told as unserved, and nothing is left', async () => {
+  const gone = createSocket('udp4').bind(0, '127.0.0.1');
+  await once(gone, 'listening');
+  const { port: dead } = gone.address();
+  gone.close();
+  const { port, status } = startListener([dead]);
+  const client = await counted();
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => status().unserved === 1);
+  expect(status()).toMatchObject({ activeConnections: 0, backends: [{ requests: 1, errors: 1 }] });
+  await sleep(20);
+  expect(client.state.count).toBe(0);
+});
+
+test('a backend goes away in the middle: the session goes on with another', async () => {
+  const [first, second] = [await echo(), await echo()];
+  const ports = [first.address().port, second.address().port];
+  const { port, status } = startListener(ports);
+  const client = await counted();
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => client.state.count === 1);
+  const used = status().backends.findIndex(({ requests }) => requests === 1);
+  const struck = [first, second][used];
+  struck?.removeAllListeners('message');
+  struck?.close();
+  open.splice(used, 1);
+  // The first of these finds out; the others are for the next one.
+  for (let i = 0; i < 3; i++) {
+    client.socket.send('x', port, '127.0.0.1');
+    await sleep(20);
+  }
+  await until(() => client.state.count >= 3);
+  expect(status()).toMatchObject({ connections: 1, activeConnections: 1, datagrams: { repicked: 1 } });
+});

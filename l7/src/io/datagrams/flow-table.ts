@@ -1,0 +1,154 @@
+import { join } from 'node:path';
+import {
+  deleteElement,
+  lookupElement,
+  mapInfo,
+  mapKeys,
+  openPinned,
+  updateElement,
+} from '@l4d/kit/ffi/libbpf.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
+
+/*
+ * The kernel's table of UDP sessions (bpf/l7_lookup.bpf.c): which worker has the session of a client, so that its
+ * datagrams find it whatever happens to the buckets. Each worker has a number there, with a socket of each family.
+ */
+
+const socketsPerWorker = 2;
+/** struct udp_flow_key: both addresses as IPv6 ones, both ports, all in network order. */
+const keyBytes = 36;
+/** BPF_NOEXIST: only where nobody is. */
+const onlyNew = 1;
+
+/** A client's port and address, and those that it sends to: two characters of the port, then 4 or 16 of the address. */
+export interface FlowEnds {
+  readonly source: string;
+  readonly destination: string;
+}
+
+/** The sessions of this worker in the kernel's table. */
+export interface FlowTable {
+  /** Looks whether the maps are there, or others than before; true: they are, and hold nothing of this worker's. */
+  look(): boolean;
+  /** Without the maps, or room in them, nothing happens: the session is found by its bucket. */
+  remember(flow: FlowEnds): void;
+  forget(flow: FlowEnds): void;
+}
+
+/** For workers that no kernel steers to. */
+export const noFlowTable: FlowTable = {
+  look: () => false,
+  remember: () => undefined,
+  forget: () => undefined,
+};
+
+/** Of the maps pinned in `bpfDir`; `sockets` are this worker's own, of IPv4 and of IPv6. */
+export function openFlowTable(bpfDir: string, sockets: readonly [number, number], log: Logger): FlowTable {
+  const key = Buffer.alloc(keyBytes);
+  let flows: number | undefined;
+  let workersId: number | undefined;
+  let value: Uint8Array = new Uint8Array(4);
+  let lastFailure = '';
+
+  function fill({ source, destination }: FlowEnds): void {
+    writeAddress(key, 0, source);
+    writeAddress(key, 16, destination);
+    key.write(source.slice(0, 2), 32, 'latin1');
+    key.write(destination.slice(0, 2), 34, 'latin1');
+  }
+
+  function open(workers: number): void {
+    const table = openPinned(join(bpfDir, 'l7_udp_flows'));
+    if (table === undefined) return;
+    const number = takeNumber(workers, sockets);
+    if (number === undefined) {
+      closeFd(table);
+      log.warn('no number is free in the table of UDP sessions: they are found by buckets alone');
+      return;
+    }
+    value = u32(number);
+    forgetOthers(table, number);
+    if (flows !== undefined) closeFd(flows);
+    flows = table;
+    log.debug({ number }, 'UDP sessions are told to the kernel');
+  }
+
+  return {
+    look() {
+      let workers: number | undefined;
+      try {
+        workers = openPinned(join(bpfDir, 'l7_udp_workers'));
+        if (workers === undefined) return false;
+        const { id } = mapInfo(workers);
+        if (id === workersId) return false;
+        workersId = id;
+        open(workers);
+        return flows !== undefined;
+      } catch (error) {
+        if (String(error) !== lastFailure)
+          log.error({ error: String(error) }, 'cannot use the table of UDP sessions');
+        lastFailure = String(error);
+        return false;
+      } finally {
+        if (workers !== undefined) closeFd(workers);
+      }
+    },
+    remember(flow) {
+      if (flows === undefined) return;
+      fill(flow);
+      try {
+        updateElement(flows, key, value);
+      } catch {
+        // Full: the bucket finds the session for as long as it is this worker's.
+      }
+    },
+    forget(flow) {
+      if (flows === undefined) return;
+      fill(flow);
+      // Another worker may have taken the client over.
+      const holder = new Uint8Array(4);
+      if (lookupElement(flows, key, holder) && holder[0] === value[0] && holder[1] === value[1])
+        deleteElement(flows, key);
+    },
+  };
+}
+
+/** Puts the sockets at the first free number; undefined: none is. */
+function takeNumber(workers: number, sockets: readonly [number, number]): number | undefined {
+  const count = mapInfo(workers).maxEntries / socketsPerWorker;
+  for (let number = 0; number < count; number++) {
+    try {
+      updateElement(workers, u32(number * socketsPerWorker), u64(sockets[0]), onlyNew);
+    } catch {
+      continue;
+    }
+    updateElement(workers, u32(number * socketsPerWorker + 1), u64(sockets[1]));
+    return number;
+  }
+  return undefined;
+}
+
+/** Sessions of a worker that died with the number. */
+function forgetOthers(table: number, number: number): void {
+  const holder = new Uint8Array(4);
+  const wanted = u32(number);
+  for (const key of mapKeys(table, keyBytes)) {
+    if (lookupElement(table, key, holder) && holder.every((byte, at) => byte === wanted[at]))
+      deleteElement(table, key);
+  }
+}
+
+function writeAddress(key: Buffer, at: number, name: string): void {
+  if (name.length === 18) return void key.write(name.slice(2), at, 'latin1');
+  key.fill(0, at, at + 10).fill(0xff, at + 10, at + 12);
+  key.write(name.slice(2), at + 12, 'latin1');
+}
+
+function u32(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
+
+function u64(value: number): Uint8Array {
+  return new Uint8Array(BigUint64Array.of(BigInt(value)).buffer);
+}
