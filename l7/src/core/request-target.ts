@@ -59,6 +59,17 @@ export function readRequestTarget(
 
 /** The host of an authority, in brackets if it is an IPv6 address; undefined: it is not valid. */
 function readAuthority(text: string): string | undefined {
+  if (text === lastText) return lastName;
+  lastText = text;
+  lastName = parseAuthority(text);
+  return lastName;
+}
+
+/** Requests in a row mostly name the same. */
+let lastText = '';
+let lastName: string | undefined = '';
+
+function parseAuthority(text: string): string | undefined {
   const match = authorityForm.exec(text);
   if (match === null) return undefined;
   const [, name = '', port = ''] = match;

@@ -179,17 +179,17 @@ export class HeadParser {
   #readStatusLine(text: string, start: number, end: number): boolean {
     // HTTP/1.1 200 OK; some servers leave out the space before an empty reason.
     const minor = text.charCodeAt(start + 7) - 48;
-    const code = text.slice(start + 9, start + 12);
+    const code = end >= start + 12 ? digits(text, start + 9, start + 12) : -1;
     const valid =
       text.startsWith('HTTP/1.', start) &&
       (minor === 0 || minor === 1) &&
       text.charCodeAt(start + 8) === SPACE &&
-      end >= start + 12 &&
-      /^[1-5]\d\d$/.test(code) &&
+      code >= 100 &&
+      code < 600 &&
       (end === start + 12 || text.charCodeAt(start + 12) === SPACE);
     if (!valid) return this.#reject('the status line is not valid');
     this.minorVersion = minor;
-    this.status = Number(code);
+    this.status = code;
     this.reason = text.slice(start + 13, end);
     return true;
   }
@@ -259,9 +259,9 @@ export class HeadParser {
 
   #readContentLength(value: string): boolean {
     if (this.contentLength >= 0) return this.#reject('more than one Content-Length');
-    if (!/^\d+$/.test(value) || value.length > maxLengthDigits)
-      return this.#reject('Content-Length is not a number of bytes');
-    this.contentLength = Number(value);
+    const length = value.length > maxLengthDigits ? -1 : digits(value, 0, value.length);
+    if (length < 0) return this.#reject('Content-Length is not a number of bytes');
+    this.contentLength = length;
     return true;
   }
 
@@ -273,6 +273,15 @@ export class HeadParser {
   }
 
   #readConnection(value: string): void {
+    // Nearly all say one of these, spelled so.
+    if (value === 'keep-alive') {
+      this.keepsAlive = true;
+      return;
+    }
+    if (value === 'close') {
+      this.closes = true;
+      return;
+    }
     for (const part of value.split(',')) {
       const option = part.trim().toLowerCase();
       if (option === 'close') this.closes = true;
@@ -322,6 +331,18 @@ export class HeadParser {
 function forbidden(code: number): string {
   if (code === LF) return 'a line feed without carriage return';
   return code === 0 ? 'a NUL byte in the head' : 'a control character in the head';
+}
+
+/** The number that decimal digits from `from` to `to` make; -1: there are none, or something else is among them. */
+function digits(text: string, from: number, to: number): number {
+  if (from >= to) return -1;
+  let number = 0;
+  for (let at = from; at < to; at++) {
+    const digit = text.charCodeAt(at) - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    number = number * 10 + digit;
+  }
+  return number;
 }
 
 /** The value without the white space around it (RFC 9110 section 5.5: OWS). */

@@ -24,6 +24,9 @@ export type UpstreamFailure =
   /** The client was waited for all that time. */
   | 'client-timeout';
 
+/** Most heads of answers are shorter. */
+const usualHeadBytes = 512;
+
 type State = 'connecting' | 'handshake' | 'head' | 'body' | 'idle';
 
 /** A connection to a backend: one exchange after another, each for one client. */
@@ -178,8 +181,15 @@ export class UpstreamConnection extends Stream {
     let start = from;
     for (;;) {
       const before = this.#text.length;
-      this.#text += bytes.latin1Slice(start, Math.min(end, start + responseLimits.maxHeadBytes));
-      const state = this.#head.parse(this.#text);
+      const limit = Math.min(end, start + responseLimits.maxHeadBytes);
+      // Of a body that has come with its head no text is made, as far as that can be guessed.
+      const usual = Math.min(limit, start + usualHeadBytes);
+      this.#text += bytes.latin1Slice(start, usual);
+      let state = this.#head.parse(this.#text);
+      if (state === 'partial' && usual < limit) {
+        this.#text += bytes.latin1Slice(usual, limit);
+        state = this.#head.parse(this.#text);
+      }
       if (state === 'refused') return void this.#fail('broken');
       if (state === 'partial') return;
       start += this.#head.end - before;
