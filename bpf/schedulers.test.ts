@@ -97,6 +97,49 @@ describe.each(families)('$name', (family) => {
     expect(tally(next, 3)[0]).toBeGreaterThan(65);
   });
 
+  it('counts no end for a backend that has got the number of another one', () => {
+    load();
+    const vip = scheduled(family, 'load', [1]);
+    plane.forwarding.apply(vip);
+    for (const port of [1000, 1001, 1002]) {
+      chosen(segment(family, port, tcpFlag.syn));
+      chosen(segment(family, port));
+    }
+    const [old] = vip.backends;
+    if (old === undefined) throw new Error('no backend');
+    expect(plane.forwarding.activeFlows(keyOf(vip), old.address)).toBe(3);
+    const index = plane.forwarding.backendIndex(keyOf(vip), old.address);
+    // All leave, and another one comes: it gets the number that is free.
+    plane.forwarding.apply({ ...vip, backends: [] });
+    const other = { ...old, address: ipAddress(family.name === 'ipv4' ? '10.0.1.9' : 'fd00::1:9') };
+    plane.forwarding.apply({ ...vip, backends: [other] });
+    expect(plane.forwarding.backendIndex(keyOf(vip), other.address)).toBe(index);
+    for (const port of [2000, 2001, 2002, 2003]) {
+      chosen(segment(family, port, tcpFlag.syn));
+      chosen(segment(family, port));
+    }
+    for (const port of [1000, 1001, 1002]) plane.send(segment(family, port, tcpFlag.fin | tcpFlag.ack));
+    // Each is a flow of the new one now, as its next segment shows; its end belongs to the old one.
+    expect(plane.forwarding.activeFlows(keyOf(vip), other.address)).toBeGreaterThanOrEqual(4);
+  });
+
+  it('takes a count below zero for none, and never for a huge one', () => {
+    load();
+    const vip = scheduled(family, 'load', [1, 1]);
+    plane.forwarding.apply(vip);
+    const [low, high] = vip.backends.map(
+      ({ address }) => plane.forwarding.backendIndex(keyOf(vip), address) ?? 0,
+    );
+    if (low === undefined || high === undefined) throw new Error('no backends');
+    plane.maps.addBackendFlows(low, -3);
+    plane.maps.addBackendFlows(high, 50);
+    const given = Array.from({ length: 60 }, (_, n) => chosen(segment(family, 3000 + n, tcpFlag.syn)));
+    // It is drawn in three cases of four, and then always taken.
+    expect(tally(given, 2)[0]).toBeGreaterThan(30);
+    const [address] = vip.backends.map((one) => one.address);
+    expect(address && plane.forwarding.activeFlows(keyOf(vip), address)).toBe(0);
+  });
+
   it('answers the same for all ports of a client, or all clients of a prefix', () => {
     load();
     const backends = pool(family, [1, 1, 1, 1, 1]);
@@ -149,14 +192,16 @@ describe.each(families)('$name', (family) => {
     const backends = pool(family, [1, 1, 1]);
     plane.forwarding.apply(vipOf(family, { backends }));
     plane.maps.writeFlowSettings({ insertsPerSecond: 1, burst: 100 });
+    const begun = performance.now();
     const real = Array.from({ length: 50 }, (_, n) => chosen(segment(family, 100 + n)));
     for (let n = 0; n < 4000; n++) {
       plane.send(segment(family, 10_000 + n));
       if (n % 100 === 0) for (const port of real.keys()) plane.send(segment(family, 100 + port));
     }
-    // The burst, a batch more, and what some seconds let through.
-    expect(plane.flowCount()).toBeLessThan(180);
-    expect(plane.maps.readReasons()['note_flow_limited']).toBeGreaterThan(3500);
+    // The burst, a batch more, and what the seconds let through: minutes where the machine is emulated.
+    const most = 180 + (performance.now() - begun) / 1000;
+    expect(plane.flowCount()).toBeLessThan(most);
+    expect(plane.maps.readReasons()['note_flow_limited']).toBeGreaterThan(3680 - most);
     plane.forwarding.apply(
       vipOf(family, { backends: [...backends, ...pool(family, [1, 1, 1, 1]).slice(3)] }),
     );

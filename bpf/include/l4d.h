@@ -209,7 +209,7 @@ struct egress {
  * daemon, which alone sees what was lost by idleness or eviction, corrects the sum now and then.
  */
 struct backend_load {
-	__u32 flows;
+	__u32 flows; /* signed: it may lie below zero for a moment */
 	__u32 weight;
 };
 

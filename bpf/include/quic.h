@@ -9,6 +9,7 @@
 #include "count.h"
 #include "parse.h"
 #include "scheduled.h"
+#include "transport.h"
 
 #define QUIC_LONG_HEADER 0x80 /* RFC 8999 section 5.1 */
 /* First byte, version, length of the destination connection id. */
@@ -28,11 +29,10 @@ static __always_inline int find_quic_server(struct xdp_md *context, __u32 networ
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct quic_server_key key = {};
+	struct transport_place place = {};
 	struct tuple tuple = {};
 	struct backend *backend;
-	void *transport = NULL;
 	__u8 *udp_payload, *id;
-	enum parse_result parsed;
 	__u32 *index, length;
 	int is_long;
 
@@ -40,13 +40,12 @@ static __always_inline int find_quic_server(struct xdp_md *context, __u32 networ
 		return -1;
 	if (data + network_offset + 1 > end)
 		return -1;
-	if (*(__u8 *)(data + network_offset) >> 4 == 4)
-		parsed = parse_ipv4(data + network_offset, end, &tuple, &transport);
-	else
-		parsed = parse_ipv6(data + network_offset, end, &tuple, &transport);
-	if (parsed != PARSE_OK || tuple.protocol != IPPROTO_UDP)
+	/* Behind extension headers too. QUIC sends nothing in fragments (RFC 9000 section 14). */
+	if (!read_packet(context, network_offset, *(__u8 *)(data + network_offset) >> 4 == 6, &tuple, &place) ||
+	    place.is_fragment || place.protocol != IPPROTO_UDP)
 		return -1;
-	udp_payload = transport + sizeof(struct udphdr);
+	udp_payload = transport_of(data + network_offset, &place) + sizeof(struct udphdr);
+	KEEP_POINTER(udp_payload);
 	if ((void *)(udp_payload + QUIC_LONG_ID_OFFSET) > end)
 		return -1;
 	length = vip->quic_id_length;

@@ -26,13 +26,23 @@ static __always_inline struct backend *live_backend(__u32 index, __u32 generatio
 	return backend;
 }
 
-/* Two packets of different CPUs may meet here: the sum is atomic. A sum at zero stays there. */
+/*
+ * Two packets of different CPUs may meet here: the sum is atomic, and what lies below zero for a while is no load
+ * (load_of). A look before the sum would not hold when the sum is made.
+ */
 static __always_inline void count_load(__u32 index, int change)
 {
 	struct backend_load *load = bpf_map_lookup_elem(&backend_loads, &index);
 
-	if (load && (change > 0 || load->flows > 0))
+	if (load)
 		__sync_fetch_and_add(&load->flows, change);
+}
+
+static __always_inline __u64 load_of(const struct backend_load *load)
+{
+	__s32 flows = load->flows;
+
+	return flows > 0 ? flows : 0;
 }
 
 /* The next slot of this CPU's round; the first is by chance, so that CPUs do not go in step. */
@@ -63,9 +73,7 @@ static __always_inline int less_loaded(const struct vip *vip)
 
 	if (!load_of_one || !load_of_other)
 		return one;
-	return (__u64)load_of_other->flows * load_of_one->weight < (__u64)load_of_one->flows * load_of_other->weight ?
-		       other :
-		       one;
+	return load_of(load_of_other) * load_of_one->weight < load_of(load_of_one) * load_of_other->weight ? other : one;
 }
 
 static __always_inline struct flow *find_embryo(const struct tuple *tuple, const union flow_key *key)

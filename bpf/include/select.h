@@ -102,7 +102,9 @@ static __always_inline int is_reopened(struct flow *flow, const struct tuple *tu
 {
 	if (is_end(tuple) && !flow->closed) {
 		flow->closed = 1;
-		count_load(flow->backend, -1);
+		/* The number may be another backend's by now, which has not counted this flow. */
+		if (live_backend(flow->backend, flow->generation))
+			count_load(flow->backend, -1);
 	}
 	return tuple->begins && flow->closed;
 }

@@ -45,8 +45,9 @@ export function startFlowPasses(parts: {
     const vips = forwarding.countedVips();
     const begun = clock.now();
     const cameInBefore = cameIn();
+    const comparedBefore = forwarding.comparedBackends();
     const loadsBefore = new Map(
-      forwarding.comparedBackends().map((index) => [index, maps.readBackendFlows(index)]),
+      [...comparedBefore.keys()].map((index) => [index, maps.readBackendFlows(index)]),
     );
     const loads = new Map<number, number>();
     const families: FamilyCensus[] = [];
@@ -58,6 +59,7 @@ export function startFlowPasses(parts: {
           census.add({
             vipId: batch.vipId(place),
             backend: batch.backend(place),
+            generation: batch.generation(place),
             lastTick: batch.lastTick(place),
             isClosed: batch.isClosed(place),
           });
@@ -66,10 +68,11 @@ export function startFlowPasses(parts: {
       }
       families.push(census.result());
     }
-    // Half of what came and went meanwhile was seen: the middle of before and after is what the pass has counted.
-    for (const index of forwarding.comparedBackends()) {
+    // Half of what came and went meanwhile was seen: the middle of before and after is what the pass has counted. It is
+    // off by half of that at most. A number that is another backend's now has a count that began at nothing.
+    for (const [index, generation] of forwarding.comparedBackends()) {
       const before = loadsBefore.get(index);
-      if (before === undefined) continue;
+      if (before === undefined || comparedBefore.get(index) !== generation) continue;
       const expected = (before + maps.readBackendFlows(index)) / 2;
       const change = Math.round((loads.get(index) ?? 0) - expected);
       if (change !== 0) maps.addBackendFlows(index, change);
@@ -85,7 +88,7 @@ export function startFlowPasses(parts: {
   async function run(): Promise<void> {
     while (!stopped) {
       await pass().catch((error: unknown) => logger.warn({ err: error }, 'the flow table could not be read'));
-      if (!stopped) await sleep(forwarding.comparedBackends().length > 0 ? shortRest : longRest);
+      if (!stopped) await sleep(forwarding.comparedBackends().size > 0 ? shortRest : longRest);
     }
   }
   void run();

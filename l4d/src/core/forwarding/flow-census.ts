@@ -27,6 +27,8 @@ export interface FlowTableCensus {
 export interface CountedFlow {
   readonly vipId: number;
   readonly backend: number;
+  /** Of the backend when the flow was stored: its number may be another one's by now. */
+  readonly generation: number;
   readonly lastTick: number;
   readonly isClosed: boolean;
 }
@@ -34,8 +36,8 @@ export interface CountedFlow {
 /** What is known of a VIP by its number in the kernel. */
 export interface CountedVip {
   readonly idleTicks: number;
-  /** Whether its backends' loads are compared. */
-  readonly byLoad: boolean;
+  /** Generations of its backends by index, where their loads are compared. */
+  readonly compared?: ReadonlyMap<number, number>;
 }
 
 /** The data plane's tick is 2^30 ns (FLOW_TICK_SHIFT of bpf/include/l4d.h). */
@@ -49,14 +51,15 @@ export function createCensus(
 ): { add(flow: CountedFlow): void; result(): FamilyCensus } {
   let [entries, expired, longest] = [0, 0, 0];
   return {
-    add({ vipId, backend, lastTick, isClosed }) {
+    add({ vipId, backend, generation, lastTick, isClosed }) {
       // Ticks go round after 146 years; a packet may have come since `now` was read.
       const idle = Math.max(0, (now - lastTick) | 0);
       const vip = vips.get(vipId);
       entries += 1;
       if (idle > longest) longest = idle;
       if (vip === undefined || idle > vip.idleTicks) expired += 1;
-      else if (vip.byLoad && !isClosed) loads.set(backend, (loads.get(backend) ?? 0) + 1);
+      else if (!isClosed && vip.compared?.get(backend) === generation)
+        loads.set(backend, (loads.get(backend) ?? 0) + 1);
     },
     result: () => ({ entries, expired, longestIdleMs: Math.round(longest * tickMilliseconds) }),
   };

@@ -94,7 +94,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const epochBytes = mapShared(fds.vip_epoch, pageSize);
   const vipEpoch = new Uint32Array(epochBytes.buffer, epochBytes.byteOffset, 1);
   const loadBytes = mapShared(fds.backend_loads, wholePages(capacity.backends * loadSize));
-  const loads = new Uint32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
+  const loads = new Int32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
   const proxySlotBytes = mapShared(fds.proxy_slots, wholePages(proxySlots * 2 * proxyHostSize));
   const proxyWords = new BigUint64Array(proxySlotBytes.buffer, proxySlotBytes.byteOffset, proxySlots * 2);
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
@@ -164,7 +164,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
     /** Starts the count of a backend's flows anew. */
     clearBackendLoad(index: number): void {
-      loads[index * loadWords] = 0;
+      Atomics.store(loads, index * loadWords, 0);
     },
 
     /** What least-connections weighs the flows of a backend with. */
@@ -172,13 +172,15 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       loads[index * loadWords + 1] = weight;
     },
 
-    /** Flows that the programs count for a backend; kept for VIPs that compare them alone. */
+    /**
+     * Flows that the programs count for a backend; kept for VIPs that compare them alone. Below zero for a moment, when
+     * ends were counted of flows whose begins were not.
+     */
     readBackendFlows: (index: number): number => loads[index * loadWords] ?? 0,
 
-    /** Corrects that count. What packets add in the same moment may be lost. */
+    /** Corrects that count; the programs add to it in the same moment. */
     addBackendFlows(index: number, change: number): void {
-      const at = index * loadWords;
-      loads[at] = Math.max(0, (loads[at] ?? 0) + change);
+      Atomics.add(loads, index * loadWords, change);
     },
 
     /** Gives each CPU a flow table of its share of the shared one's size, where it has none. Throws SyscallError. */

@@ -241,9 +241,14 @@ export function createForwardingTable(
     /** The VIPs by their numbers in the kernel, as a pass over the flow table needs them. */
     countedVips: (): Map<number, CountedVip> =>
       new Map(
-        [...entries.values()].map(({ held: { id, idleTicks, selection } }) => [
+        [...entries.values()].map(({ held: { id, idleTicks, selection, backends } }) => [
           id,
-          { idleTicks, byLoad: selection.by === 'load' },
+          {
+            idleTicks,
+            ...(selection.by === 'load' && {
+              compared: new Map(backends.map(({ index }) => [index, maps.readGeneration(index)])),
+            }),
+          },
         ]),
       ),
 
@@ -262,16 +267,20 @@ export function createForwardingTable(
         ]),
       ),
 
-    /** Indices of the backends whose loads are compared. */
-    comparedBackends: (): number[] =>
-      [...entries.values()].flatMap(({ held }) =>
-        held.selection.by === 'load' ? held.backends.map(({ index }) => index) : [],
+    /** Generations of the backends whose loads are compared, by index. */
+    comparedBackends: (): Map<number, number> =>
+      new Map(
+        [...entries.values()].flatMap(({ held }) =>
+          held.selection.by === 'load'
+            ? held.backends.map(({ index }) => [index, maps.readGeneration(index)] as const)
+            : [],
+        ),
       ),
 
     /** Flows that least-connections counts for a backend. */
     activeFlows(identity: string, address: IpAddress): number | undefined {
       const index = this.backendIndex(identity, address);
-      return index === undefined ? undefined : maps.readBackendFlows(index);
+      return index === undefined ? undefined : Math.max(0, maps.readBackendFlows(index));
     },
 
     /**
