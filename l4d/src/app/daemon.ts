@@ -139,16 +139,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       neighbours.interfacesChanged();
     },
   });
+  // What came by an interface goes back by it without being redirected; and generic XDP sends by any.
+  const redirectsNatively = (index: number): boolean =>
+    [on, ...further].every((one) => one.index !== index) &&
+    dataPlane.attachments().some(({ mode }) => mode === 'native');
   const egress = createEgressInterfaces({
     table: dataPlane.egress,
     interfaces: interfaces.all,
     tunnel: () => desired().host.tunnel,
-    // What came by an interface goes back by it without being redirected; and generic XDP sends by any.
-    takesRedirected: (index) =>
-      [on, ...further].some((one) => one.index === index) ||
-      dataPlane.attachments().every(({ mode }) => mode === 'generic')
-        ? undefined
-        : redirectTargets.canSend(index),
+    takesRedirected: (index) => (redirectsNatively(index) ? redirectTargets.canSend(index) : undefined),
+    redirectsNatively,
     onPlaced: () => redirectTargets.look(),
     logger,
   });

@@ -15,6 +15,8 @@ export interface EgressInterfacesParts {
   readonly tunnel: () => HostTunnel;
   /** Whether an interface takes what is redirected to it; undefined when it is not known. */
   readonly takesRedirected: (interfaceIndex: number) => boolean | undefined;
+  /** Whether packets are redirected to an interface, by native XDP: a program in generic mode sends by any. */
+  readonly redirectsNatively: (interfaceIndex: number) => boolean;
   /** Another interface was placed. */
   readonly onPlaced: () => void;
   readonly logger: Logger;
@@ -29,6 +31,27 @@ export interface EgressInterfaces {
   /** Brings what is placed to the interfaces as they are and tunnels as they are declared. */
   rewrite(): void;
 }
+
+/**
+ * Kinds of devices that send nothing that native XDP redirects, in any kernel. Since Linux 6.3 it tells so itself; an older one
+ * takes them for targets and drops every packet.
+ */
+const neverSendRedirected: readonly string[] = [
+  ...[
+    'vlan',
+    'bridge',
+    'team',
+    'macvlan',
+    'macvtap',
+    'ipvlan',
+    'ipvtap',
+    'dummy',
+    'ifb',
+    'vrf',
+    'vxlan',
+    'geneve',
+  ],
+];
 
 /** Places interfaces as they are asked for. */
 export function createEgressInterfaces(parts: EgressInterfacesParts): EgressInterfaces {
@@ -47,7 +70,13 @@ export function createEgressInterfaces(parts: EgressInterfacesParts): EgressInte
     numberOf(interfaceIndex) {
       const known = table.numberOf(interfaceIndex);
       if (known !== undefined) {
-        if (parts.takesRedirected(interfaceIndex) !== false) return known;
+        const kind = parts.interfaces().find(({ index }) => index === interfaceIndex)?.kind;
+        const takes =
+          parts.takesRedirected(interfaceIndex) ??
+          (parts.redirectsNatively(interfaceIndex) && kind !== undefined && neverSendRedirected.includes(kind)
+            ? false
+            : undefined);
+        if (takes !== false) return known;
         const { name = '' } = table.placed().get(known) ?? {};
         return (
           `the way to it leads over ${name}, which sends nothing that XDP redirects: its driver cannot, or only ` +
