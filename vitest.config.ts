@@ -26,6 +26,16 @@ export default defineConfig({
       },
       {
         test: {
+          // By the soak kernel-devices alone: with devices that not every kernel has.
+          name: 'guest',
+          include: ['test/guest/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/interop/**/*.test.ts'],
           // They mostly wait (for timers of routers, for detection): three files at a time fit on two cores.

@@ -54,6 +54,34 @@ const bootModules = [
   'net/sched/cls_bpf',
 ];
 
+/** As bootModules: the devices that hosts and backends of a data centre have. */
+export const deviceModules: readonly string[] = [
+  'net/tls/tls',
+  'drivers/net/bonding/bonding',
+  'net/llc/llc',
+  'net/802/stp',
+  'net/bridge/bridge',
+  'net/802/mrp',
+  'net/802/garp',
+  'net/8021q/8021q',
+  'drivers/net/team/team',
+  'drivers/net/team/team_mode_activebackup',
+  'net/ipv4/tunnel4',
+  'net/ipv4/ip_tunnel',
+  'net/ipv4/ipip',
+  'net/ipv6/sit',
+  'net/ipv6/tunnel6',
+  'net/ipv6/ip6_tunnel',
+  'net/ipv4/udp_tunnel',
+  'net/ipv6/ip6_udp_tunnel',
+  'net/ipv4/fou',
+  'net/ipv6/fou6',
+  'drivers/net/vxlan/vxlan',
+];
+
+/** Bonds are made by who wants them. */
+const moduleOptions: Readonly<Record<string, string>> = { bonding: 'max_bonds=0' };
+
 const statusMark = 'L4D-GUEST-STATUS';
 
 /** Fetches the kernel of this Debian release's package archive. Throws OperatorError when there is none. */
@@ -90,18 +118,19 @@ export function fetchDebianKernel(): GuestKernel {
 }
 
 /**
- * Boots the kernel, runs a shell command in a folder of this machine, and waits for its end. `tell` gets what it
- * says, line by line. Throws OperatorError when the guest does not come so far.
+ * Boots the kernel with modules beside those that all need, runs a shell command in a folder of this machine, and
+ * waits for its end. `tell` gets what it says, line by line. Throws OperatorError when the guest does not come so far.
  */
 export async function runInGuest(
   kernel: GuestKernel,
   folder: string,
   command: string,
   tell: (line: string) => void,
+  modules: readonly string[] = [],
 ): Promise<GuestResult> {
   const work = mkdtempSync(join(tmpdir(), 'l4d-guest-'));
   try {
-    const initramfs = writeInitramfs(kernel, work, folder, command);
+    const initramfs = writeInitramfs(kernel, work, folder, command, [...bootModules, ...modules]);
     const machine = [
       '-accel',
       'tcg,thread=multi',
@@ -156,12 +185,18 @@ export async function runInGuest(
 }
 
 /** A root in memory that only leads to the real one. */
-function writeInitramfs(kernel: GuestKernel, work: string, folder: string, command: string): string {
+function writeInitramfs(
+  kernel: GuestKernel,
+  work: string,
+  folder: string,
+  command: string,
+  modules: readonly string[],
+): string {
   const root = join(work, 'root');
   for (const name of ['bin', 'modules', 'host', 'memory', 'whole'])
     mkdirSync(join(root, name), { recursive: true });
   copyFileSync(run('sh', '-c', 'command -v busybox').trim(), join(root, 'bin/busybox'));
-  for (const path of bootModules) {
+  for (const path of modules) {
     const file = join(kernel.modules, `${path}.ko`);
     // Some are part of the kernel in other versions.
     if (existsSync(file)) copyFileSync(file, join(root, 'modules', basename(file)));
@@ -171,9 +206,10 @@ function writeInitramfs(kernel: GuestKernel, work: string, folder: string, comma
     join(root, 'init'),
     `#!/bin/busybox sh
 b() { /bin/busybox "$@"; }
-for module in ${bootModules.map((path) => basename(path)).join(' ')}; do
-  [ -f /modules/$module.ko ] && b insmod /modules/$module.ko
-done
+${modules
+  .map((path) => basename(path))
+  .map((name) => `[ -f /modules/${name}.ko ] && b insmod /modules/${name}.ko ${moduleOptions[name] ?? ''}`)
+  .join('\n')}
 b mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=512000,cache=loose host /host
 b mount -t tmpfs memory /memory
 b mkdir /memory/changes /memory/work

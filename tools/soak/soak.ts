@@ -8,6 +8,8 @@ export interface SoakOptions {
   readonly seconds?: number;
   /** Where the pseudo-random numbers start, so that a failure can be repeated. */
   readonly seed: number;
+  /** Of those that run test files: those that are meant, by parts of their paths; all when left out. */
+  readonly files?: readonly string[];
   /** Tells its progress, line by line. */
   readonly say: (line: string) => void;
 }

@@ -64,6 +64,11 @@ export const soaks: readonly Soak[] = [
   {
     name: 'kernel-6.1',
     summary: "all packets of the tests through the programs on Debian 12's kernel, booted by qemu (root)",
-    load: () => import('./kernel.ts'),
+    load: async () => (await import('./kernel.ts')).packets,
+  },
+  {
+    name: 'kernel-devices',
+    summary: "the daemon with bonds, VLANs and the kernel's own tunnel devices, on that kernel (root)",
+    load: async () => (await import('./kernel.ts')).devices,
   },
 ];

@@ -1,5 +1,5 @@
 import { ipIn } from './network-namespace.ts';
-import { type TunnelLab, vips } from './tunnel-lab.ts';
+import { patience, type TunnelLab, vips } from './tunnel-lab.ts';
 
 /** Bytes that uploads and downloads have by default: many windows of TCP. */
 export const bulkBytes = 8_000_000;
@@ -31,7 +31,7 @@ const socket = require('node:dgram').createSocket(address.includes(':') ? 'udp6'
 socket.on('message', (message) => { process.stdout.write(String(message)); process.exit(); });
 socket.on('error', () => process.exit());
 socket.send(Buffer.alloc(Number(size)), Number(port), address);
-setTimeout(() => process.exit(), 400);
+setTimeout(() => process.exit(), ${400 * patience});
 `;
 
 /** A TCP service of a VIP. */
@@ -51,13 +51,13 @@ export function bulkClient(lab: TunnelLab) {
         'client',
         'sh',
         '-c',
-        `head -c ${bytes} /dev/zero | curl -s -m 10 --data-binary @- '${url(service)}'`,
+        `head -c ${bytes} /dev/zero | curl -s -m ${10 * patience} --data-binary @- '${url(service)}'`,
       ),
     /** Gets; gives how many bytes came. */
     download: (service: BulkService, bytes = bulkBytes) =>
       lab.ask(
         'client',
-        ...['curl', '-s', '-m', '10', '-o', '/dev/null', '-w', '%{size_download}'],
+        ...['curl', '-s', '-m', String(10 * patience), '-o', '/dev/null', '-w', '%{size_download}'],
         url(service, `${bytes}`),
       ),
     /** Sends one datagram; gives the length that the backend has seen. */
@@ -72,11 +72,11 @@ export function bulkClient(lab: TunnelLab) {
   };
 }
 
-/** Waits for a condition. Throws with the daemon's view and log when it does not come true in 15 s. */
+/** Waits for a condition. Throws with the daemon's view and log when it does not come true in 15 s (times patience). */
 export async function until(lab: TunnelLab, what: string, holds: () => Promise<boolean>): Promise<void> {
   const start = performance.now();
   while (!(await holds())) {
-    if (performance.now() - start > 15_000) {
+    if (performance.now() - start > 15_000 * patience) {
       const { vips: seen, host } = await lab.status();
       throw new Error(`not in time: ${what}\n${JSON.stringify({ seen, host })}\n${lab.log().slice(-4000)}`);
     }

@@ -42,6 +42,9 @@ export interface TunnelLab {
 /** `tenant` has no link of its own making: a test may give it one. */
 export type Machine = 'client' | 'router' | 'lb' | 'backend' | 'tenant';
 
+/** Times are so many times longer on a machine that is so much slower: an emulated one. */
+export const patience = Number(process.env['L4D_TEST_PATIENCE'] ?? 1);
+
 export const vips = { ipv4: '203.0.113.80', ipv6: '2001:db8:80::80' } as const;
 
 const links = {
@@ -107,7 +110,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
       daemon.stderr?.on('data', (chunk: Buffer) => {
         log += chunk.toString();
       });
-      for (let turn = 0; turn < 200; turn++) {
+      for (let turn = 0; turn < 200 * patience; turn++) {
         if (daemon?.exitCode !== null) throw new Error(`the daemon has ended:\n${log}`);
         if (
           await lab.status().then(
@@ -132,7 +135,7 @@ export function createTunnelLab(prefix: string): TunnelLab {
       run(process.execPath, ctl, '--socket', socket, '--force', 'apply', '-f', join(folder, 'l4d.yaml'));
     },
     async status() {
-      const ask = () => requestJson(socket, 'GET', '/v1/status', undefined, 10_000);
+      const ask = () => requestJson(socket, 'GET', '/v1/status', undefined, 10_000 * patience);
       // While this process waited for a command, the daemon may have closed the connection that it kept.
       return (await ask().catch(ask)).body as FabricStatus;
     },
