@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { exitCode, OperatorError, SyscallError } from '@l4d/kit/errors.ts';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { benches } from './benches.ts';
 import { formatTable } from './core/rows.ts';
 import { everything, type Selection } from './core/selection.ts';
@@ -41,7 +41,7 @@ interface Options {
 
 function positive(text: string): number {
   if (!/^[1-9]\d{0,3}$/.test(text))
-    throw new OperatorError(`"${text}" is not a whole number from 1 to 9999`, exitCode.usage);
+    throw new InvalidArgumentError('it is not a whole number from 1 to 9999.');
   return Number(text);
 }
 
