@@ -1,4 +1,5 @@
 import { systemClock } from '@l4d/kit/clock.ts';
+import { mapInfo, updateElement } from '@l4d/kit/ffi/libbpf.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
@@ -20,6 +21,39 @@ afterEach(() => plane.close());
 const identityOf = (vip: WantedVip, text: string) => `${text}-${vip.port}-${vip.protocol}`;
 
 describe('a forwarding table', () => {
+  it('reads back what all VIPs share, and writes again what somebody else has changed', () => {
+    const { maps } = plane;
+    maps.setFeature('any-port', true);
+    maps.writeFragmentHosts([{ mac: Uint8Array.of(2, 0, 0, 0, 0, 9), isSelf: true }]);
+    maps.writeNatSettings({ sources: {}, ports: { first: 30_000, last: 30_999 } });
+    expect(maps.sharedDifference()).toBeUndefined();
+    for (const [map, size, name] of [
+      [plane.fds.features, 4, 'the parts of the program that are in use'],
+      [
+        plane.fds.fragment_hosts,
+        mapInfo(plane.fds.fragment_hosts).valueSize,
+        'the hosts that may place fragments',
+      ],
+      [plane.fds.nat_settings, mapInfo(plane.fds.nat_settings).valueSize, 'the settings of NAT'],
+    ] as const) {
+      updateElement(map, new Uint8Array(4), new Uint8Array(size));
+      expect(maps.sharedDifference()).toBe(name);
+      maps.writeSharedAgain();
+      expect(maps.sharedDifference()).toBeUndefined();
+    }
+    expect(maps.hasFeature('any-port')).toBe(true);
+  });
+
+  it('compares the loads of a VIP that gets its first backend by NAT', () => {
+    const loads = { ...usualSelection, by: 'load' as const };
+    const before = vipOf(four, { selection: loads, backends: [backend(four, 0)] });
+    const after = { ...before, backends: [...before.backends, backend(four, 1, { forward: 'nat' })] };
+    plane.forwarding.apply(before);
+    plane.forwarding.apply(after);
+    expect(plane.forwarding.verify(after)).toBeUndefined();
+    expect(plane.forwarding.comparedBackends()).toHaveLength(2);
+  });
+
   it('adopts exactly what another one wrote, and then has nothing to do', () => {
     const aVip = fc.record({
       family: fc.constantFrom(four, six),

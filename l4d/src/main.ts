@@ -7,8 +7,9 @@ import {
   VerifierError,
 } from '@l4d/kit/errors.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
+import { version } from '@l4d/kit/version.ts';
 import { Command } from 'commander';
-import { startDaemon, version } from './app/daemon.ts';
+import { startDaemon } from './app/daemon.ts';
 import { attach, detachAll, detachVip } from './app/detach.ts';
 import { defaultFolders, type Folders } from './app/state-paths.ts';
 import { stopDaemon } from './app/stop-daemon.ts';

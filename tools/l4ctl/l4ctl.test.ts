@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import { version } from '@l4d/kit/version.ts';
 import type { FabricStatus } from '@l4d/l4d/core/status.ts';
 import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
@@ -447,7 +448,9 @@ test('diff, apply, export and undo', async () => {
   expect((await l4ctl('apply -f -', document.replace('weight: 3', 'weight: 4'))).out).toBe(
     '~ backend 10.0.0.22 of web: weight: 3 -> 4\napplied (revision 2)\n',
   );
-  expect((await l4ctl('undo')).out).toBe('undone (revision 3)\n');
+  expect((await l4ctl('undo')).out).toBe(
+    '~ backend 10.0.0.22 of web: weight: 4 -> 3\nundone: a change (revision 3)\n',
+  );
   expect(port.desired().state.vips[0]?.backends[1]?.weight).toBe(3);
   await l4ctl('undo');
   expect(await l4ctl('undo')).toMatchObject({
@@ -455,6 +458,35 @@ test('diff, apply, export and undo', async () => {
     err: expect.stringContaining('nothing is left to undo'),
   });
   expect((await l4ctl('reconcile')).out).toBe('nothing differed\n');
+});
+
+test('what this host refuses is said by diff, before apply is', async () => {
+  const plan = port.plan;
+  port.plan = async (next) => ({
+    ...(await plan(next)),
+    refused: ['host.interfaces: no interface is named "gone0"'],
+  });
+  expect(await l4ctl('diff -f -', document)).toMatchObject({
+    code: 78,
+    out: expect.stringContaining('! refused: host.interfaces: no interface is named "gone0"\n'),
+    err: 'l4ctl: this host would refuse this change\n',
+  });
+});
+
+test('several VIPs are removed by one command, all of them or none', async () => {
+  await l4ctl(
+    'apply -f -',
+    `${document}  - { name: two, address: 203.0.113.11, port: 80, backends: [{ address: 10.0.0.1 }] }\n`,
+  );
+  expect(await l4ctl('vip rm two none')).toMatchObject({ code: 1, err: expect.stringContaining('"none"') });
+  expect(port.desired().state.vips).toHaveLength(2);
+  expect((await l4ctl('vip rm two web')).out).toBe(
+    'vip two removed (revision 2)\nvip web removed (revision 3)\n',
+  );
+});
+
+test('--version tells that of l4ctl', async () => {
+  expect(await l4ctl('--version')).toMatchObject({ code: 0, out: `${version}\n` });
 });
 
 test('what the guard refuses is said by diff, and goes by --force', async () => {

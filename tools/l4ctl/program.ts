@@ -1,4 +1,5 @@
 import { ConfigError, exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { version } from '@l4d/kit/version.ts';
 import { Command, CommanderError, Option } from 'commander';
 import { addAnnouncerCommands } from './announcer-commands.ts';
 import { addBackendCommands } from './backend-commands.ts';
@@ -40,6 +41,7 @@ function createProgram(env: Env): Command {
   const ctl = createCtl(env, () => program.opts<GlobalOptions>());
   program
     .description('Says what the load balancer on this host shall do, and shows what it does.')
+    .version(version, '--version', 'print the version of l4ctl')
     .addOption(
       new Option('-o, --output <format>', 'how to print').choices(['table', 'wide', 'json']).default('table'),
     )

@@ -6,6 +6,13 @@ import { stringify } from 'yaml';
 import type { Ctl } from './ctl.ts';
 import { revisionOf } from './vip-commands.ts';
 
+/** What `POST /v1/undo` answers. */
+interface UndoAnswer {
+  /** Note of the change that was taken back. */
+  readonly undone?: string;
+  readonly changes?: readonly ChangeView[];
+}
+
 interface FileOption {
   readonly file: string;
 }
@@ -26,13 +33,15 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
   program
     .command('diff')
     .description(
-      'what a configuration file would change; moves nothing; ends with 78 when the guard would refuse it',
+      'what a configuration file would change; moves nothing; ends with 78 when this host or its guard would refuse it',
     )
     .requiredOption('-f, --file <file>', 'YAML or JSON; - is standard input')
     .action(async ({ file }: FileOption) => {
       const { json } = await readDocument(file, ctl);
       const plan = (await ctl.ask('POST', '/v1/plan', json)) as PlanView;
       ctl.print(plan, () => changesText(plan));
+      if (plan.refused !== undefined && plan.refused.length > 0)
+        throw new OperatorError('this host would refuse this change', exitCode.config);
       if (plan.guard.length > 0 && !ctl.isForced()) {
         throw new OperatorError('the guard would refuse this change', exitCode.config);
       }
@@ -55,7 +64,12 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
     .description('go back to the desired state before the last change; again: one further')
     .action(async () => {
       const answer = await ctl.ask('POST', '/v1/undo');
-      ctl.print(answer, () => `undone (revision ${revisionOf(answer)})\n`);
+      const { undone, changes = [] } = answer as UndoAnswer;
+      const what = undone === undefined ? '' : `: ${undone}`;
+      ctl.print(
+        answer,
+        () => `${changes.map(changeLine).join('')}undone${what} (revision ${revisionOf(answer)})\n`,
+      );
     });
   program
     .command('reconcile')
@@ -76,13 +90,16 @@ async function readDocument(file: string, ctl: Ctl): Promise<ConfigDocument> {
 
 const signs = { add: '+', remove: '-', change: '~' } as const;
 
-function changesText({ changes, warnings, guard }: PlanView): string {
+function changeLine({ action, subject, fields }: ChangeView): string {
+  return `${signs[action]} ${subject}${fields.length === 0 ? '' : `: ${fields.join(', ')}`}\n`;
+}
+
+function changesText({ changes, warnings, guard, refused = [] }: PlanView): string {
   if (changes.length === 0) return 'no changes\n';
-  const line = (change: ChangeView) =>
-    `${signs[change.action]} ${change.subject}${change.fields.length === 0 ? '' : `: ${change.fields.join(', ')}`}\n`;
   return [
-    ...changes.map(line),
+    ...changes.map(changeLine),
     ...warnings.map((warning) => `! ${warning}\n`),
+    ...refused.map((problem) => `! refused: ${problem}\n`),
     ...guard.map((reason) => `! refused unless forced (--force): ${reason}\n`),
   ].join('');
 }

@@ -63,11 +63,15 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
     .description('virtual addresses: add, set, rm, ls, show, enable, disable, explain');
   addVipAdd(vip, ctl);
   vip
-    .command('rm <name>')
-    .description('remove a VIP with its backends; it is withdrawn first')
-    .action(async (name: string) => {
-      const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}`);
-      ctl.print(answer, () => `vip ${name} removed (revision ${revisionOf(answer)})\n`);
+    .command('rm <name...>')
+    .description('remove VIPs with their backends; they are withdrawn first')
+    .action(async (names: readonly string[]) => {
+      // Whether all are there is known before the first goes.
+      for (const name of names) await ctl.ask('GET', apiPath`/v1/vips/${name}`);
+      for (const name of new Set(names)) {
+        const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}`);
+        ctl.print(answer, () => `vip ${name} removed (revision ${revisionOf(answer)})\n`);
+      }
     });
   vip
     .command('ls')

@@ -4,13 +4,14 @@ import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { exitCode, formatConfigProblem, OperatorError } from '@l4d/kit/errors.ts';
 import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import { version } from '@l4d/kit/version.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipCensus } from '../core/desired/vip-census.ts';
@@ -52,9 +53,6 @@ import { watchRedirectTargets } from './redirect-targets.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { takeConfig } from './take-config.ts';
 import { vrrpView } from './vrrp-view.ts';
-
-/** Version of the product. */
-export const version = '0.1.0';
 
 /** How the daemon is started. */
 export interface DaemonOptions {
@@ -232,6 +230,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     nextHops: () => nextHopsOf(desired(), on),
     vrrpPlace: () => ({ interface: on.name, ownedMacsPin: pinPath(folders.bpfDir, pinName.virtualMacs) }),
     attachmentProblem: () => dataPlane.attachmentProblem(served()),
+    readBackShared() {
+      const difference = dataPlane.maps.sharedDifference();
+      if (difference === undefined) return undefined;
+      logger.warn({ difference }, 'somebody else changed the kernel: it is written again');
+      dataPlane.maps.writeSharedAgain();
+      const left = dataPlane.maps.sharedDifference();
+      return left === undefined ? undefined : `the kernel does not hold ${left}`;
+    },
     onFailure: (error) => logger.error({ err: error }, 'reconciling failed; it is tried again'),
     // Not to be caught by whoever waits for the pass: the process ends, the kernel forwards on.
     onInvariant: (error) =>
@@ -377,7 +383,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     async undo(undoOptions = {}) {
       const target = store.undoTarget();
-      const ifRevision = store.current().revision;
+      const { revision: ifRevision, note, state: before } = store.current();
       const refused =
         target === undefined ? undefined : await refuseOtherInterface(desired(), target.state, on);
       if (refused !== undefined) return err(refused);
@@ -388,10 +394,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       if (!undone.ok) return undone;
       forceDrain(desired(), undoOptions.force === true);
       await takeDesired();
-      return ok({ revision: undone.value.revision });
+      const { revision, state } = undone.value;
+      const changes = diffDesired(before, state);
+      return ok({ revision, ...(note === undefined ? {} : { undone: note }), changes });
     },
     async plan(next) {
+      const refused = await refuseOtherInterface(desired(), next, on);
+      const problems = [
+        ...(refused?.problems ?? []),
+        ...checkTlsFiles(next.vips, wallClock(), desired().vips),
+      ].map((problem) => formatConfigProblem(problem));
       return {
+        ...(problems.length === 0 ? {} : { refused: problems }),
         changes: diffDesired(desired(), next),
         operations: fabric.preview(next),
         warnings: [

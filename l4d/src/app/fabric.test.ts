@@ -34,6 +34,7 @@ let log: string[] = [];
 const firstWorld = {
   announcerTakes: true,
   attached: true,
+  shared: undefined as string | undefined,
   condition: up,
   programFails: '',
   passes: 0,
@@ -138,6 +139,7 @@ function standIns(): FabricParts {
       tellAgain() {},
     },
     attachmentProblem: () => (world.attached ? undefined : 'the XDP program is not attached'),
+    readBackShared: () => world.shared,
     resolve() {},
     resolved: () => world.resolved,
     wallClock: () => clock.now(),
@@ -559,4 +561,15 @@ test('a change of one VIP looks at as many VIPs among ten as among two hundred',
   const few = await looksAmong(10);
   expect(few).toBeGreaterThan(0);
   expect(await looksAmong(200)).toBe(few);
+});
+
+test('what all VIPs share is read back before one is announced, and again until it is there', async () => {
+  world.shared = 'the kernel does not hold the settings of NAT';
+  await fabric.setDesired(state(web), none);
+  expect(fabric.views()[0]?.verdict.code).toBe('not-programmed');
+  expect(log).not.toContain('announce 203.0.113.1/32');
+  world.shared = undefined;
+  await settle(1100);
+  expect(fabric.views()[0]?.verdict.code).toBe('announced');
+  expect(log).toContain('announce 203.0.113.1/32');
 });

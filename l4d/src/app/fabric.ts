@@ -49,6 +49,8 @@ export interface FabricParts {
   readonly forwarding: ForwardingTable;
   /** Why the programs do not run; undefined when they do. */
   readonly attachmentProblem: () => string | undefined;
+  /** Reads back what all VIPs share in the kernel, and mends it; why it is not as wanted, undefined when it is. */
+  readonly readBackShared?: () => string | undefined;
   /** Keeps the MAC addresses that packets to backends need, and no others, resolved. */
   readonly resolve: (change: BackendAddressChange) => void;
   /** Resolves when what the kernel knows of those that were asked for first is known here. */
@@ -146,6 +148,8 @@ export function createFabric(parts: FabricParts): Fabric {
   const retries = new Set<string>();
   /** The covering prefixes that the kernel was told of. */
   let aggregateText: string | undefined;
+  /** Why what all VIPs share is not in the kernel. */
+  let sharedProblem: string | undefined;
   let failure: { atMs: number; message: string } | undefined;
   /** The next pass asserts also what seems not to have changed. */
   let assertAll = true;
@@ -236,6 +240,7 @@ export function createFabric(parts: FabricParts): Fabric {
     if (asserting || concernsProxy(looked)) await syncProxy();
     program(looked, 'l7');
     await syncAggregates();
+    readBackShared();
     const judged = unsettled.size === 0 ? looked : [...new Set([...looked, ...unsettled])];
     unsettled.clear();
     judge(judged);
@@ -250,6 +255,14 @@ export function createFabric(parts: FabricParts): Fabric {
     });
     await endForwarding(isTaken);
     setTargets();
+  }
+
+  function readBackShared(): void {
+    const before = sharedProblem;
+    sharedProblem = parts.readBackShared?.();
+    if (sharedProblem !== undefined) waker.wakeAfter(retryInterval);
+    if (sharedProblem === before) return;
+    for (const key of records.keys()) unsettled.add(key);
   }
 
   /** Whether a VIP that was looked at is, or was, the proxy's. */
@@ -316,7 +329,7 @@ export function createFabric(parts: FabricParts): Fabric {
 
   function judge(looked: readonly string[]): void {
     if (desired === undefined) return;
-    const unattached = parts.attachmentProblem();
+    const unattached = parts.attachmentProblem() ?? sharedProblem;
     const changed: { vip: Vip; verdict: VerdictView }[] = [];
     for (const key of looked) {
       const record = records.get(key);

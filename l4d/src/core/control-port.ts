@@ -2,7 +2,7 @@ import type { ConfigProblem } from '@l4d/kit/errors.ts';
 import type { Result } from '@l4d/kit/result.ts';
 import type { DesiredState } from './desired-state.ts';
 import type { FlowList, FlowQuery } from './forwarding/flow-query.ts';
-import type { BgpStatus, FabricStatus, PlanView, VrrpView } from './status.ts';
+import type { BgpStatus, ChangeView, FabricStatus, PlanView, VrrpView } from './status.ts';
 
 /** A change was made meanwhile: the revision in force is another than the one that was asked for. */
 export interface StaleRevision {
@@ -27,6 +27,15 @@ export interface NothingToUndo {
   readonly kind: 'nothing-to-undo';
 }
 
+/** What an undo has taken back. */
+export interface UndoneChange {
+  readonly revision: number;
+  /** Note of the change that was taken back, such as `vip add`; absent when it had none. */
+  readonly undone?: string;
+  /** What that changed back. */
+  readonly changes: readonly ChangeView[];
+}
+
 /** What the API needs of the daemon. States given to it are valid. */
 export interface ControlPort {
   /** The desired state in force. */
@@ -39,9 +48,7 @@ export interface ControlPort {
   /** Goes back to the state before the one in force. */
   undo(options?: {
     readonly force?: boolean;
-  }): Promise<
-    Result<{ readonly revision: number }, NothingToUndo | StaleRevision | RefusedState | GuardedChange>
-  >;
+  }): Promise<Result<UndoneChange, NothingToUndo | StaleRevision | RefusedState | GuardedChange>>;
   /** Begins a planned stop: VIPs leave, the announcer says Cease with the text, the daemon ends. */
   stop(request: { readonly text?: string; readonly force?: boolean }): Promise<void>;
   /** What would happen if this were the desired state; moves nothing. */

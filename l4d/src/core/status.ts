@@ -359,6 +359,8 @@ export interface PlanView {
   readonly operations: readonly string[];
   /** What the operator should weigh, such as flows that a resize moves. */
   readonly warnings: readonly string[];
+  /** Why this host refuses the change, such as an interface that is not there; absent when it does not. */
+  readonly refused?: readonly string[];
   /** Why the guard refuses the change unless it is forced. */
   readonly guard: readonly string[];
 }

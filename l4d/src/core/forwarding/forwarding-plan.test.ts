@@ -9,7 +9,6 @@ import {
   type HeldVip,
   planVip,
   tableOf,
-  usesNat,
   type WantedBackend,
   type WantedVip,
 } from './forwarding-plan.ts';
@@ -77,7 +76,7 @@ function perform(
     return { ...held, backends: [...held.backends.filter((backend) => backend !== existing), written] };
   }
   const { policy, onBackendDown, idleTicks, selection } = wanted;
-  const settings = { policy, onBackendDown, idleTicks, selection, usesNat: usesNat(wanted) };
+  const settings = { policy, onBackendDown, idleTicks, selection, usesNat: operation.usesNat };
   if (operation.table === 'unchanged') return { ...held, ...settings };
   const eligible = operation.table;
   const slots = tableOf(eligible, wanted).map((position) => {
@@ -201,7 +200,9 @@ describe('planVip', () => {
       'write-backend',
       'write-vip',
     ]);
-    expect(planVip(held, { ...wanted, idleTicks: 1 })).toEqual([{ kind: 'write-vip', table: 'unchanged' }]);
+    expect(planVip(held, { ...wanted, idleTicks: 1 })).toEqual([
+      { kind: 'write-vip', table: 'unchanged', usesNat: false },
+    ]);
     expect(kinds({ ...wanted, backends: backends.map((one) => ({ ...one, mac: macOf(9) })) })).toEqual([
       'write-backend',
       'write-backend',
@@ -214,5 +215,47 @@ describe('planVip', () => {
     ).toEqual(['write-vip', 'write-backend']);
     expect(kinds({ ...wanted, backends: backends.slice(1) })).toEqual(['write-vip', 'free-backend']);
     expect(kinds({ ...wanted, backends: [...backends].reverse() })).toEqual([]);
+  });
+
+  it('has a VIP ask the table of NAT before a backend is reached by it, and as long as one is', () => {
+    const one = (n: number, forward: WantedBackend['forward']): WantedBackend => ({
+      ...{ address: ipAddress(`10.0.0.${n}`), weight: 1, state: 'up', forward, egress: 0, mac: macOf(n) },
+    });
+    const wanted = (...backends: WantedBackend[]): WantedVip => ({
+      ...{ address: ipAddress('203.0.113.10'), port: 80, protocol: 'tcp', policy: 'forward' },
+      ...{ onBackendDown: 'keep', idleTicks: 838, selection: usualSelection, tableSize: 101, backends },
+    });
+    const steps = (from: WantedVip, to: WantedVip) =>
+      planVip(applyAll([from]), to).map((operation) =>
+        operation.kind === 'write-backend'
+          ? `${addressOf(operation.backend)} by ${operation.backend.forward}`
+          : operation.kind === 'write-vip'
+            ? `VIP, table ${operation.table === 'unchanged' ? 'unchanged' : 'built'}`
+            : operation.kind,
+      );
+    const bridged = wanted(one(1, 'l2'), one(2, 'l2'));
+    const translated = wanted(one(1, 'l2'), one(2, 'nat'));
+    expect(steps(bridged, translated)).toEqual(['VIP, table unchanged', '10.0.0.2 by nat']);
+    expect(steps(translated, bridged)).toEqual(['10.0.0.2 by l2', 'VIP, table unchanged']);
+    expect(steps(translated, wanted(one(1, 'l2')))).toEqual([
+      'VIP, table built',
+      'free-backend',
+      'VIP, table unchanged',
+    ]);
+    expect(steps(bridged, wanted(one(1, 'l2'), one(2, 'l2'), one(3, 'nat')))).toEqual([
+      'VIP, table unchanged',
+      '10.0.0.3 by nat',
+      'VIP, table built',
+    ]);
+    fc.assert(
+      fc.property(fc.array(aVip, { minLength: 2, maxLength: 5 }), (sequence) => {
+        applyAll(sequence, (held) => {
+          // A VIP that is new is in the kernel with its last step.
+          if (held.idleTicks === -1) return;
+          if (held.backends.some(({ forward }) => forward === 'nat')) expect(held.usesNat).toBe(true);
+        });
+      }),
+      { numRuns: 300 },
+    );
   });
 });

@@ -93,7 +93,12 @@ export interface HeldVip {
  */
 export type ForwardingOperation =
   | { readonly kind: 'write-backend'; readonly backend: WantedBackend; readonly isNew: boolean }
-  | { readonly kind: 'write-vip'; readonly table: readonly WantedBackend[] | 'unchanged' }
+  | {
+      readonly kind: 'write-vip';
+      readonly table: readonly WantedBackend[] | 'unchanged';
+      /** Whether packets ask the table of NAT from then on. */
+      readonly usesNat: boolean;
+    }
   | { readonly kind: 'free-backend'; readonly index: number; readonly address: IpAddress };
 
 /** Whether some backend of a VIP is reached by NAT. */
@@ -164,7 +169,11 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     sameSelection(held.selection, wanted.selection) &&
     held.usesNat === usesNat(wanted);
   if (!tableHolds || !settingsHold) {
-    operations.push({ kind: 'write-vip', table: tableHolds ? 'unchanged' : eligible });
+    operations.push({
+      kind: 'write-vip',
+      table: tableHolds ? 'unchanged' : eligible,
+      usesNat: usesNat(wanted) || held?.usesNat === true,
+    });
   }
 
   const wantedAddresses = new Set(wanted.backends.map((backend) => formatIpAddress(backend.address)));
@@ -174,13 +183,11 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
     }
   }
   // A VIP asks the table of NAT before a backend is marked as being reached by it.
-  if (held !== undefined && usesNat(wanted) && !held.usesNat) {
-    return [
-      { kind: 'write-vip', table: 'unchanged' },
-      ...orderOperations(operations.filter(isMoreThanSettings)),
-    ];
-  }
-  return orderOperations(operations);
+  if (held === undefined || usesNat(wanted) === held.usesNat) return orderOperations(operations);
+  const others = orderOperations(operations.filter(isMoreThanSettings));
+  const settings = { kind: 'write-vip', table: 'unchanged', usesNat: usesNat(wanted) } as const;
+  // And as long as one is.
+  return usesNat(wanted) ? [settings, ...others] : [...others, settings];
 }
 
 function isMoreThanSettings(operation: ForwardingOperation): boolean {

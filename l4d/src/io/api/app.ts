@@ -133,7 +133,7 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
   });
   app.post('/v1/undo', async (context) => {
     const undone = await port.undo({ force: isForced(context) });
-    if (undone.ok) return Response.json({ revision: undone.value.revision });
+    if (undone.ok) return Response.json(undone.value);
     if (undone.error.kind === 'stale') return stale(undone.error.revision);
     if (undone.error.kind === 'guarded') return guarded(undone.error.reasons);
     if (undone.error.kind === 'refused') return invalid(undone.error.problems);

@@ -44,9 +44,10 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
     },
     async undo() {
       if (history.length < 2) return { ok: false, error: { kind: 'nothing-to-undo' } };
+      const before = now();
       history.pop();
       revision += 1;
-      return { ok: true, value: { revision } };
+      return { ok: true, value: { revision, undone: 'a change', changes: diffDesired(before, now()) } };
     },
     plan: async (next) => ({
       changes: diffDesired(now(), next),

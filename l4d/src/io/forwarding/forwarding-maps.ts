@@ -12,6 +12,7 @@ import type { TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { type CounterSnapshot, openCounterSnapshot } from './counter-snapshot.ts';
 import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
+import { createSharedValues } from './shared-values.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
 export const pinnedMaps = [
@@ -97,6 +98,9 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   const loads = new Int32Array(loadBytes.buffer, loadBytes.byteOffset, capacity.backends * loadWords);
   const proxySlotBytes = mapShared(fds.proxy_slots, wholePages(proxySlots * 2 * proxyHostSize));
   const proxyWords = new BigUint64Array(proxySlotBytes.buffer, proxySlotBytes.byteOffset, proxySlots * 2);
+  /** Features that were said to be used or not, and those that are. */
+  let [told, used] = [0, 0];
+  const shared = createSharedValues();
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
   // A writer before may have been killed between a change and telling of it.
   tellVipsChanged();
@@ -313,10 +317,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     /** Who may place fragments; at most `maxFragmentHosts`. */
     writeFragmentHosts(hosts: readonly FragmentHost[]): void {
       const value = codec.encodeFragmentHosts(hosts);
-      const before = new Uint8Array(value.length);
-      libbpf.lookupElement(fds.fragment_hosts, indexKey(0), before);
-      if (value.some((byte, at) => byte !== before[at]))
-        libbpf.updateElement(fds.fragment_hosts, indexKey(0), value);
+      shared.set('the hosts that may place fragments', fds.fragment_hosts, value);
     },
 
     /** Who may hand connections of the proxy over: `known`, this host too. Of others, what they send is a client's. */
@@ -340,17 +341,33 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     },
 
     writeNatSettings(settings: NatSettings): void {
-      libbpf.updateElement(fds.nat_settings, indexKey(0), codec.encodeNatSettings(settings));
+      shared.set('the settings of NAT', fds.nat_settings, codec.encodeNatSettings(settings));
     },
 
     /** Says whether anything on this host uses a part of the program that most packets do not need. */
     setFeature(feature: Feature, isUsed: boolean): void {
       const before = readFeatures();
       const bit = codec.featureBit(feature);
+      told |= bit;
+      used = isUsed ? used | bit : used & ~bit;
       const after = isUsed ? before | bit : before & ~bit;
       if (after === before) return;
       libbpf.updateElement(fds.features, indexKey(0), indexKey(after));
       // Some decide how a VIP is found.
+      tellVipsChanged();
+    },
+
+    /** What all VIPs share and the kernel holds otherwise than it was written last, in words; undefined: nothing. */
+    sharedDifference(): string | undefined {
+      return (readFeatures() & told) === used
+        ? shared.difference()
+        : 'the parts of the program that are in use';
+    },
+
+    /** Writes all of that again. */
+    writeSharedAgain(): void {
+      libbpf.updateElement(fds.features, indexKey(0), indexKey((readFeatures() & ~told) | used));
+      shared.writeAgain();
       tellVipsChanged();
     },
 

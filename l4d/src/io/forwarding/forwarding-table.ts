@@ -123,7 +123,7 @@ export function createForwardingTable(
       try {
         for (const operation of operations) {
           if (operation.kind === 'write-backend') writeBackend(entry, backends, operation.backend);
-          else if (operation.kind === 'write-vip') writeVip(entry, wanted, backends, operation.table);
+          else if (operation.kind === 'write-vip') writeVip(entry, wanted, backends, operation);
           else {
             const text = formatIpAddress(operation.address);
             const gone = backends.get(text);
@@ -510,12 +510,15 @@ export function createForwardingTable(
     entry: Entry,
     wanted: WantedVip,
     backends: ReadonlyMap<string, HeldBackend>,
-    table: readonly WantedBackend[] | 'unchanged',
+    { table, usesNat: asksNat }: Extract<ReturnType<typeof planVip>[number], { kind: 'write-vip' }>,
   ): void {
     let { region } = entry;
     let { slots } = entry.held;
     if (wanted.selection.by === 'load') {
-      const eligible = eligibleBackends(wanted);
+      // One that is new comes into the kernel before a table names it, and has its weight written then.
+      const eligible = eligibleBackends(wanted).filter(
+        ({ address }) => table !== 'unchanged' || backends.has(formatIpAddress(address)),
+      );
       for (const [place, index] of indicesOf(backends, eligible).entries()) {
         maps.writeBackendWeight(index, eligible[place]?.weight ?? 0);
       }
@@ -544,11 +547,11 @@ export function createForwardingTable(
       tableSize: region.size,
       idleTicks: wanted.idleTicks,
       selection: wanted.selection,
-      usesNat: usesNat(wanted),
+      usesNat: asksNat,
     });
     entry.region = region;
     const { policy, onBackendDown, idleTicks, selection } = wanted;
-    const settings = { policy, onBackendDown, idleTicks, selection, usesNat: usesNat(wanted) };
+    const settings = { policy, onBackendDown, idleTicks, selection, usesNat: asksNat };
     // A table that is written later in the plan is not compared by its key before.
     const built = table === 'unchanged' ? entry.held.tableKey : keyOf(wanted);
     const { tableKey: _, ...held } = entry.held;
