@@ -49,6 +49,15 @@ const eventually = (holds: () => Promise<boolean>, what: string) => until(holds,
 const pids = async () => (await fabric.workers()).map(({ pid }) => pid).sort();
 const allServe = (count: number) =>
   eventually(async () => (await fabric.workers()).length === count, `${count} workers`);
+/** 0 would be everybody in the group of this process. */
+function kill(pid: number | undefined): void {
+  if (pid === undefined || pid <= 0) throw new Error('there is nobody to kill');
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended by itself meanwhile.
+  }
+}
 const requestsOf = async () =>
   (await fabric.proxy.status()).listeners.reduce((sum, listener) => sum + listener.requests, 0);
 
@@ -82,7 +91,7 @@ test('a killed worker breaks its own connections and no others; nobody is refuse
   const end = await load(20);
   await sleep(300);
   const [struck = 0, ...others] = await pids();
-  process.kill(struck, 'SIGKILL');
+  kill(struck);
   await eventually(async () => {
     const now = await pids();
     return now.length === 3 && !now.includes(struck);
@@ -99,7 +108,7 @@ test('a killed worker breaks its own connections and no others; nobody is refuse
   // What was counted a moment before the death is still there after it.
   const counted = await requestsOf();
   await sleep(300);
-  process.kill((await pids())[0] ?? 0, 'SIGKILL');
+  kill((await pids())[0]);
   await allServe(2);
   expect(await requestsOf()).toBe(counted);
   await allServe(3);
@@ -162,7 +171,7 @@ test('a worker that dies without a supervisor leaves its new connections to the 
   proxy.process.kill('SIGKILL');
   await once(proxy.process, 'exit');
   const [struck = 0] = await fabric.workerPids();
-  process.kill(struck, 'SIGKILL');
+  kill(struck);
   await until(async () => !(await fabric.workerPids()).includes(struck), 'it is gone');
   const end = await load(1);
   await sleep(300);
@@ -170,6 +179,41 @@ test('a worker that dies without a supervisor leaves its new connections to the 
   proxy = await fabric.startProxy();
   await fabric.proxy.putDesired(desired(3));
   await allServe(3);
+});
+
+test('policies change without pause: no request is lost; workers killed as they hand over break their own alone', async () => {
+  const ends = [await load(1), await load(1000)];
+  let changing = true;
+  let changes = 0;
+  const change = (async () => {
+    for (; changing; changes++)
+      await fabric.proxy.putDesired({ ...desired(3), drainMs: 3000 + (changes % 7) });
+  })();
+  await until(() => changes > 20, 'policies are taken');
+  for (const end of ends) expect((await end()).failures).toEqual({});
+
+  const end = await load(20);
+  const before = await pids();
+  // It fails when the successor that is killed below is one that it waits for.
+  const renewed = fabric.proxy.renew().catch(() => undefined);
+  let drainer: number | undefined;
+  await eventually(async () => {
+    drainer = (await fabric.proxy.status()).workers.find(({ state }) => state === 'draining')?.pid;
+    return drainer !== undefined;
+  }, 'a worker hands over');
+  kill(drainer);
+  const known = new Set([...before, ...(await pids())]);
+  await until(() => fabric.workerPids().some((pid) => !known.has(pid)), 'the next successor comes up');
+  for (const pid of fabric.workerPids()) if (!known.has(pid)) kill(pid);
+  await renewed;
+  changing = false;
+  await change;
+  await allServe(3);
+  const { answered, failures } = await end();
+  const { ECONNRESET = 0, ended = 0, ...unexpected } = failures;
+  expect(unexpected).toEqual({});
+  expect(ECONNRESET + ended).toBeLessThan(lanes);
+  expect(answered).toBeGreaterThan(100);
 });
 
 test('workers whose descriptors idle clients have taken are still told another policy', async () => {
@@ -198,7 +242,7 @@ test('workers whose descriptors idle clients have taken are still told another p
 });
 
 test('all workers killed at once: connections wait for the next ones', async () => {
-  for (const pid of await pids()) process.kill(pid, 'SIGKILL');
+  for (const pid of await pids()) kill(pid);
   expect(await fabric.curl(`http://${vip4}/`)).toMatchObject({ code: 0 });
   await allServe(3);
 });
