@@ -137,7 +137,9 @@ export function buildFabric(): Fabric {
 
   async function startAndWait(namespace: string, command: readonly string[], mark: string): Promise<Running> {
     const running = start(namespace, command);
-    await until(() => running.output().includes(mark), `${command.join(' ')}: "${mark}"`, running.output);
+    // Processes take their time to start on a busy machine.
+    const has = () => running.output().includes(mark);
+    await until(has, `${command.join(' ')}: "${mark}"`, running.output, 40_000);
     return running;
   }
 
