@@ -1,6 +1,8 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { FabricStatus } from '@l4d/l4d/core/status.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -90,6 +92,7 @@ function buildVariant(folder: string): string {
   const patched = [
     [/(struct flow \{\n)(.*\n)(.*\n)(.*\n)/, '$1$4\t__u32 spare;\n$3$2'],
     [/(struct backend \{\n)/, '$1\t__u32 spare;\n'],
+    [/(struct neighbour \{\n)/, '$1\t__u32 spare;\n'],
     [/BACKEND_DOWN = 1 << 0/, 'BACKEND_DOWN = 1 << 5'],
     [/(\tPASS_NOT_IP,.*\n)([\s\S]*?)(\tTX_FORWARD,.*\n)/, '$3$2$1'],
   ] as const;
@@ -172,6 +175,29 @@ const generation = () => readlinkSync(join(host.environment['L4D_BPF_DIR'] ?? ''
 const generations = () =>
   readdirSync(host.environment['L4D_BPF_DIR'] ?? '').filter((name) => name.startsWith('maps_'));
 
+const neighbourKey = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 88, 0, 80);
+const openNeighbours = () => {
+  const fd = libbpf.openPinned(join(host.environment['L4D_BPF_DIR'] ?? '', 'neighbours'));
+  if (fd === undefined) throw new Error('the map is not pinned');
+  return fd;
+};
+
+function writeNeighbour(value: Uint8Array): void {
+  const fd = openNeighbours();
+  expect(libbpf.mapInfo(fd).valueSize).toBe(value.length);
+  libbpf.updateElement(fd, neighbourKey, value);
+  closeFd(fd);
+}
+
+function readNeighbour(size: number): Uint8Array | undefined {
+  const fd = openNeighbours();
+  expect(libbpf.mapInfo(fd).valueSize).toBe(size);
+  const value = new Uint8Array(size);
+  const isThere = libbpf.lookupElement(fd, neighbourKey, value);
+  closeFd(fd);
+  return isThere ? value : undefined;
+}
+
 test('connections stay on their backends when the maps change their layout under them', async () => {
   const first = await startWith(variant, '-c', host.write('l4d.yaml', config('10.88.0.21')));
   traffic = startIn(host.namespaces.client, ask);
@@ -184,6 +210,9 @@ test('connections stay on their backends when the maps change their layout under
   await expectAlive();
   const before = await reasonsSeen();
   expect(before['tx_forward']).toBeGreaterThan(connections);
+  // What the announcer's process writes beside: an address that is answered for by one virtual router.
+  const entry = Uint8Array.of(2, 0, 0, 0, 0, 7, 1, 1, 51, ...new Array<number>(31).fill(0));
+  writeNeighbour(Uint8Array.of(0, 0, 0, 0, ...entry));
   await kill(first);
 
   // And of another size.
@@ -198,6 +227,7 @@ test('connections stay on their backends when the maps change their layout under
   expect(after['tx_forward']).toBeGreaterThanOrEqual(before['tx_forward'] ?? 0);
   expect(after['pass_not_ip'] ?? 0).toBeLessThan(before['tx_forward'] ?? 0);
   expect(generations()).toEqual([generation()]);
+  expect(readNeighbour(entry.length)).toEqual(entry);
   await kill(second);
 }, 60_000);
 

@@ -1,14 +1,17 @@
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { deleteElement, mapKeys, openPinned, updateElement } from '@l4d/kit/ffi/libbpf.ts';
+import { deleteElement, mapKeys, updateElement } from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { type IpFamily, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { AnswerEntry } from '../../core/vrrp/answer-table.ts';
+import { openOtherPin } from './followed-pin.ts';
 
 /** Sizes of struct neighbour_key and struct neighbour (bpf/include/l4d.h), and the most identifiers of one. */
 const keyBytes = 16;
 const mostVrids = 32;
 const valueBytes = 8 + mostVrids;
+/** Nanoseconds of the monotonic clock. */
+const ownerBytes = 8;
 
 /** Lets the program in the kernel answer ARP and neighbour discovery, and tells it until when. */
 export interface NeighbourMaps {
@@ -27,11 +30,11 @@ export interface NeighbourPins {
   readonly owners: string;
 }
 
-/** Writes to the maps that are pinned there; maps that are missing are tried again. */
+/** Writes to the maps that are pinned there; missing or other ones are taken when they come. */
 export function openNeighbourMaps(pins: NeighbourPins): NeighbourMaps {
   const until = new Map<number, bigint>();
   let wanted = new Map<string, { readonly key: Uint8Array; readonly value: Uint8Array }>();
-  let fds: { readonly neighbours: number; readonly owners: number } | undefined;
+  const fds: { neighbours?: number; owners?: number } = {};
   let problem: string | undefined;
   let timer: NodeJS.Timeout | undefined;
 
@@ -41,30 +44,32 @@ export function openNeighbourMaps(pins: NeighbourPins): NeighbourMaps {
       write();
       problem = undefined;
     } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
+      if (!(error instanceof SyscallError || error instanceof RangeError)) throw error;
       problem = `${pins.neighbours}: ${error.message}`;
     }
   }
 
-  function open(): void {
-    timer = undefined;
+  /** Follows the pins, which an upgrade may give to other maps. */
+  function follow(): void {
+    timer = setTimeout(follow, 1000);
     attempt(() => {
-      const neighbours = openPinned(pins.neighbours);
-      const owners = openPinned(pins.owners);
-      if (neighbours === undefined || owners === undefined) {
-        for (const fd of [neighbours, owners]) if (fd !== undefined) closeFd(fd);
-        timer = setTimeout(open, 1000);
-        return;
+      const neighbours = openOtherPin(pins.neighbours, fds.neighbours, valueBytes);
+      if (neighbours !== undefined) {
+        if (fds.neighbours !== undefined) closeFd(fds.neighbours);
+        fds.neighbours = neighbours;
+        writeAddresses();
       }
-      fds = { neighbours, owners };
-      writeAddresses();
-      for (const index of until.keys()) writeOwner(index);
+      const owners = openOtherPin(pins.owners, fds.owners, ownerBytes);
+      if (owners !== undefined) {
+        if (fds.owners !== undefined) closeFd(fds.owners);
+        fds.owners = owners;
+        for (const index of until.keys()) writeOwner(index);
+      }
     });
-    if (fds === undefined && timer === undefined) timer = setTimeout(open, 1000);
   }
 
   function writeAddresses(): void {
-    if (fds === undefined) return;
+    if (fds.neighbours === undefined) return;
     for (const key of mapKeys(fds.neighbours, keyBytes)) {
       if (!wanted.has(nameOf(key))) deleteElement(fds.neighbours, key);
     }
@@ -72,12 +77,12 @@ export function openNeighbourMaps(pins: NeighbourPins): NeighbourMaps {
   }
 
   function writeOwner(index: number): void {
-    if (fds === undefined) return;
+    if (fds.owners === undefined) return;
     const key = new Uint8Array(Uint32Array.of(index).buffer);
     updateElement(fds.owners, key, new Uint8Array(BigUint64Array.of(until.get(index) ?? 0n).buffer));
   }
 
-  open();
+  follow();
   return {
     setAddresses(entries, mac) {
       wanted = new Map(
@@ -97,10 +102,9 @@ export function openNeighbourMaps(pins: NeighbourPins): NeighbourMaps {
     problem: () => problem,
     close() {
       clearTimeout(timer);
-      if (fds === undefined) return;
-      closeFd(fds.neighbours);
-      closeFd(fds.owners);
-      fds = undefined;
+      for (const fd of [fds.neighbours, fds.owners]) if (fd !== undefined) closeFd(fd);
+      delete fds.neighbours;
+      delete fds.owners;
     },
   };
 }

@@ -1,10 +1,13 @@
 import { SyscallError } from '@l4d/kit/errors.ts';
-import { openPinned, updateElement } from '@l4d/kit/ffi/libbpf.ts';
+import { updateElement } from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { IpFamily } from '@l4d/kit/ip-address.ts';
+import { openOtherPin } from './followed-pin.ts';
 
 /** Entries of the map: 256 identifiers of each family. */
 const entries = 512;
+/** A flag each. */
+const valueBytes = 4;
 
 /** Tells programs in the kernel for which virtual MAC addresses this host takes frames. */
 export interface OwnedMacs {
@@ -14,24 +17,28 @@ export interface OwnedMacs {
   close(): void;
 }
 
-/** Writes to the map that is pinned there; all flags are cleared at first. A map that is missing is tried again. */
+/** Writes to the map that is pinned there; all flags are cleared at first. A missing or other map is taken when it comes. */
 export function openOwnedMacs(path: string): OwnedMacs {
   const owned = new Set<number>();
   let fd: number | undefined;
   let problem: string | undefined;
   let timer: NodeJS.Timeout | undefined;
 
-  function open(): void {
-    timer = undefined;
+  /** Follows the pin, which an upgrade may give to another map. */
+  function follow(): void {
+    timer = setTimeout(follow, 1000);
     try {
-      fd = openPinned(path);
-      if (fd !== undefined) for (let index = 0; index < entries; index++) write(index);
+      const other = openOtherPin(path, fd, valueBytes);
+      if (other !== undefined) {
+        if (fd !== undefined) closeFd(fd);
+        fd = other;
+        for (let index = 0; index < entries; index++) write(index);
+      }
       problem = fd === undefined ? `there is no map at ${path}` : undefined;
     } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
+      if (!(error instanceof SyscallError || error instanceof RangeError)) throw error;
       problem = `${path}: ${error.message}`;
     }
-    if (problem !== undefined) timer = setTimeout(open, 1000);
   }
 
   function write(index: number): void {
@@ -39,7 +46,7 @@ export function openOwnedMacs(path: string): OwnedMacs {
     updateElement(fd, word(index), word(owned.has(index) ? 1 : 0));
   }
 
-  open();
+  follow();
   return {
     set(family, vrid, isOwned) {
       const index = (family === 4 ? 0 : 256) + vrid;

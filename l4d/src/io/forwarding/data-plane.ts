@@ -1,10 +1,10 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
-import { ensureBpfFolder, pinName, pinPath } from './bpf-folder.ts';
+import { useAnnouncerMaps } from './announcer-maps.ts';
+import { ensureBpfFolder, pinName } from './bpf-folder.ts';
 import { objectPath, objectTypes } from './bpf-objects.ts';
 import { createEgressTable } from './egress-table.ts';
 
@@ -33,9 +33,6 @@ import {
   type XdpMode,
   type XdpPlace,
 } from './xdp-attachment.ts';
-
-/** Maps beside those of the forwarding, which the announcer's VRRP process writes. */
-const announcerMaps = [pinName.virtualMacs, pinName.neighbours, pinName.neighbourOwners] as const;
 
 /** What opening needs. */
 export interface DataPlaneOptions {
@@ -116,20 +113,14 @@ export function openDataPlane(options: DataPlaneOptions) {
     const object = libbpf.openObject(objectPath('l4d_xdp'));
     try {
       for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
-      const missing = announcerMaps.filter((name) => {
-        const pinned = libbpf.openPinned(pinPath(bpfFolder, name));
-        if (pinned === undefined) return true;
-        libbpf.reuseMap(object, name, pinned);
-        closeFd(pinned);
-        return false;
-      });
+      const pinOthers = useAnnouncerMaps(bpfFolder, object, types);
       setReadOnlyData(object, types, {
         mac: place.on.mac,
         egressFlags: codec.egressFlags(place.number),
         tableByCpu: options.flowTable === 'per-cpu',
       });
       libbpf.loadObject(object, 'l4d_xdp');
-      for (const name of missing) libbpf.pin(libbpf.mapFd(object, name), pinPath(bpfFolder, name));
+      pinOthers();
       const program = libbpf.programFd(object, 'l4d_xdp');
       const programs = { first: program, stages: libbpf.mapFd(object, 'stages') };
       const attachedMode = await attachXdpPrograms(bpfFolder, programs, place, mode, logger);

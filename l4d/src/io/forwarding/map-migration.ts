@@ -64,6 +64,14 @@ export function layoutsOf(fds: Partial<Record<keyof MapFds, number>>): Map<strin
   return layouts;
 }
 
+/** Layout of one map with types of its own; undefined when the kernel keeps none with it. Throws SyscallError. */
+export function layoutOfMap(name: string, fd: number): MapLayout | undefined {
+  const { btf, keyType, valueType } = libbpf.mapKind(fd);
+  if (btf === 0) return undefined;
+  const types = readKernelTypes(libbpf.kernelBtf(btf));
+  return layoutOf(name, { key: types.shapeOf(keyType), value: types.shapeOf(valueType) }, types.enums);
+}
+
 /** The layouts that an object declares. */
 export function declaredLayouts(types: ReturnType<typeof readKernelTypes>): Map<string, MapLayout> {
   const opaque = { key: undefined, value: undefined };
@@ -134,12 +142,16 @@ export function copyMaps(
     const source = from[name];
     const conversion = conversionBetween(name, layouts);
     if (source === undefined || conversion === undefined) continue;
-    const { type } = libbpf.mapKind(source);
-    if (type === mapType.hash || type === mapType.lruHash) copyHash(source, to[name], conversion);
-    else if (type === mapType.array || type === mapType.perCpuArray) copyArray(source, to[name], conversion);
-    else if (type === mapType.devmap) copyDevices(source, to[name]);
-    // Tables of single CPUs are copies of the shared ones, and fill again from those.
+    copyMap(source, to[name], conversion);
   }
+}
+
+/** Copies one map. Tables of single CPUs are copies of the shared ones, and fill again from those. */
+export function copyMap(source: number, target: number, conversion: MapConversion): void {
+  const { type } = libbpf.mapKind(source);
+  if (type === mapType.hash || type === mapType.lruHash) copyHash(source, target, conversion);
+  else if (type === mapType.array || type === mapType.perCpuArray) copyArray(source, target, conversion);
+  else if (type === mapType.devmap) copyDevices(source, target);
 }
 
 /** Copies the counters again, while no program counts in the new maps yet. */
