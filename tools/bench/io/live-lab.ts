@@ -41,6 +41,8 @@ export interface KernelPath {
 }
 
 const seconds = 1.5;
+/** Milliseconds for a generator, which is told to send for `seconds`. */
+const generatorTimeout = 60_000;
 const flows = 16_384;
 const core = Math.min(1, cpus().length - 1);
 /** The first hop behind the balancer has this MAC address, which is not end0's. */
@@ -162,8 +164,11 @@ export function createLiveLab() {
     };
     const script = fileURLToPath(new URL('./live-generator.ts', import.meta.url));
     const pinned = ['-c', String(core), 'nsenter', `--net=${network.namespaceOf('gen')}`];
+    // Frames are handed over by soft interrupts: where those get no time on the core, sending has no end.
     const text = execFileSync('taskset', [...pinned, process.execPath, script, JSON.stringify(order)], {
       encoding: 'utf8',
+      timeout: generatorTimeout,
+      killSignal: 'SIGKILL',
     });
     return JSON.parse(text) as LiveReport;
   }
