@@ -1,7 +1,8 @@
 /**
  * What control costs by the number of VIPs: loading, one change, one verdict of a check, restarting, memory. Ten backends
  * a VIP on 1,000 servers, whose addresses the kernel knows; all checks but one VIP's are off, so that nothing but control
- * is measured. Sizes are taken in turn.
+ * is measured. Sizes cannot alternate (each is a host of its own): what differs between them by less than the spread of
+ * either is not told apart by one run.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
@@ -10,12 +11,16 @@ import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
 import { benchVip, type ControlLab, checkedVip, createControlLab, serverAddress } from './io/control-lab.ts';
 
 const sizes = [10, 1000, 10_000] as const;
-/** Changes of each kind a lab. */
-const changes = 15;
+/** Changes of each kind a lab: enough for a median that does not move. */
+const changes = 40;
+/** Verdicts, which take a check each. */
+const verdicts = 15;
 /** Changes right after a start. */
 const firstChanges = 5;
+/** Of /metrics, each with other requests meanwhile. */
+const scrapes = 3;
 /** Between two changes: what one leaves to do afterwards does not count for the next. */
-const pauseMs = 150;
+const pauseMs = 75;
 
 type Take = (name: string, metric: string, unit: string, value: number) => void;
 
@@ -74,7 +79,7 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
   await each('one VIP more', (index) => lab.ask('POST', '/v1/vips', benchVip(200_000 + index)));
   const { vips } = (await lab.ask('GET', '/v1/status')) as FabricStatus;
   const left = vips.filter(
-    ({ name, verdict }) => name.startsWith('vip-2000') && verdict.code === 'not-programmed',
+    ({ name, verdict }) => name.startsWith('vip-200') && verdict.code === 'not-programmed',
   );
   if (left.length > 0)
     throw new OperatorError(`${left.length} of the VIPs that were added are not programmed`);
@@ -87,7 +92,7 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
   await lab.ask('POST', '/v1/vips', checkedVip);
   await lab.setHealth(true);
   const busyBefore = lab.processorTime();
-  for (let index = 0; index < changes; index++) {
+  for (let index = 0; index < verdicts; index++) {
     const name = `one verdict ${at}`;
     take(name, 'from the check to the VIP', 'ms', await lab.setHealth(index % 2 === 1));
     await sleep(pauseMs);
@@ -96,11 +101,24 @@ async function measure(lab: ControlLab, size: number, take: Take): Promise<void>
     `one verdict ${at}`,
     'processor time, checks included',
     'ms',
-    (lab.processorTime() - busyBefore) / changes,
+    (lab.processorTime() - busyBefore) / verdicts,
   );
-  const begin = performance.now();
-  await lab.ask('GET', '/metrics');
-  take(`metrics ${at}`, 'answered', 'ms', performance.now() - begin);
+  for (let index = 0; index < scrapes; index++) {
+    const begin = performance.now();
+    let isOver = false;
+    const scrape = lab.ask('GET', '/metrics').finally(() => {
+      isOver = true;
+    });
+    let longest = 0;
+    while (!isOver) {
+      const asked = performance.now();
+      await lab.ask('GET', '/v1/host');
+      longest = Math.max(longest, performance.now() - asked);
+    }
+    await scrape;
+    take(`metrics ${at}`, 'answered', 'ms', performance.now() - begin);
+    take(`metrics ${at}`, 'longest answer to another request meanwhile', 'ms', longest);
+  }
   for (const [process, megabytes] of Object.entries(lab.resident())) {
     take(`memory ${at}`, `resident, ${process}`, 'MiB', megabytes);
   }

@@ -17,7 +17,7 @@ import { type PriorityHolds, type VrrpPlace, vrrpInput } from '../core/vrrp-grou
 import type { AnnouncerFollower } from '../io/companions.ts';
 import type { ForwardingTable } from '../io/forwarding/forwarding-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
-import type { VipEndings } from './vip-endings.ts';
+import { isOfHost, type VipEndings } from './vip-endings.ts';
 import type { VipRecord } from './vip-record.ts';
 
 /** What VIPs are announced with. */
@@ -74,8 +74,8 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
 
   /** Whether a VIP of a draining host waits for a router to show another host's path. */
   function isHeld({ desired, records }: AnnouncingPass, key: string): boolean {
-    const cause = endings.get(key)?.cause;
-    if (cause !== 'host-draining' && cause !== 'stopping') return false;
+    const ending = endings.get(key);
+    if (ending === undefined || !isOfHost(ending)) return false;
     if (desired.host.guard.lastAnnouncer !== 'hold') return false;
     if (runtime.drainForced() || runtime.stop()?.forced === true) return false;
     const { vip } = records.get(key) ?? {};
@@ -137,6 +137,7 @@ export function createVipAnnouncing(parts: VipAnnouncingParts): VipAnnouncing {
   return {
     async announce(pass) {
       const { desired, records, tell } = pass;
+      // Nobody else's path is waited for when a VIP alone leaves: routers need not be asked.
       if (endings.isHandingOver()) otherPaths = await parts.otherPaths();
       const before = leaving;
       leaving = endings.beforeTelling(pass.canServe, (key) => isHeld(pass, key));

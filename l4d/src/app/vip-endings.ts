@@ -51,6 +51,11 @@ interface Entry {
 /** Endings by VIP key. */
 export type VipEndings = ReturnType<typeof createVipEndings>;
 
+/** Whether it is the host that leaves, with all that it announces. */
+export function isOfHost({ cause }: Pick<VipEnding, 'cause'>): boolean {
+  return cause === 'host-draining' || cause === 'stopping';
+}
+
 /** Takes up what an earlier run has left; its limits are those of `limits`. */
 export function createVipEndings(parts: VipEndingsParts) {
   const { clock, logger, store } = parts;
@@ -201,8 +206,9 @@ export function createVipEndings(parts: VipEndingsParts) {
       return ending?.over !== undefined && endsForwarding(ending.cause);
     },
 
-    /** Whether any VIP is announced with GRACEFUL_SHUTDOWN. */
-    isHandingOver: () => [...entries.values()].some(({ ending }) => ending.leftAt === undefined),
+    /** Whether a VIP is announced with GRACEFUL_SHUTDOWN because the host as a whole leaves. */
+    isHandingOver: () =>
+      [...entries.values()].some(({ ending }) => ending.leftAt === undefined && isOfHost(ending)),
 
     /** Whether no VIP is on its way. */
     areOver: () => [...entries.values()].every(({ ending }) => ending.over !== undefined),

@@ -67,6 +67,8 @@ export function createForwardingTable(
   const entries = new Map<string, Entry>();
   const vipsOfAddress = new Map<string, Set<string>>();
   const natVips = new Set<string>();
+  /** VIPs that have every port. */
+  const anyPortVips = new Set<string>();
   const tunnelEnds = createTunnelEndTable(maps);
 
   adopt();
@@ -111,7 +113,10 @@ export function createForwardingTable(
       let entry = entries.get(identity);
       const operations = planVip(entry?.held, wanted);
       checkRoom(entry === undefined, operations);
-      if (wanted.port === anyPort) maps.setFeature('any-port', true);
+      if (wanted.port === anyPort) {
+        anyPortVips.add(identity);
+        refreshFeatures();
+      }
       if (usesNat(wanted)) noteNat(identity, true);
       if (entry === undefined) {
         entry = newEntry(wanted);
@@ -151,7 +156,7 @@ export function createForwardingTable(
       vipIndices.release(entry.held.id);
       entries.delete(identity);
       removeAddress(entry.key.address, identity);
-      refreshFeatures();
+      if (anyPortVips.delete(identity)) refreshFeatures();
       noteNat(identity, false);
       return true;
     },
@@ -395,17 +400,17 @@ export function createForwardingTable(
       if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
     }
     tunnelEnds.forgetOthers();
+    for (const [identity, { key, held }] of entries) {
+      if (key.port === anyPort) anyPortVips.add(identity);
+      if (held.usesNat) natVips.add(identity);
+    }
     refreshFeatures();
-    for (const [identity, { held }] of entries) if (held.usesNat) natVips.add(identity);
     maps.setFeature('nat', natVips.size > 0);
   }
 
   /** Lets go of what no VIP uses any more. */
   function refreshFeatures(): void {
-    maps.setFeature(
-      'any-port',
-      [...entries.values()].some(({ key }) => key.port === anyPort),
-    );
+    maps.setFeature('any-port', anyPortVips.size > 0);
   }
 
   /** Server ids by backend index; those that name another VIP's backend, or none, are removed. */
