@@ -34,6 +34,10 @@ struct nat_request {
 	union flow_key key;
 	union nat_tuple tuple; /* without its source */
 	struct nat_flow flow;
+	union {
+		struct nat4_in ipv4;
+		struct nat6_in ipv6;
+	} in; /* the entry of what the backend sends: the same for all candidates */
 	__u32 vip[4];
 	struct nat_settings settings;
 	__u32 start; /* first candidate */
@@ -76,17 +80,24 @@ static __always_inline void set_candidate(struct nat_request *request, __u32 num
 	}
 }
 
-static __always_inline long store_nat_in(const struct nat_request *request, __u64 flags, const int is_ipv6)
+static __always_inline void fill_nat_in(struct nat_request *request, const int is_ipv6)
 {
 	if (is_ipv6) {
-		struct nat6_in in = { .flow = request->flow, .client = request->key.ipv6 };
-
-		__builtin_memcpy(in.vip, request->vip, 16);
-		return bpf_map_update_elem(&nat6_in, &request->tuple.ipv6, &in, flags);
+		request->in.ipv6.flow = request->flow;
+		request->in.ipv6.client = request->key.ipv6;
+		__builtin_memcpy(request->in.ipv6.vip, request->vip, 16);
+	} else {
+		request->in.ipv4.flow = request->flow;
+		request->in.ipv4.client = request->key.ipv4;
+		request->in.ipv4.vip = request->vip[0];
 	}
-	struct nat4_in in = { .flow = request->flow, .client = request->key.ipv4, .vip = request->vip[0] };
+}
 
-	return bpf_map_update_elem(&nat4_in, &request->tuple.ipv4, &in, flags);
+static __always_inline long store_nat_in(const struct nat_request *request, __u64 flags, const int is_ipv6)
+{
+	if (is_ipv6)
+		return bpf_map_update_elem(&nat6_in, &request->tuple.ipv6, &request->in.ipv6, flags);
+	return bpf_map_update_elem(&nat4_in, &request->tuple.ipv4, &request->in.ipv4, flags);
 }
 
 static __always_inline long store_nat_out(const struct nat_request *request, const int is_ipv6)
@@ -192,6 +203,7 @@ static __always_inline int find_port(struct nat_request *request, __u64 hash, co
 	request->rested = -1;
 	request->is_found = 0;
 	request->is_reused = 0;
+	fill_nat_in(request, is_ipv6);
 	if (is_ipv6)
 		bpf_loop(NAT_PROBES, try_candidate6, NULL, 0);
 	else

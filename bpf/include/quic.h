@@ -21,28 +21,56 @@
 #define QUIC_LEAST_NONCE 4
 
 /*
+ * Finds the UDP header of a whole packet, behind extension headers too; false when there is none. QUIC sends nothing in
+ * fragments (RFC 9000 section 14). Not by read_packet: addresses take stack, of which Linux 6.1 counts every call's.
+ */
+static __always_inline int find_udp(struct xdp_md *context, __u32 network_offset, struct transport_place *place)
+{
+	void *end = (void *)(long)context->data_end;
+	struct ipv6hdr *ip6 = (void *)(long)context->data + network_offset;
+	struct iphdr *ip4 = (void *)ip6;
+
+	if ((void *)(ip4 + 1) > end)
+		return 0;
+	if (ip4->version == 4) {
+		if (ip4->ihl < 5 || (ip4->frag_off & bpf_htons(IP_FRAGMENT_MASK)))
+			return 0;
+		place->offset = ip4->ihl * 4;
+		place->protocol = ip4->protocol;
+		if (ip4->protocol == IPPROTO_AH && !walk_headers(context, network_offset, 0, place))
+			return 0;
+	} else {
+		if ((void *)(ip6 + 1) > end)
+			return 0;
+		place->offset = sizeof(*ip6);
+		place->protocol = ip6->nexthdr;
+		if (ip6->nexthdr != IPPROTO_UDP && !walk_headers(context, network_offset, 1, place))
+			return 0;
+	}
+	return !place->is_fragment && place->protocol == IPPROTO_UDP && place->offset <= TRANSPORT_OFFSET_MASK;
+}
+
+/*
  * Index of the backend that the packet's connection id names; -1: none that may have it, and the flow table decides.
  * An id that the client has chosen may name a server by chance: then each packet with it goes there, as it should.
+ * Not inlined: its stack is then beside that of choose_backend, not below it.
  */
-static __always_inline int find_quic_server(struct xdp_md *context, __u32 network_offset, const struct vip *vip)
+__noinline int find_quic_server(struct xdp_md *context, __u32 network_offset, const struct vip *vip)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
 	struct quic_server_key key = {};
 	struct transport_place place = {};
-	struct tuple tuple = {};
 	struct backend *backend;
 	__u8 *udp_payload, *id;
 	__u32 *index, length;
 	int is_long;
 
-	if (network_offset > 22)
+	if (!vip || network_offset > 22)
 		return -1;
 	if (data + network_offset + 1 > end)
 		return -1;
-	/* Behind extension headers too. QUIC sends nothing in fragments (RFC 9000 section 14). */
-	if (!read_packet(context, network_offset, *(__u8 *)(data + network_offset) >> 4 == 6, &tuple, &place) ||
-	    place.is_fragment || place.protocol != IPPROTO_UDP)
+	if (!find_udp(context, network_offset, &place))
 		return -1;
 	udp_payload = transport_of(data + network_offset, &place) + sizeof(struct udphdr);
 	KEEP_POINTER(udp_payload);

@@ -56,6 +56,21 @@ struct {
 	__uint(max_entries, 1);
 } tunnel_error SEC(".maps");
 
+/*
+ * What lies so many bytes behind the frame's begin; the caller has compared the number. Linux 6.1 does not remember of a
+ * comparison that it holds for the number's copy on the stack, too: hence the mask, which the compiler may not take for needless.
+ */
+static __always_inline void *error_part(void *data, __u32 at)
+{
+	void *part;
+
+	asm volatile("" : "+r"(at));
+	at &= ERROR_OFFSET_MASK;
+	part = data + at;
+	KEEP_POINTER(part);
+	return part;
+}
+
 static __always_inline struct tunnel_error *own_tunnel_error(void)
 {
 	__u32 key = 0;
@@ -213,8 +228,7 @@ static __always_inline int is_own_outer(void *data, void *end, const struct egre
 		return 1;
 	if (error->protocol != IPPROTO_UDP || payload_at > ERROR_OFFSET_MASK)
 		return 0;
-	udp = data + payload_at;
-	KEEP_POINTER(udp);
+	udp = error_part(data, payload_at);
 	/* 8 bytes are sure to be there (RFC 792). */
 	if ((void *)(udp + 1) > end || (udp->source & bpf_htons(TUNNEL_SOURCE_PORTS)) != bpf_htons(TUNNEL_SOURCE_PORTS))
 		return 0;
@@ -271,8 +285,7 @@ static __always_inline int read_inner(void *data, void *end, struct tunnel_error
 
 	if (inner_at > ERROR_OFFSET_MASK)
 		return 0;
-	ip4 = data + inner_at;
-	KEEP_POINTER(ip4);
+	ip4 = error_part(data, inner_at);
 	ip6 = (void *)ip4;
 	if ((void *)(ip4 + 1) > end)
 		return 0;
@@ -327,8 +340,7 @@ static __always_inline int is_of_its_flow(void *data, void *end, const struct eg
 		return 1;
 	if (payload_at > ERROR_OFFSET_MASK)
 		return 0;
-	udp = data + payload_at;
-	KEEP_POINTER(udp);
+	udp = error_part(data, payload_at);
 	return (void *)(udp + 1) <= end &&
 	       udp->source == bpf_htons(TUNNEL_SOURCE_PORTS | (hash & TUNNEL_SOURCE_MASK));
 }
