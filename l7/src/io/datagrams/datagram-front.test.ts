@@ -1,10 +1,11 @@
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ReceiveBatch } from '@l4d/kit/ffi/datagram-batch.ts';
 import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { defaultLimits } from '../../core/limits.ts';
 import { compilePolicy } from '../../core/policy.ts';
 import { listenerStatus } from '../counters.ts';
@@ -154,11 +155,23 @@ test('a backend goes away in the middle: the session goes on with another', asyn
   struck?.removeAllListeners('message');
   struck?.close();
   open.splice(used, 1);
-  // The first of these finds out; the others are for the next one.
-  for (let i = 0; i < 3; i++) {
+  // The first of these, and what is sent together with it, finds out; the others are for the next one.
+  await until(() => {
     client.socket.send('x', port, '127.0.0.1');
-    await sleep(20);
-  }
-  await until(() => client.state.count >= 3);
+    return client.state.count >= 3;
+  });
   expect(status()).toMatchObject({ connections: 1, activeConnections: 1, datagrams: { repicked: 1 } });
+});
+
+test('a session in which nothing happens is not looked at', async () => {
+  const backend = await echo();
+  const { port } = startListener([backend.address().port]);
+  const client = await counted();
+  client.socket.send('x', port, '127.0.0.1');
+  await until(() => client.state.count === 1);
+  await sleep(50);
+  const looks = vi.spyOn(ReceiveBatch.prototype, 'receive');
+  await sleep(200);
+  expect(looks).toHaveBeenCalledTimes(0);
+  looks.mockRestore();
 });

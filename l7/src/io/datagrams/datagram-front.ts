@@ -24,7 +24,7 @@ import type { Engine } from '../event-loop/engine.ts';
 import { Stream } from '../event-loop/stream.ts';
 import { backendSocket, datagramSocket, replyingSocket } from './datagram-socket.ts';
 import { type FlowTable, noFlowTable, openFlowTable } from './flow-table.ts';
-import { type BackendSocket, Session, type SessionOwner } from './session.ts';
+import { type BackendSocket, type Reading, Session, type SessionOwner } from './session.ts';
 
 /*
  * UDP listeners of a worker. What clients without a session send comes by the sockets of the worker's place, which
@@ -93,8 +93,18 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
       super(engine.loop, fd, epollEvent.in);
     }
 
+    /** Epoll tells of each change once. */
+    override dispatch(): void {
+      this.onEvents();
+    }
+
+    override dispatchPending(): void {
+      if (!this.closed) this.onEvents();
+    }
+
     override onEvents(): void {
       for (let round = 0; round < receiveRounds; round++) if (!this.#take()) return;
+      this.loop.wake(this);
     }
 
     /** Reads what waits there now. */
@@ -341,12 +351,12 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
     return undefined;
   }
 
-  function onAnswers(session: ListenerSession, socket: BackendSocket): void {
+  function onAnswers(session: ListenerSession, socket: BackendSocket): Reading {
     const { place } = session;
     const { datagrams, listener, replies } = place;
     for (let round = 0; round < receiveRounds; round++) {
       const count = received.receive(socket.fd);
-      if (count <= 0) return;
+      if (count <= 0) return count < 0 && lastErrno() !== EAGAIN ? 'failed' : 'drained';
       session.first = undefined;
       session.tried = undefined;
       for (let i = 0; i < count; i++) {
@@ -363,9 +373,13 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
       place.sessions.touch(session, engine.loop.now, session.isProven);
       setIdle(session);
       const { responses } = listener.udp ?? {};
-      if (responses !== undefined && session.answers >= responses) return void end(session);
-      if (count < receiveCount) return;
+      if (responses !== undefined && session.answers >= responses) {
+        end(session);
+        return 'drained';
+      }
+      if (count < receiveCount) return 'drained';
     }
+    return 'more';
 
     function reply(): void {
       if (outgoing.isEmpty) return;

@@ -1,4 +1,4 @@
-import { epollEvent, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
+import { epollEvent, lastErrno, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
 import type { RateState } from '../../core/datagrams/rate.ts';
 import type { SessionEntry } from '../../core/datagrams/session-table.ts';
 import type { Backend } from '../../core/policy.ts';
@@ -6,10 +6,19 @@ import type { Expiring } from '../event-loop/deadlines.ts';
 import type { EventLoop } from '../event-loop/loop.ts';
 import { Stream } from '../event-loop/stream.ts';
 
+/** What reading a socket for a while has come to. */
+export type Reading =
+  /** All that was there was read: epoll tells of what comes. */
+  | 'drained'
+  /** There may be more. */
+  | 'more'
+  /** The socket had an error in place of a datagram; `lastErrno` has it. */
+  | 'failed';
+
 /** What happens at a session's backend, or does not happen any more. */
 export interface SessionOwner<Place> {
-  /** The backend has sent something. */
-  onAnswers(session: Session<Place>, socket: BackendSocket): void;
+  /** The backend has sent something: it is read, as far as its turn goes. */
+  onAnswers(session: Session<Place>, socket: BackendSocket): Reading;
   /** ICMP: nobody is there. */
   onUnreachable(session: Session<Place>): void;
   onIdle(session: Session<Place>): void;
@@ -79,24 +88,42 @@ export class Session<Place> implements SessionEntry, Expiring {
   }
 }
 
+interface BackendEvents {
+  onAnswers(socket: BackendSocket): Reading;
+  onUnreachable(): void;
+}
+
 /** A session's socket to its backend. */
 export class BackendSocket extends Stream {
-  readonly #events: { onAnswers(socket: BackendSocket): void; onUnreachable(): void };
+  readonly #events: BackendEvents;
 
-  constructor(
-    loop: EventLoop,
-    fd: number,
-    events: { onAnswers(socket: BackendSocket): void; onUnreachable(): void },
-  ) {
+  constructor(loop: EventLoop, fd: number, events: BackendEvents) {
     super(loop, fd, epollEvent.in);
     this.#events = events;
   }
 
-  override onEvents(events: number): void {
-    // What has come before the error is given first: the session may get another socket then.
-    if ((events & epollEvent.in) !== 0) this.#events.onAnswers(this);
-    if (this.closed || (events & epollEvent.error) === 0) return;
-    if (unreachable.has(takeSocketError(this.fd))) this.#events.onUnreachable();
+  /** Epoll tells of each change once. */
+  override dispatch(events: number): void {
+    // Read first, an error would be had in place of what has come before it.
+    this.#read((events & epollEvent.error) === 0 ? 0 : takeSocketError(this.fd));
+  }
+
+  override dispatchPending(): void {
+    if (!this.closed) this.#read(0);
+  }
+
+  override onEvents(): void {
+    this.#read(0);
+  }
+
+  #read(before: number): void {
+    let error = before;
+    const reading = this.#events.onAnswers(this);
+    if (reading === 'failed') error = lastErrno();
+    if (this.closed) return;
+    if (unreachable.has(error)) return void this.#events.onUnreachable();
+    // Behind an error there may be datagrams.
+    if (reading !== 'drained') this.loop.wake(this);
   }
 
   override onDeadline(): void {
