@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { createLogDestination, openLogDestination } from './log-destination.ts';
 
 test('a line that is not taken is dropped and told of; one that was begun is finished first', () => {
@@ -35,6 +35,19 @@ test('a full disk neither ends nor stops who logs', () => {
   closeSync(full);
 });
 
+test('a daemon whose log is on a full disk goes on', () => {
+  const script =
+    "import { createLogger } from '@l4d/kit/logger.ts'; createLogger('x').warn('lost'); console.log('goes on');";
+  const said = execFileSync(
+    'bash',
+    ['-c', '"$0" --input-type=module -e "$1" 2> /dev/full', process.execPath, script],
+    {
+      cwd: import.meta.dirname,
+    },
+  );
+  expect(said.toString()).toBe('goes on\n');
+});
+
 /** Logs far more than a pipe or a socket holds, then says on stdout that it goes on. */
 const chatter = `
   import { createLogger } from '@l4d/kit/logger.ts';
@@ -62,6 +75,7 @@ test.each([
             stdio: ['pipe', 'pipe', 'inherit', 'pipe', 'pipe'],
             cwd: import.meta.dirname,
           });
+    onTestFinished(() => void child.kill('SIGKILL'));
     const [said] = await once(child.stdout as NonNullable<typeof child.stdout>, 'data');
     expect(String(said)).toBe('goes on');
     const reader = kind === 'a socket' ? child.stderr : (child.stdio[4] as NodeJS.ReadableStream);
