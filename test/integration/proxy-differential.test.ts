@@ -124,6 +124,8 @@ function words({ forwarded, unreadable, refused }: Verdict, row: RequestRow): st
   const wanted = wantedOf(row).filter((one) => typeof one === 'string');
   const got = forwarded.map((one) => (one.length > 60 ? `${one.slice(0, 57)}...` : one));
   const code = refused === 0 ? 'closed' : refused === undefined ? '' : String(refused);
+  if (row.varies === true && forwarded.every((one) => one === 'GET /next') && refused !== undefined)
+    return 'refused, or forwarded though not valid, as the bytes arrive';
   if (unreadable.length > 0) return 'forwarded, though not valid';
   if (forwarded.length === 0) return code === '' ? 'waits for more' : code;
   if (code === '' && wanted.length > 0 && JSON.stringify(forwarded) === JSON.stringify(wanted))
@@ -139,12 +141,10 @@ const printable = (text: string) =>
 function differences() {
   return rows.flatMap((row, i) => {
     const told = proxies.map((proxy) => verdicts.get(proxy)?.[i] as Verdict);
-    const kinds = told.map((one) => {
-      const said = words(one, row);
-      return /^(?:\d+|closed)$/.test(said) ? 'refused' : said;
-    });
+    const said = told.map((one, index) => words(one, index === 0 ? { ...row, varies: false } : row));
+    const kinds = said.map((one) => (/^(?:\d+|closed)$/.test(one) ? 'refused' : one));
     if (new Set(kinds).size === 1) return [];
-    return [{ row, cells: told.map((one) => words(one, row)) }];
+    return [{ row, cells: said }];
   });
 }
 

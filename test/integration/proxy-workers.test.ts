@@ -189,30 +189,44 @@ test('policies change without pause: no request is lost; workers killed as they 
     for (; changing; changes++)
       await fabric.proxy.putDesired({ ...desired(3), drainMs: 3000 + (changes % 7) });
   })();
-  await until(() => changes > 20, 'policies are taken');
-  for (const end of ends) expect((await end()).failures).toEqual({});
+  await eventually(async () => changes > 20, 'policies are taken');
+  const failed = [];
+  for (const end of ends) failed.push((await end()).failures);
+  if (failed.some((one) => Object.keys(one).length > 0)) changing = false;
+  expect(failed).toEqual([{}, {}]);
 
   const end = await load(20);
-  const before = await pids();
+  let renewing = true;
   // It fails when the successor that is killed below is one that it waits for.
-  const renewed = fabric.proxy.renew().catch(() => undefined);
-  let drainer: number | undefined;
-  await eventually(async () => {
-    drainer = (await fabric.proxy.status()).workers.find(({ state }) => state === 'draining')?.pid;
-    return drainer !== undefined;
-  }, 'a worker hands over');
-  kill(drainer);
-  const known = new Set([...before, ...(await pids())]);
-  await until(() => fabric.workerPids().some((pid) => !known.has(pid)), 'the next successor comes up');
-  for (const pid of fabric.workerPids()) if (!known.has(pid)) kill(pid);
-  await renewed;
-  changing = false;
-  await change;
+  const renew = (async () => {
+    while (renewing) await fabric.proxy.renew().catch(() => undefined);
+  })();
+  const workers = async () => (await fabric.proxy.status()).workers;
+  const killWhen = (find: () => Promise<number | undefined>, what: string) =>
+    eventually(async () => {
+      const found = await find();
+      if (found !== undefined) kill(found);
+      return found !== undefined;
+    }, what);
+  try {
+    await killWhen(
+      async () => (await workers()).find(({ state }) => state === 'draining')?.pid,
+      'one hands over',
+    );
+    await killWhen(async () => {
+      const known = new Set((await workers()).map(({ pid }) => pid));
+      return fabric.workerPids().find((pid) => !known.has(pid));
+    }, 'a successor that does not serve yet');
+  } finally {
+    renewing = false;
+    changing = false;
+    await Promise.all([renew, change]);
+  }
   await allServe(3);
   const { answered, failures } = await end();
   const { ECONNRESET = 0, ended = 0, ...unexpected } = failures;
   expect(unexpected).toEqual({});
-  expect(ECONNRESET + ended).toBeLessThan(lanes);
+  expect(ECONNRESET + ended).toBeLessThanOrEqual(lanes);
   expect(answered).toBeGreaterThan(100);
 });
 

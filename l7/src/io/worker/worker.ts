@@ -26,8 +26,11 @@ import { changedCounts } from './changed-counts.ts';
 const reconnectMs = 100;
 /** What a killed worker has counted in its last moment is lost: so much at most. */
 const reportMs = 200;
-/** How long a worker that was asked to end (SIGTERM) waits for its supervisor to replace it. */
-const replacementMs = 5000;
+/**
+ * How long a worker that was asked to end (SIGTERM) waits for its supervisor to replace it: for longer than a successor
+ * may take to come up (startupMs of ../supervisor/start-worker.ts). Ending before would refuse clients.
+ */
+const replacementMs = 30_000;
 
 /** Where a worker belongs. */
 export interface WorkerOptions {

@@ -40,7 +40,7 @@ for (const [index, record] of records.entries()) {
         if (typeof one === 'number') {
           record.unreadable.push(text);
           return void socket.end(
-            'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n',
+            "HTTP/1.1 418 I'm a teapot\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
           );
         }
         record.requests.push(one);

@@ -20,6 +20,8 @@ export interface RequestRow {
   readonly lasts: boolean;
   /** Why we do what others do not; asked for where nginx or HAProxy differ. */
   readonly why?: string;
+  /** What others do with it depends on how the bytes arrive. */
+  readonly varies?: boolean;
 }
 
 /** What follows the bytes of a row: seen as a request exactly when the row has ended where it should. */
