@@ -189,13 +189,16 @@ test('policies change without pause: no request is lost; workers killed as they 
     for (; changing; changes++)
       await fabric.proxy.putDesired({ ...desired(3), drainMs: 3000 + (changes % 7) });
   })();
-  await eventually(async () => changes > 20, 'policies are taken');
+  await eventually(async () => changes > 5, 'policies are taken');
   const failed = [];
   for (const end of ends) failed.push((await end()).failures);
   if (failed.some((one) => Object.keys(one).length > 0)) changing = false;
   expect(failed).toEqual([{}, {}]);
 
   const end = await load(20);
+  // Requests that do not come whole: whoever has some takes its time to hand over.
+  const script = `for i in {1..12}; do exec {fd}<>/dev/tcp/${vip4}/80; printf 'GET / HT' >&$fd; done; echo full; sleep 60`;
+  const slow = await fabric.startOnClient(['bash', '-c', script], 'full');
   let renewing = true;
   // It fails when the successor that is killed below is one that it waits for.
   const renew = (async () => {
@@ -221,6 +224,7 @@ test('policies change without pause: no request is lost; workers killed as they 
     renewing = false;
     changing = false;
     await Promise.all([renew, change]);
+    slow.process.kill('SIGKILL');
   }
   await allServe(3);
   const { answered, failures } = await end();
