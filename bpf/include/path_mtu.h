@@ -7,9 +7,11 @@
 #include "encapsulate.h"
 #include "maps.h"
 
-/* What a way carries at least, whatever an ICMP error says (RFC 791 of receivers, RFC 8200 section 5 of links). */
-#define LEAST_PATH_MTU4 576
-#define LEAST_PATH_MTU6 1280
+/*
+ * What a way carries at least, whatever an ICMP error says. RFC 8200 section 5 says so of IPv6. Of IPv4 it is as much, not the 576
+ * of RFC 791: anybody can forge an error, and below it QUIC would end (its datagrams have 1200 bytes, RFC 9000 section 14).
+ */
+#define LEAST_PATH_MTU 1280
 /* What an IPv6 packet may always have: nobody sends less for "packet too big" (RFC 8200 section 5). */
 #define LEAST_MTU6 1280
 
@@ -33,7 +35,7 @@ static __always_inline __u32 path_mtu(const struct egress *egress, const struct 
 	__u32 learned_at = path_mtu_tick, tick, mtu;
 	const struct tunnel_end *end;
 
-	if (!learned_at || inner->length + tunnel->overhead <= LEAST_PATH_MTU4)
+	if (!learned_at || inner->length + tunnel->overhead <= LEAST_PATH_MTU)
 		return egress->tunnel_mtu;
 	tick = current_tick();
 	if (!is_learned_lately(learned_at, tick))
@@ -44,8 +46,8 @@ static __always_inline __u32 path_mtu(const struct egress *egress, const struct 
 		return egress->tunnel_mtu;
 	/* What cannot be made smaller goes on its way: perhaps another one has been found by now. */
 	if (inner->is_ipv6 && mtu < LEAST_MTU6 + tunnel->overhead)
-		return LEAST_MTU6 + tunnel->overhead;
-	return mtu;
+		mtu = LEAST_MTU6 + tunnel->overhead;
+	return mtu < egress->tunnel_mtu ? mtu : egress->tunnel_mtu;
 }
 
 #endif

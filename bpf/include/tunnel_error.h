@@ -124,7 +124,7 @@ static __always_inline __u32 plateau_below(__u32 length)
 		return 2002;
 	if (length > 1492)
 		return 1492;
-	return length > 1006 ? 1006 : LEAST_PATH_MTU4;
+	return LEAST_PATH_MTU;
 }
 
 static __always_inline int read_error4(void *network, struct icmp_header *icmp, void *end, struct tunnel_error *error)
@@ -155,8 +155,8 @@ static __always_inline int read_error4(void *network, struct icmp_header *icmp, 
 	error->mtu = bpf_ntohl(icmp->rest) & 0xffff;
 	if (!error->mtu)
 		error->mtu = plateau_below(error->length);
-	if (error->mtu < LEAST_PATH_MTU4)
-		error->mtu = LEAST_PATH_MTU4;
+	if (error->mtu < LEAST_PATH_MTU)
+		error->mtu = LEAST_PATH_MTU;
 	return 1;
 }
 
@@ -182,8 +182,8 @@ static __always_inline int read_error6(void *network, struct icmp_header *icmp, 
 	error->protocol = outer->nexthdr;
 	error->payload_at = error->outer_at + sizeof(*outer);
 	error->mtu = bpf_ntohl(icmp->rest);
-	if (error->mtu < LEAST_PATH_MTU6)
-		error->mtu = LEAST_PATH_MTU6;
+	if (error->mtu < LEAST_PATH_MTU)
+		error->mtu = LEAST_PATH_MTU;
 	return 1;
 }
 
