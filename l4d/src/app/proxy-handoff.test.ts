@@ -52,6 +52,16 @@ test('while the supervisor is away its workers serve on, for a while, and it is 
   expect(handoff.problem(plain)).toBe('it does not answer');
 });
 
+test('it is as well for a VIP that nobody has looked at for an hour', async () => {
+  const { clock, state, handoff } = handoffUnderTest();
+  expect(handoff.problem(plain)).toBeUndefined();
+  await clock.advance(3_600_000);
+  state.inSync = false;
+  expect(handoff.problem(plain)).toBeUndefined();
+  await clock.advance(30_500);
+  expect(handoff.problem(plain)).toBe('it does not answer');
+});
+
 test('without a worker nobody serves, from this moment on', () => {
   const { state, handoff } = handoffUnderTest();
   expect(handoff.problem(plain)).toBeUndefined();

@@ -46,8 +46,10 @@ export interface ProxyHandoffOptions {
 export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
   const { proxy, listeners, clock } = options;
   let last: string | undefined;
-  /** Listeners that the proxy served when it last said that all was well. */
-  let served: { readonly text: string | undefined; readonly at: number } | undefined;
+  /** Listeners that the proxy serves, as far as it has said that all is well. */
+  let served: { readonly text: string | undefined } | undefined;
+  /** Since when it has not. */
+  let troubledSince: number | undefined;
   let looking = false;
 
   function toldProblem(): string | undefined {
@@ -77,6 +79,8 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
         toServe.map(({ address, port, protocol }) => ({ address, port, protocol })),
       );
       last = text;
+      // VIPs may not be looked at for long: whether the proxy has these is known now.
+      if (toldProblem() === undefined) served = { text };
       return changes;
     },
     problem(vip) {
@@ -85,11 +89,13 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       const problem = toldProblem();
       const now = clock.now();
       if (problem === undefined) {
-        served = { text: last, at: now };
+        served = { text: last };
+        troubledSince = undefined;
         return tlsProblem(vip);
       }
       // A supervisor that was killed or is upgraded takes its workers over: they serve what they were told.
-      const servesOn = served !== undefined && served.text === last && now - served.at < unsupervised;
+      troubledSince ??= now;
+      const servesOn = served !== undefined && served.text === last && now - troubledSince < unsupervised;
       if (!servesOn || !options.workersLive()) return problem;
       if (!looking) {
         looking = true;

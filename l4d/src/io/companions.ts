@@ -78,10 +78,20 @@ export function followProxy(options: CompanionsOptions): ProxyFollower {
     putDesired: (desired) => client.putDesired(desired),
     release: () => client.putDesired({ listeners: [] }),
     status: () => client.status(),
-    // A VIP without a certificate to show is not announced.
-    digest: ({ listeners }) =>
-      listeners
-        .flatMap(({ name, tls }) => (tls?.serving === false ? [`${name}: ${tls.problem}`] : []))
-        .join('\n'),
+    digest: proxyDigest,
   });
+}
+
+/**
+ * What of the proxy's status verdicts follow from: without a worker that serves, or a certificate to show, VIPs are not
+ * announced. Workers may come long after the supervisor has answered.
+ */
+export function proxyDigest({
+  registered,
+  listeners,
+}: Pick<ProxyStatus, 'registered' | 'listeners'>): string {
+  const refusing = listeners.flatMap(({ name, tls }) =>
+    tls?.serving === false ? [`${name}: ${tls.problem}`] : [],
+  );
+  return [registered ? 'serving' : 'not serving', ...refusing].join('\n');
 }
