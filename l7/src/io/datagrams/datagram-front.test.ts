@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ReceiveBatch } from '@l4d/kit/ffi/datagram-batch.ts';
 import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
@@ -9,6 +11,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { defaultLimits } from '../../core/limits.ts';
 import { compilePolicy } from '../../core/policy.ts';
 import { listenerStatus } from '../counters.ts';
+import { lookAtLimit } from '../descriptor-room.ts';
 import { type Front, startFront } from '../front.ts';
 import { openDescriptors, until } from '../testing/proxy-under-test.ts';
 import { datagramSocket } from './datagram-socket.ts';
@@ -174,4 +177,40 @@ test('a session in which nothing happens is not looked at', async () => {
   await sleep(200);
   expect(looks).toHaveBeenCalledTimes(0);
   looks.mockRestore();
+});
+
+test('a session goes on with another backend though no descriptor is left, over the one that it has', async () => {
+  const deadPorts: number[] = [];
+  for (let i = 0; i < 8; i++) {
+    const gone = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(gone, 'listening');
+    deadPorts.push(gone.address().port);
+    gone.close();
+  }
+  const live = await echo();
+  const { port, status } = startListener([...deadPorts, live.address().port]);
+  const client = await counted();
+  const setLimit = (soft: number | string) => {
+    execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`]);
+    lookAtLimit();
+  };
+  const [, limit = ''] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+  const before = openDescriptors();
+  const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
+  const fillers: number[] = [];
+  // All lower numbers are taken, but for what starting a program takes.
+  for (let fd = -1; fd < highest + 32; fillers.push(fd)) fd = openSync('/dev/null', 'r');
+  setLimit(highest + 32 + 16);
+  // One is free.
+  closeSync(fillers.pop() ?? -1);
+  closeSync(fillers.pop() ?? -1);
+  try {
+    client.socket.send('x', port, '127.0.0.1');
+    await until(() => client.state.count === 1);
+    expect(status()).toMatchObject({ connections: 1, activeConnections: 1, datagrams: { evicted: 0 } });
+  } finally {
+    for (const fd of fillers) closeSync(fd);
+    setLimit(limit);
+  }
+  await until(() => openDescriptors() === before + 1);
 });

@@ -337,7 +337,8 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
     let fd = backendSocket(address.family);
     if (fd === undefined) {
       const victim = session.place.sessions.evictable(engine.loop.now);
-      if (victim === undefined) return 'no descriptor';
+      // The one that asks is in the table already when it changes its backend.
+      if (victim === undefined || victim.entry === session) return 'no descriptor';
       session.place.datagrams.evicted += 1;
       evict(victim.entry);
       fd = backendSocket(address.family);
@@ -400,6 +401,9 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
       session.tried ??= new Set();
       session.tried.add(backend);
     }
+    // Of no use any more; its descriptor may be the only one that can be had.
+    session.socket?.close();
+    session.socket = undefined;
     if (!pick(session)) return void end(session);
     place.datagrams.repicked += 1;
     const source = { address: addressOf(session.key), port: portOf(session.key) };
