@@ -51,6 +51,8 @@ export function lastErrno(): number {
 /** Event bits of epoll(7). `edge`: to be told once of a change, not for as long as it holds. */
 export const epollEvent = {
   in: 0x1,
+  /** Urgent data of TCP. */
+  urgent: 0x2,
   out: 0x4,
   error: 0x8,
   hangUp: 0x10,

@@ -3,23 +3,28 @@ import { connect, type Socket } from 'node:net';
 import {
   acceptConnection,
   epollEvent,
+  fixedMemory,
   lastName,
   listenOn,
   readLocalName,
+  sendAt,
 } from '@l4d/kit/ffi/event-socket.ts';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bindLoopback } from '../listening-socket.ts';
 import { until } from '../testing/proxy-under-test.ts';
+import { type TlsSession, tlsOutcome } from '../tls/tls-session.ts';
 import { EventLoop } from './loop.ts';
 import { received, Stream } from './stream.ts';
+
+const MSG_OOB = 1;
 
 /** Reads so much an event. */
 class Reader extends Stream {
   counts: number[] = [];
   readonly #piece: number;
 
-  constructor(loop: EventLoop, fd: number, events: number, piece: number) {
-    super(loop, fd, events);
+  constructor(loop: EventLoop, fd: number, events: number, piece: number, tls?: TlsSession) {
+    super(loop, fd, events, tls);
     this.#piece = piece;
   }
 
@@ -116,4 +121,40 @@ it('writes on when the peer takes something again, however often it had to wait'
     await until(() => got === round * 128 * piece);
     expect(writer.hasUnsent).toBe(false);
   }
+});
+
+it('reads on behind urgent data, at which the kernel ends a read', async () => {
+  const { _handle: handle } = client as unknown as { _handle: { fd: number } };
+  const bytes = fixedMemory(8);
+  bytes.bytes.write('abcdefgh', 'latin1');
+  const { address } = bytes;
+  sendAt(handle.fd, address, 3, 0);
+  sendAt(handle.fd, address + 3, 1, MSG_OOB);
+  sendAt(handle.fd, address + 4, 4, 0);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const reader = new Reader(loop, fd, epollEvent.in, 100);
+  // The byte in the middle is no part of the stream.
+  await until(() => reader.counts.reduce((sum, count) => sum + count, 0) === 7);
+});
+
+it('waits until the socket takes something when TLS has to write in order to read', async () => {
+  const state = { reads: 0 };
+  const tls = {
+    hasPending: false,
+    readWantsWrite: true,
+    writeWantsRead: false,
+    drained: false,
+    read() {
+      state.reads += 1;
+      return tlsOutcome.wantWrite;
+    },
+    sayEnd() {},
+    free() {},
+  };
+  new Reader(loop, fd, epollEvent.in, 100, tls as unknown as TlsSession);
+  await send('x');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  // Of the byte, and of the room that there is.
+  expect(state.reads).toBeGreaterThan(0);
+  expect(state.reads).toBeLessThan(6);
 });

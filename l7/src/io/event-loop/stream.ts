@@ -16,7 +16,7 @@ import { type EventLoop, layout } from './loop.ts';
 
 const EAGAIN = 11;
 /** What is always asked for. */
-const readEvents = epollEvent.in | epollEvent.readHangUp;
+const readEvents = epollEvent.in | epollEvent.urgent | epollEvent.readHangUp;
 /** What does not pass. */
 const endEvents = epollEvent.readHangUp | epollEvent.hangUp | epollEvent.error;
 const SHUT_WR = 1;
@@ -64,6 +64,8 @@ export abstract class Stream implements Expiring {
   #asked: number;
   /** There may be something to read that epoll will not tell of again. */
   #readable = false;
+  /** Urgent data have come, at which the kernel ends a read though there is more: only a read of nothing tells that all is read. */
+  #urgent = false;
   /** Ends and failures that epoll has told of. */
   #told = 0;
   #unsent: Buffer[] | undefined = undefined;
@@ -84,6 +86,7 @@ export abstract class Stream implements Expiring {
     const needed = this.#asked & ~before.#asked;
     this.#asked |= before.#asked;
     this.#readable = before.#readable;
+    this.#urgent = before.#urgent;
     this.#told = before.#told;
     if (needed !== 0) this.loop.change(this, this.#asked);
     if (this.#readable || this.#told !== 0) this.loop.wake(this);
@@ -93,6 +96,7 @@ export abstract class Stream implements Expiring {
   dispatch(events: number): void {
     const ends = events & endEvents;
     this.#told |= ends;
+    if ((events & epollEvent.urgent) !== 0) this.#urgent = true;
     // After an end there is something to read for good: the end.
     if (ends !== 0 || (events & epollEvent.in) !== 0) this.#readable = true;
     this.#tell(events);
@@ -117,7 +121,9 @@ export abstract class Stream implements Expiring {
     if (meant !== 0) this.onEvents(meant);
     if (this.closed) return;
     if (tls !== undefined) this.#ask();
-    if (this.#readable && (this.#events & epollEvent.in) !== 0) this.loop.wake(this);
+    // One that has to write in order to read waits for room.
+    if (this.#readable && (this.#events & epollEvent.in) !== 0 && tls?.readWantsWrite !== true)
+      this.loop.wake(this);
   }
 
   /** Called with the bits of epoll(7) that are waited for. */
@@ -153,10 +159,11 @@ export abstract class Stream implements Expiring {
     const count = receiveAt(this.fd, this.loop.memory.address + layout.receive, maxBytes, receiveFlags);
     if (count >= 0) {
       // Less than was asked for is all there was.
-      if (count < maxBytes) this.drained();
+      if (count < maxBytes && !this.#urgent) this.drained();
       return count;
     }
     if (lastErrno() !== EAGAIN) return received.failed;
+    this.#urgent = false;
     this.drained();
     return received.nothing;
   }
