@@ -88,6 +88,15 @@ export class ListenerSocket extends Stream {
     this.loop.wake(this);
   }
 
+  /**
+   * Takes it out of the epoll set first: the supervisor and others have the same socket, so closing this descriptor
+   * does not, and it could neither be taken in again under the same number, nor would its events ever end.
+   */
+  override close(): void {
+    if (!this.closed) this.loop.leave(this);
+    super.close();
+  }
+
   #admit(fd: number): void {
     const engine = this.#engine;
     const peer = lastName();

@@ -131,6 +131,11 @@ export class EventLoop {
     if (this.#state === 'waiting') this.#resume();
   }
 
+  /** Takes a descriptor that other processes have open too out of the epoll set: closing it alone does not. */
+  leave(stream: Stream): void {
+    epollControl(this.#epoll, epollOperation.remove, stream.fd, 0, stream.generation);
+  }
+
   /** Forgets a stream whose descriptor is about to be closed, which takes it out of the epoll set. */
   remove(stream: Stream): void {
     if (this.#streams[stream.fd] === stream) this.#streams[stream.fd] = undefined;
