@@ -40,6 +40,12 @@ export const soaks: readonly Soak[] = [
     load: () => import('./restarts.ts'),
   },
   {
+    name: 'l7',
+    summary:
+      'a day of the proxy in 5 minutes: clients of every kind, changes, killed workers; nothing may be left (root)',
+    load: () => import('./l7/l7-day.ts'),
+  },
+  {
     name: 'l7-idle',
     summary:
       '100,000 idle connections of the proxy, 20,000 in TLS: memory of each, latency, all given back (root)',

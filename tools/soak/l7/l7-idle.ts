@@ -1,18 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { openFilesLimit, raiseOpenFiles } from '@l4d/kit/ffi/resource-limits.ts';
-import { createProxyClient, type ProxyClient } from '@l4d/kit/proxy-client.ts';
+import type { ProxyClient } from '@l4d/kit/proxy-client.ts';
 import { roomWithin } from '@l4d/l7/io/descriptor-room.ts';
 import { backendPort, createProxyLab, type ProxyLab } from '../../bench/io/proxy-lab.ts';
 import { waitUntil } from '../../lab/io/build-lab.ts';
 import type { SoakOptions } from '../soak.ts';
 import type { IdleClientsReport } from './idle-clients.ts';
 import { kernelKib, memoryOf } from './proxy-memory.ts';
+import { startInLab, startSoakedProxy } from './proxy-process.ts';
 
 /*
  * Very many connections that say nothing: clients in processes of their own, a worker for each as many as the limit of
@@ -57,8 +56,10 @@ async function hold(
 ): Promise<string> {
   const lab = await createProxyLab();
   const clients: Clients[] = [];
+  let started: Awaited<ReturnType<typeof startProxy>> | undefined;
   try {
-    const { proxy, pids, ports } = await startProxy(lab, transport, workers);
+    started = await startProxy(lab, transport, workers);
+    const { proxy, pids, ports } = started;
     for (const [index, port] of ports.entries()) clients.push(startClients(port, transport, index * 8));
     const all = (command: string) => Promise.all(clients.map((one) => one.tell(command)));
     await all(`open ${warmUp}`);
@@ -108,7 +109,7 @@ async function hold(
     return `${count} ${transport} connections of ${bytes} bytes each, 0 lost`;
   } finally {
     for (const one of clients) one.end();
-    await lab.stopProxy();
+    await started?.end();
     lab.remove();
   }
 }
@@ -123,11 +124,7 @@ function check(holds: boolean, otherwise: string): void {
 
 /** A listener for each worker's own socket, as no program of the kernel shares connections out here. */
 async function startProxy(lab: ProxyLab, transport: 'plain' | 'tls', workers: number) {
-  const runDir = join(lab.folder, 'run');
-  mkdirSync(runDir, { recursive: true });
-  const { pid = 0 } = lab.start('l7/bin/l4-proxy', '--run-dir', runDir, '--bpf-dir', join(lab.folder, 'bpf'));
-  await waitUntil('the proxy listens', async () => lab.portsOf(pid).length > 0, 15_000);
-  const proxy = createProxyClient(runDir);
+  const { proxy, supervisor: pid, end } = await startSoakedProxy(lab);
   const pools = [{ name: 'default', backends: [{ address: '127.0.0.1', port: backendPort }] }];
   const { cert, key } = lab.secrets;
   const tls = transport === 'plain' ? {} : { tls: { certificates: [{ cert, key }] } };
@@ -148,7 +145,7 @@ async function startProxy(lab: ProxyLab, transport: 'plain' | 'tls', workers: nu
   const ports = lab.portsOf(pid);
   await put(ports);
   const pids = (await proxy.status()).workers.map((worker) => worker.pid);
-  return { proxy, pids, ports };
+  return { proxy, pids, ports, end };
 }
 
 /** Waits until nothing is open, connections to backends have ended too, and memory was given back. */
@@ -169,18 +166,7 @@ async function untilClosed(proxy: ProxyClient, pids: readonly number[]): Promise
 
 function startClients(port: number, transport: string, firstSource: number): Clients {
   const file = join(import.meta.dirname, 'idle-clients-process.ts');
-  const child: ChildProcess = spawn(
-    'nsenter',
-    [
-      `--net=/run/netns/l4dl7b${process.pid}`,
-      process.execPath,
-      file,
-      String(port),
-      transport,
-      String(firstSource),
-    ],
-    { stdio: ['pipe', 'pipe', 'inherit'] },
-  );
+  const child = startInLab('node', file, String(port), transport, String(firstSource));
   if (child.stdout === null) throw new TypeError('the clients have no standard output');
   const lines = createInterface({ input: child.stdout });
   const gone = once(child, 'exit').then(([code]) => {
