@@ -123,6 +123,12 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
     override onDeadline(): void {
       // It has none.
     }
+
+    /** Others have the same socket, as with those of connections. */
+    override close(): void {
+      if (!this.closed) engine.loop.leave(this);
+      super.close();
+    }
   }
 
   const owner: SessionOwner<Place> = { onAnswers, onUnreachable, onIdle: end };
