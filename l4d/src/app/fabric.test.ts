@@ -36,6 +36,7 @@ const firstWorld = {
   attached: true,
   shared: undefined as string | undefined,
   condition: up,
+  failing: [] as string[],
   programFails: '',
   passes: 0,
   applied: 0,
@@ -44,6 +45,8 @@ const firstWorld = {
   otherPaths: [] as object[],
   stop: undefined as object | undefined,
   forced: false,
+  /** While the proxy is told. */
+  onHandoff: async (_ports: readonly number[]): Promise<void> => undefined,
 };
 let world = firstWorld;
 let runtime = memoryRuntime();
@@ -109,14 +112,17 @@ function standIns(): FabricParts {
         { vips: proxied }: { vips: readonly { vip: { port: number } }[] },
         ending: { port: number }[],
       ) {
-        log.push(`listeners ${[...proxied.map(({ vip }) => vip.port), ...ending.map(({ port }) => port)]}`);
+        const ports = [...proxied.map(({ vip }) => vip.port), ...ending.map(({ port }) => port)];
+        log.push(`listeners ${ports}`);
+        await world.onHandoff(ports);
         return 0;
       },
       problem: () => undefined,
     },
     checker: { setGroup() {} },
     facts: {
-      condition: () => world.condition,
+      condition: (_vip: unknown, backend: { address: IpAddress }) =>
+        world.failing.includes(formatIpAddress(backend.address)) ? down : world.condition,
       macOf: () => undefined,
       wayOf: () => ({ mac: undefined, egress: 0 }),
       healthTarget: () => undefined,
@@ -572,4 +578,43 @@ test('what all VIPs share is read back before one is announced, and again until 
   await settle(1100);
   expect(fabric.views()[0]?.verdict.code).toBe('announced');
   expect(log).toContain('announce 203.0.113.1/32');
+});
+
+test('what is declared in the middle of a pass is for the next one: a VIP is handed to the proxy that has its listener', async () => {
+  await fabric.setDesired(state(web, proxied), none);
+  const moved = state({ ...web, policy: 'l7' }, proxied);
+  let declared: Promise<void> | undefined;
+  const policies: unknown[] = [];
+  world.onHandoff = async (ports) => {
+    policies.push([held.get(webKey)?.policy, ports.includes(80)]);
+    declared ??= fabric.setDesired(moved, none);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  await fabric.reconcileAll();
+  await declared;
+  expect(policies.slice(0, 2)).toEqual([
+    ['forward', false],
+    ['forward', true],
+  ]);
+  expect(held.get(webKey)?.policy).toBe('l7');
+});
+
+test('what is known of backends is told of the very ones, also of a declaration that is not in force yet', async () => {
+  const declared = (...addresses: string[]) =>
+    state({ ...web, backends: addresses.map((address) => ({ address })) });
+  world.failing = ['10.0.0.2'];
+  const three = declared('10.0.0.1', '10.0.0.2', '10.0.0.3');
+  const two = declared('10.0.0.2', '10.0.0.3');
+  const shown = ({ vips: [vip] }: DesiredState) =>
+    vip === undefined ? undefined : fabric.view(vip)?.conditions.map((one) => one.shown);
+  await fabric.setDesired(three, none);
+  expect([shown(three), shown(two)]).toEqual([
+    ['up', 'down', 'up'],
+    ['down', 'up'],
+  ]);
+  await fabric.setDesired(two, none);
+  expect([shown(three), shown(two)]).toEqual([
+    ['up', 'down', 'up'],
+    ['down', 'up'],
+  ]);
 });

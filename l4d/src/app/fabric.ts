@@ -133,6 +133,8 @@ export function createFabric(parts: FabricParts): Fabric {
   const { clock, logger, facts, forwarding, handoff, runtime } = parts;
   let desired: DesiredState | undefined;
   let detached: Detached = { all: false, vips: [] };
+  /** What the next pass takes in their place. */
+  let declared: { readonly state: DesiredState; readonly detached: Detached } | undefined;
   const records = new Map<string, VipRecord>();
   const dirty = new Set<string>();
   /** VIPs whose verdict may be another though nothing of theirs has changed. */
@@ -226,7 +228,20 @@ export function createFabric(parts: FabricParts): Fabric {
     waker.wakeAfter(retryInterval);
   }
 
+  /** A pass sees one declaration from its begin to its end: what comes meanwhile is for the next. */
+  function takeDeclared(): void {
+    if (declared === undefined) return;
+    const { state, detached: nowDetached } = declared;
+    declared = undefined;
+    const isAllNew = detached !== nowDetached || desired?.host !== state.host;
+    declare(desired?.vips ?? [], state.vips, isAllNew);
+    desired = state;
+    detached = nowDetached;
+    wakeForDrains();
+  }
+
   async function pass(): Promise<void> {
+    takeDeclared();
     if (desired === undefined) return;
     asserting = assertAll;
     assertAll = false;
@@ -472,7 +487,10 @@ export function createFabric(parts: FabricParts): Fabric {
     const record = records.get(vipKeyText(vip));
     if (record === undefined) return undefined;
     const ending = endings.view(vipKeyText(vip));
-    const { conditions, verdict } = record;
+    const { verdict } = record;
+    // The last pass may have looked at another declaration of it, with other backends.
+    const conditions =
+      record.vip === vip ? record.conditions : vip.backends.map((backend) => facts.condition(vip, backend));
     const shares = vip.backends.map((backend) => slowStarts.shareOf(vip, backend));
     return { vip, conditions, shares, verdict, ...(ending === undefined ? {} : { ending }) };
   }
@@ -518,15 +536,13 @@ export function createFabric(parts: FabricParts): Fabric {
 
   return {
     async setDesired(state, nowDetached) {
-      const isFirst = desired === undefined;
-      const isAllNew = detached !== nowDetached || desired?.host !== state.host;
-      if (isFirst) facts.keepRuntimeOf(state.vips);
-      declare(desired?.vips ?? [], state.vips, isAllNew);
-      // Programmed with what is known of the way to them, VIPs need not be programmed again right after.
-      if (isFirst) await bounded(parts.resolved?.() ?? Promise.resolve());
-      desired = state;
-      detached = nowDetached;
-      wakeForDrains();
+      if (desired === undefined) {
+        facts.keepRuntimeOf(state.vips);
+        declare([], state.vips, true);
+        // Programmed with what is known of the way to them, VIPs need not be programmed again right after.
+        await bounded(parts.resolved?.() ?? Promise.resolve());
+      }
+      declared = { state, detached: nowDetached };
       await run();
     },
     touch,
