@@ -131,6 +131,31 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     expect(plane.natEntryCount()).toBe(2);
   });
 
+  it('is swept with turns for others, wherever those lie that have expired', async () => {
+    plane = loadDataPlane({ nat: { ...testNat, ports: { first: 20_000, last: 20_999 } } });
+    plane.forwarding.apply(natVip(family));
+    for (let client = 1; client <= 400; client++) plane.send(from(family, client));
+    plane.ageFlows(28);
+    const table = createNatTable(plane.fds, objectTypes('l4d_xdp'));
+    for await (const batch of table.read(family === four ? 4 : 6))
+      for (const at of [127, 255, 383]) plane.send(from(family, batch[at]?.clientPort ?? 0));
+    plane.ageFlows(5);
+    const seen = [0];
+    let isOver = false;
+    const look = () => {
+      seen.push(table.forgotten());
+      if (!isOver) setImmediate(look);
+    };
+    look();
+    const tick = openTickReader();
+    for (let part = 0; part < 2; part++) await table.sweep(tick.now(), 512);
+    isOver = true;
+    tick.close();
+    seen.push(table.forgotten());
+    expect(seen.at(-1)).toBe(397);
+    expect(Math.max(...seen.map((count, n) => count - (seen[n - 1] ?? 0)))).toBeLessThanOrEqual(128);
+  });
+
   it('tells of connections that were idle for too long what both ends wait for, to the byte', async () => {
     for (const tags of [[], [[etherType.vlan, 77]]] as const) {
       plane = loadDataPlane();

@@ -52,7 +52,7 @@ export interface NatConnection {
 /** A tick more than the kernel's own rule: another CPU may be a tick ahead. */
 const slack = 1;
 
-/** Looked at between two turns of the event loop where all have expired. */
+/** Ended between two turns of the event loop. */
 const endedAtOnce = 128;
 
 /** Connections read at once, a millisecond of this thread's time. */
@@ -181,13 +181,14 @@ export function createNatTable(fds: Pick<MapFds, NatMap>, types: ObjectTypes): N
         from,
       );
       const names = createNames(half.family, half.tuple);
+      let ended = 0;
       for (let n = 0; n < batch.count; n++) {
         const key = batch.keys.subarray(n * half.keySize, (n + 1) * half.keySize);
         const value = new DataView(batch.values.buffer, n * half.inSize, half.inSize);
         if (isExpired(value, now)) {
           forget(half, key, onIdle);
           // Thousands may expire at once.
-          if (n % endedAtOnce === endedAtOnce - 1) await setImmediate();
+          if (++ended % endedAtOnce === 0) await setImmediate();
         } else count.add({ phase: phaseOf(value.getUint32(stateAt, true)), ...names(key) });
       }
       from = batch.next;
