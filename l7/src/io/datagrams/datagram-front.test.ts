@@ -3,8 +3,10 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ReceiveBatch } from '@l4d/kit/ffi/datagram-batch.ts';
-import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
+import { ReceiveBatch, SendBatch } from '@l4d/kit/ffi/datagram-batch.ts';
+import { fixedMemory, lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
+import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -61,7 +63,7 @@ function startListener(backends: readonly number[], parts: Partial<Listener> = {
     if (listener === undefined) throw new Error('no listener');
     return listenerStatus(listener, front.counters);
   };
-  return { front, port, use, status };
+  return { front, fd, port, use, status };
 }
 
 const echo = () => udpSocket((bytes, { port, address }, socket) => socket.send(bytes, port, address));
@@ -213,4 +215,16 @@ test('a session goes on with another backend though no descriptor is left, over 
     setLimit(limit);
   }
   await until(() => openDescriptors() === before + 1);
+});
+
+test('a datagram that claims to come from a listener is not answered: the answers would go round for ever', async () => {
+  const backend = await echo();
+  const { fd, port, status } = startListener([backend.address().port]);
+  const forged = new SendBatch(1);
+  forged.begin(encodeSockaddr(ipAddress('127.0.0.1'), port), false);
+  forged.add(fixedMemory(8).address, 8);
+  forged.send(fd);
+  await until(() => (status().datagrams?.received ?? 0) > 0);
+  await sleep(50);
+  expect(status()).toMatchObject({ denied: 1, activeConnections: 0, datagrams: { received: 1, sent: 0 } });
 });

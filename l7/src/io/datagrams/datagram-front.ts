@@ -280,7 +280,9 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
   function begin(place: Place, source: string, destination: string, i: number): ListenerSession | undefined {
     const { listener, counters, sessions, datagrams } = place;
     const address = addressOf(source);
-    if (!mayConnect(listener.access, address)) {
+    // Forged: answers to a listener would come back in as a client's, for ever (over IPv6 the kernel lets them in).
+    const isListener = engine.table.has(listenerKey(address, portOf(source), 'udp'));
+    if (isListener || !mayConnect(listener.access, address)) {
       counters.denied += 1;
       return undefined;
     }
