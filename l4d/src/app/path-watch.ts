@@ -28,18 +28,19 @@ const mostTold = 10;
 /** Begins to watch; what was counted before is not told in the log. */
 export function watchPaths({ clock, logger, dataPlane }: PathWatchParts) {
   const { maps } = dataPlane;
-  let seen = -1;
+  let [seen, seenDeleted] = [-1, 0];
   let ends: ReturnType<typeof maps.readTunnelEnds> = [];
   const told = new Map<string, { sum: number; at: number }>();
 
-  /** Reads the ends when an error was counted since: there may be 100,000 of them. */
+  /** Reads the ends when an error was counted since, or one has gone: there may be 100,000 of them. */
   function look(): void {
     const { pass_tunnel_error = 0, tx_tunnel_error = 0 } = maps.readReasons();
     const counted = pass_tunnel_error + tx_tunnel_error;
-    if (counted === seen) return;
+    const deleted = maps.deletedTunnelEnds();
     const isFirst = seen < 0;
-    seen = counted;
+    if (counted === seen && (deleted === seenDeleted || ends.length === 0)) return;
     ends = maps.readTunnelEnds().filter(({ end }) => end.last !== undefined);
+    [seen, seenDeleted] = [counted, deleted];
     tell(isFirst);
   }
 

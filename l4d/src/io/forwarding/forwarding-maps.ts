@@ -101,6 +101,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   /** Features that were said to be used or not, and those that are. */
   let [told, used] = [0, 0];
   const shared = createSharedValues();
+  let deletedTunnelEnds = 0;
   const vipMap = (family: 4 | 6) => (family === 4 ? fds.vips4 : fds.vips6);
   // A writer before may have been killed between a change and telling of it.
   tellVipsChanged();
@@ -274,8 +275,13 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
       libbpf.updateElement(fds.tunnel_ends, key, value);
     },
 
-    deleteTunnelEnd: (remote: IpAddress): boolean =>
-      libbpf.deleteElement(fds.tunnel_ends, codec.encodeTunnelEndKey(remote)),
+    deleteTunnelEnd(remote: IpAddress): boolean {
+      deletedTunnelEnds += 1;
+      return libbpf.deleteElement(fds.tunnel_ends, codec.encodeTunnelEndKey(remote));
+    },
+
+    /** How often an end of tunnels was taken out: what was read of them before may be of one that is gone. */
+    deletedTunnelEnds: (): number => deletedTunnelEnds,
 
     /** All ends of tunnels that the kernel has. */
     readTunnelEnds(): Array<{ readonly remote: IpAddress; readonly end: TunnelEnd }> {
