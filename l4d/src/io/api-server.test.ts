@@ -1,9 +1,11 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { operations } from '../core/openapi.ts';
 import { createApi } from './api/app.ts';
 import { createMemoryPort, type MemoryPort } from './api/memory-port.ts';
@@ -235,6 +237,36 @@ test('the OpenAPI document and the routes are the same set', async () => {
     .routes.filter(({ method }) => method !== 'ALL')
     .map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, '{$1}')}`);
   expect([...new Set(served)].sort()).toEqual(documented);
+});
+
+test('who takes nothing of the metrics is left, and what was held for them goes', async () => {
+  let [parts, isLeft] = [0, false];
+  async function* endless() {
+    try {
+      for (;;) {
+        parts += 1;
+        yield 'x'.repeat(1 << 20);
+      }
+    } finally {
+      isLeft = true;
+    }
+  }
+  const tcp = await startMetricsServer(
+    { address: ipAddress('127.0.0.1'), port: 0 },
+    endless,
+    Milliseconds(50),
+  );
+  const client = connect(tcp.port, '127.0.0.1', () =>
+    client.write('GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n'),
+  );
+  client.on('error', () => undefined).pause();
+  try {
+    await vi.waitFor(() => expect(isLeft).toBe(true), 3000);
+    expect(parts).toBeLessThan(100);
+  } finally {
+    client.destroy();
+    await tcp.close();
+  }
 });
 
 test('metrics are on the socket and, on request, on TCP', async () => {

@@ -5,6 +5,7 @@ import { createServer, type RequestListener, type Server, type ServerResponse } 
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createAdaptorServer } from '@hono/node-server';
+import { type Duration, Seconds } from '@l4d/kit/duration.ts';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { listenOnSocket } from '@l4d/kit/run-folder.ts';
@@ -25,10 +26,17 @@ export async function startApiServer(
   return { close: () => close(server) };
 }
 
-/** Serves /metrics alone on a TCP address. Throws an OperatorError when it cannot be listened on. */
+/** How long a scraper may take nothing; those of Prometheus give up after 10 s. */
+const patience = Seconds(30);
+
+/**
+ * Serves /metrics alone on a TCP address. Who takes nothing of an answer for `stalled` is left: the counters that were read for it
+ * are held as long as it is not at its end. Throws an OperatorError when it cannot be listened on.
+ */
 export async function startMetricsServer(
   endpoint: Endpoint,
   metrics: () => AsyncIterable<string>,
+  stalled: Duration = patience,
 ): Promise<Listener & { readonly port: number }> {
   const answer: RequestListener = (request, response) => {
     if (request.method !== 'GET' || request.url !== '/metrics') {
@@ -41,6 +49,8 @@ export async function startMetricsServer(
     );
   };
   const server = createServer(answer);
+  // Sockets on which nothing moves for so long are destroyed.
+  server.setTimeout(stalled);
   const host = formatIpAddress(endpoint.address);
   try {
     await listen(server, () => server.listen({ host, port: endpoint.port }));
