@@ -14,6 +14,7 @@ function setUp() {
     overruled: boolean;
     told: string[];
     hangs?: PromiseWithResolvers<void> | undefined;
+    cannotStart?: boolean;
   };
   let changes = 0;
   const answer = () => {
@@ -25,6 +26,7 @@ function setUp() {
     logger: pino({ level: 'silent' }),
     companion: {
       async ensure() {
+        if (companion.cannotStart) throw new Error('EROFS: read-only file system, open proxy.log');
         if (companion.runs) return true;
         companion.starts += 1;
         return false;
@@ -84,6 +86,25 @@ test('a companion that does not run is started before the caller goes on', async
   companion.runs = false;
   expect(await follower.follow({ prefixes: ['a'] })).toBe(false);
   expect(companion.starts).toBe(1);
+});
+
+test('one that cannot be started ends nothing: it is tried again, and why is told', async () => {
+  const { companion, follower, clock } = setUp();
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown) => unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  companion.runs = false;
+  companion.cannotStart = true;
+  expect(await follower.follow({ prefixes: ['a'] })).toBe(false);
+  await clock.advance(2000);
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off('unhandledRejection', note);
+  expect(unhandled).toEqual([]);
+  expect(follower.problem()).toContain('EROFS');
+  companion.cannotStart = false;
+  companion.runs = true;
+  await clock.advance(1000);
+  expect(companion.told).toEqual(['a']);
 });
 
 test('one that hangs keeps a caller waiting once; it is told what is wanted then', async () => {

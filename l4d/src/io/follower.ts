@@ -119,19 +119,27 @@ export function createFollower<Desired, Status extends { readonly startedAt: str
       setAvailable(false, error);
       if (isFirst) {
         // Started at once, it gets ready while the daemon does.
-        await options.companion.ensure();
+        await isThere();
         schedule();
       }
       return false;
     }
   }
 
+  /** Whether it listens; one that does not is started. What keeps it from that ends nothing else. */
+  async function isThere(): Promise<boolean> {
+    try {
+      if (await options.companion.ensure()) return true;
+      setAvailable(false, 'nobody listens on its socket');
+    } catch (error) {
+      setAvailable(false, error);
+    }
+    return false;
+  }
+
   async function poll(): Promise<void> {
     if (wanted === undefined) return;
-    if (!(await options.companion.ensure())) {
-      setAvailable(false, 'nobody listens on its socket');
-      return;
-    }
+    if (!(await isThere())) return;
     try {
       last = await options.status();
       // Another instance knows nothing of what its predecessor was told.
