@@ -11,6 +11,8 @@ export interface DescriptorRoom {
   /** Of clients; the rest is for connections to backends. */
   readonly clients: number;
   readonly backends: number;
+  /** Not a number but a count: most UDP sessions, so that a flood of forged datagrams leaves room for connections. */
+  readonly sessions: number;
 }
 
 const ownDescriptors = 16;
@@ -18,10 +20,14 @@ const ownDescriptors = 16;
 /** Room within a limit of open files (RLIMIT_NOFILE). */
 export function roomWithin(limit: number): DescriptorRoom {
   const backends = limit - ownDescriptors;
-  return { clients: backends - Math.min(1024, Math.ceil(limit / 8)), backends };
+  return {
+    clients: backends - Math.min(1024, Math.ceil(limit / 8)),
+    backends,
+    sessions: Math.floor(backends / 2),
+  };
 }
 
-let room: DescriptorRoom = { clients: Number.POSITIVE_INFINITY, backends: Number.POSITIVE_INFINITY };
+let room: DescriptorRoom = roomWithin(Number.POSITIVE_INFINITY);
 
 /** As of the last `lookAtLimit`. */
 export function descriptorRoom(): DescriptorRoom {

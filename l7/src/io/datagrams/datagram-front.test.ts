@@ -75,6 +75,17 @@ const counted = () => {
   }).then((socket) => ({ socket, state }));
 };
 
+/** Sets this process's limit of open files; returns how to take that back. */
+function setOpenFilesLimit(soft: number): () => void {
+  const set = (limit: number | string) => {
+    execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${limit}:`]);
+    lookAtLimit();
+  };
+  const [, before = ''] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+  set(soft);
+  return () => set(before);
+}
+
 test('a burst comes back whole, in both directions', async () => {
   const backend = await echo();
   const { port, status } = startListener([backend.address().port]);
@@ -192,17 +203,12 @@ test('a session goes on with another backend though no descriptor is left, over 
   const live = await echo();
   const { port, status } = startListener([...deadPorts, live.address().port]);
   const client = await counted();
-  const setLimit = (soft: number | string) => {
-    execFileSync('prlimit', ['--pid', String(process.pid), `--nofile=${soft}:`]);
-    lookAtLimit();
-  };
-  const [, limit = ''] = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
   const before = openDescriptors();
   const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
   const fillers: number[] = [];
   // All lower numbers are taken, but for what starting a program takes.
   for (let fd = -1; fd < highest + 32; fillers.push(fd)) fd = openSync('/dev/null', 'r');
-  setLimit(highest + 32 + 16);
+  const restoreLimit = setOpenFilesLimit(highest + 32 + 16);
   // One is free.
   closeSync(fillers.pop() ?? -1);
   closeSync(fillers.pop() ?? -1);
@@ -212,7 +218,7 @@ test('a session goes on with another backend though no descriptor is left, over 
     expect(status()).toMatchObject({ connections: 1, activeConnections: 1, datagrams: { evicted: 0 } });
   } finally {
     for (const fd of fillers) closeSync(fd);
-    setLimit(limit);
+    restoreLimit();
   }
   await until(() => openDescriptors() === before + 1);
 });
@@ -227,4 +233,23 @@ test('a datagram that claims to come from a listener is not answered: the answer
   await until(() => (status().datagrams?.received ?? 0) > 0);
   await sleep(50);
   expect(status()).toMatchObject({ denied: 1, activeConnections: 0, datagrams: { received: 1, sent: 0 } });
+});
+
+test('sessions take half of the descriptors at most, whatever their listener would allow', async () => {
+  const backend = await echo();
+  const { port, status } = startListener([backend.address().port]);
+  const limit = openDescriptors() + 80;
+  const most = Math.floor((limit - 16) / 2);
+  const restoreLimit = setOpenFilesLimit(limit);
+  try {
+    for (let i = 0; i < most + 3; i++) {
+      const client = createSocket('udp4');
+      client.send('x', port, '127.0.0.1');
+      await once(client, 'message');
+      client.close();
+    }
+    expect(status()).toMatchObject({ activeConnections: most, datagrams: { evicted: 3 } });
+  } finally {
+    restoreLimit();
+  }
 });

@@ -15,11 +15,12 @@ import { type IpAddress, ipAddress, ipAddressFromBytes } from '@l4d/kit/ip-addre
 import type { DatagramDrop } from '@l4d/kit/proxy-api.ts';
 import { mayConnect } from '../../core/access.ts';
 import { newRate, takeToken } from '../../core/datagrams/rate.ts';
-import { SessionTable } from '../../core/datagrams/session-table.ts';
+import { type Admission, SessionTable } from '../../core/datagrams/session-table.ts';
 import { type Backend, datagramPreambleFor, type Listener, listenerKey } from '../../core/policy.ts';
 import { selectRoute } from '../../core/route.ts';
 import { chooseWeighted } from '../../core/weighted-choice.ts';
 import { backendCounters, datagramCounters, type ListenerCounters, listenerCounters } from '../counters.ts';
+import { descriptorRoom } from '../descriptor-room.ts';
 import type { Engine } from '../event-loop/engine.ts';
 import { Stream } from '../event-loop/stream.ts';
 import { backendSocket, datagramSocket, replyingSocket } from './datagram-socket.ts';
@@ -83,6 +84,8 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
   let flows: FlowTable = noFlowTable;
   let isOpen = false;
   let draining = false;
+  /** Of all listeners. */
+  let sessionCount = 0;
   /** To whose backend the batch goes that is being filled. */
   let filling: ListenerSession | undefined;
   let lastDestination = '';
@@ -287,7 +290,7 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
       return undefined;
     }
     const { now } = engine.loop;
-    const admission = sessions.admit(source.slice(2), now);
+    const admission = admit(sessions, source.slice(2), now);
     if (admission.kind === 'refuse') {
       drop(place, admission.reason, 1);
       return undefined;
@@ -297,6 +300,7 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
     session.preamble = datagramPreambleFor(listener, { address, port: portOf(source) });
     if (!pick(session)) return undefined;
     sessions.add(session, now);
+    sessionCount += 1;
     engine.openClients += 1;
     counters.connections += 1;
     counters.activeConnections += 1;
@@ -305,6 +309,17 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
       session.first = Uint8Array.from(received.bytes(i));
     datagrams.evicted += admission.kind === 'evict' ? 1 : 0;
     return session;
+  }
+
+  /** As the bounds of its listener are, and the room among the descriptors. */
+  function admit(
+    sessions: SessionTable<ListenerSession>,
+    client: string,
+    now: number,
+  ): Admission<ListenerSession> {
+    const admission = sessions.admit(client, now);
+    if (admission.kind !== 'free' || sessionCount < descriptorRoom().sessions) return admission;
+    return sessions.evictable(now) ?? { kind: 'refuse', reason: 'full' };
   }
 
   function evict(session: ListenerSession): void {
@@ -433,9 +448,11 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
 
   function end(session: ListenerSession): void {
     const { place } = session;
-    if (place.sessions.find(session.key) !== session) return;
+    // That can end it.
     if (filling === session) flush();
+    if (place.sessions.find(session.key) !== session) return;
     place.sessions.remove(session);
+    sessionCount -= 1;
     engine.loop.deadlines.remove(session);
     session.socket?.close();
     session.socket = undefined;
