@@ -220,7 +220,7 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'vips[].address': 'The virtual address.',
   'vips[].port':
     'Its port, or `any`: every port that no other VIP of the address and protocol has; the check then needs a port of its own. Backends are reached at the same port (forward).',
-  'vips[].protocol': 'Its transport. `l7` needs `tcp`.',
+  'vips[].protocol': 'Its transport. With `l7`, `udp` has mode `udp`.',
   'vips[].policy':
     '`forward`: packets go to backends, answers go straight to the client. `l7`: connections, or datagrams, go to the proxy of this host.',
   'vips[].forward':

@@ -37,7 +37,7 @@ export function pathErrorText(errors: Readonly<Record<PathError, number>>): stri
 
 /** One way in words. */
 export function pathText({ destination, mtu, errors, last }: PathStatus): string {
-  const learned = mtu === undefined ? '' : `carries ${mtu} bytes; `;
+  const learned = mtu === undefined ? 'brought ' : `carries ${mtu} bytes; `;
   const when = `${Math.round(last.agoMs / 1000)} s ago from ${last.reporter}`;
   return `the way to ${destination} ${learned}ICMP errors: ${pathErrorText(errors)}, the last ${when} (type ${last.type}, code ${last.code})`;
 }
