@@ -16,10 +16,11 @@ function tableOf(...certificates: { cert: string; key: string; ocsp?: string }[]
 it('leaves out an OCSP response once when it ends, and makes only the contexts that have changed', () => {
   const authority = createTestAuthority();
   try {
-    let now = Date.now();
-    const listeners = new TlsListeners(createLogger('test'), () => now);
     const a = authority.issue('a.example');
     const b = authority.issue('b.example');
+    // After the certificates were made: they must not begin later than this.
+    let now = Date.now();
+    const listeners = new TlsListeners(createLogger('test'), () => now);
     const ocsp = {
       a: authority.ocsp('a.example', { minutes: 60 }),
       b: authority.ocsp('b.example', { minutes: 600 }),
