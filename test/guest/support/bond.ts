@@ -24,6 +24,23 @@ export const partsOf = (device: string): readonly [string, string] => [`${device
 /** Names of the switch's ports to them. */
 export const portsOf = (bridge: string): readonly [string, string] => [`${bridge}a`, `${bridge}b`];
 
+/**
+ * Segments as they are on a wire, with checksums and tags: a tag that a device keeps beside the frame (of 802.1ad too) is one that the
+ * program does not see.
+ */
+const wholeFrames: readonly string[] = [
+  ...[
+    'tx',
+    'tso',
+    'gso',
+    'gro',
+    'txvlan',
+    'rxvlan',
+    'tx-vlan-stag-hw-insert',
+    'rx-vlan-stag-hw-parse',
+  ].flatMap((offload) => [offload, 'off']),
+];
+
 const options: Readonly<Record<BondMode, string>> = {
   'active-backup': '',
   'balance-xor': ' xmit_hash_policy layer3+4',
@@ -45,13 +62,7 @@ export function linkByBond(link: BondedLink): void {
       [name, part],
       [switchName, port],
     ] as const) {
-      runIn(
-        where,
-        'ethtool',
-        '-K',
-        end,
-        ...'tx off tso off gso off gro off txvlan off rxvlan off'.split(' '),
-      );
+      runIn(where, 'ethtool', '-K', end, ...wholeFrames);
     }
     ipIn(name, `link set ${part} master ${device}`);
     ipIn(switchName, `link set ${port} master ${aggregate ?? bridge}`);
@@ -78,15 +89,18 @@ export function linkToBridge(
   switchName: string,
   bridge: string,
 ): void {
-  const port = `${bridge}${device}`;
+  // By the machine: one may be on several bridges, and several on one.
+  const port = `${bridge}${name.split('-').at(-1) ?? ''}`;
   ipIn(name, `link add ${device} type veth peer name ${port} netns ${switchName}`);
   for (const [where, end] of [
     [name, device],
     [switchName, port],
   ] as const)
-    runIn(where, 'ethtool', '-K', end, ...'tx off tso off gso off gro off txvlan off rxvlan off'.split(' '));
+    runIn(where, 'ethtool', '-K', end, ...wholeFrames);
   ipIn(switchName, `link set ${port} master ${bridge}`);
   ipIn(switchName, `link set ${port} up`);
+  // So that it takes what XDP sends.
+  attachPass(switchName, port);
   ipIn(name, `link set ${device} up`);
   for (const address of addresses) ipIn(name, addressOn(device, address));
 }
