@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './tools/test/longest-first.ts';
 
+/** Of an emulated machine, on which what takes milliseconds takes a second. */
+const patience = Number(process.env['L4D_TEST_PATIENCE'] ?? 1);
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
@@ -20,7 +23,8 @@ export default defineConfig({
         test: {
           name: 'bpf',
           include: ['bpf/**/*.test.ts'],
-          testTimeout: 60_000,
+          testTimeout: 60_000 * patience,
+          hookTimeout: 60_000 * patience,
           maxWorkers: 2,
         },
       },

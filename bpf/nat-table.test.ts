@@ -254,7 +254,8 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     if (key === undefined) throw new Error('no connection');
     const ender = openNatEnder(plane.fds);
     expect(ender.end(family === four ? 4 : 6, key)).toBeUndefined();
-    plane.ageFlows(28);
+    // Of 28 ticks: what is left is enough for a machine on which these lines take seconds.
+    plane.ageFlows(18);
     expect(ender.end(family === four ? 4 : 6, key)).toBeUndefined();
     expect(plane.natEntryCount()).toBe(2);
     expect(plane.send(frameOf(leg.fromBackend, answer, segment(tcpFlag.syn | tcpFlag.ack))).reasons).toEqual([
