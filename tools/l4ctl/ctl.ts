@@ -36,7 +36,7 @@ export function createCtl(env: Env, options: () => GlobalOptions): Ctl {
     async ask(method, path, body, headers) {
       const socketPath = socketPathOf(env, options());
       const force = options().force === true && method !== 'GET';
-      const target = force ? `${path}?force=true` : path;
+      const target = force ? `${path}${path.includes('?') ? '&' : '?'}force=true` : path;
       const answer = await env.request(socketPath, method, target, body, headers).catch((error: unknown) => {
         throw unanswered(error, socketPath);
       });

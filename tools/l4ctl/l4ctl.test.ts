@@ -480,9 +480,10 @@ test('several VIPs are removed by one command, all of them or none', async () =>
   );
   expect(await l4ctl('vip rm two none')).toMatchObject({ code: 1, err: expect.stringContaining('"none"') });
   expect(port.desired().state.vips).toHaveLength(2);
-  expect((await l4ctl('vip rm two web')).out).toBe(
-    'vip two removed (revision 2)\nvip web removed (revision 3)\n',
-  );
+  expect((await l4ctl('vip rm two web two')).out).toBe('2 VIPs removed (revision 2)\n');
+  expect(port.desired().state.vips).toHaveLength(0);
+  await l4ctl('undo');
+  expect(port.desired().state.vips).toHaveLength(2);
 });
 
 test('--version tells that of l4ctl', async () => {

@@ -66,12 +66,12 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
     .command('rm <name...>')
     .description('remove VIPs with their backends; they are withdrawn first')
     .action(async (names: readonly string[]) => {
-      // Whether all are there is known before the first goes.
-      for (const name of names) await ctl.ask('GET', apiPath`/v1/vips/${name}`);
-      for (const name of new Set(names)) {
-        const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}`);
-        ctl.print(answer, () => `vip ${name} removed (revision ${revisionOf(answer)})\n`);
-      }
+      // One change: the guard sees all of it, and one undo takes it back.
+      const distinct = [...new Set(names)];
+      const query = distinct.map((name) => `name=${encodeURIComponent(name)}`).join('&');
+      const answer = await ctl.ask('DELETE', `/v1/vips?${query}`);
+      const what = distinct.length === 1 ? `vip ${distinct[0]}` : `${distinct.length} VIPs`;
+      ctl.print(answer, () => `${what} removed (revision ${revisionOf(answer)})\n`);
     });
   vip
     .command('ls')

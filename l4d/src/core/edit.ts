@@ -105,6 +105,16 @@ export function removeVip(state: DesiredState, name: string): Edited {
   return withVips(state, { at: index, removed: [vip], added: [] }, []);
 }
 
+/** Takes several VIPs out in one change; a name given twice counts once, one that is unknown refuses all. */
+export function removeVips(state: DesiredState, names: readonly string[]): Edited {
+  let next: Edited = ok(state);
+  for (const name of new Set(names)) {
+    if (!next.ok) return next;
+    next = removeVip(next.value, name);
+  }
+  return next;
+}
+
 /** Replaces fields of a VIP by those of a JSON object; null takes a field back to its default. */
 export function changeVip(state: DesiredState, name: string, patch: unknown): Edited {
   const found = findVip(state, name);

@@ -54,6 +54,11 @@ export const operations: readonly Operation[] = [
   },
   { method: 'get', path: '/v1/vips', summary: 'All VIPs, as declared and as they run' },
   { method: 'post', path: '/v1/vips', summary: 'Add a VIP', body: 'Vip' },
+  {
+    method: 'delete',
+    path: '/v1/vips',
+    summary: 'Remove the VIPs of the query, name=A&name=B, in one change',
+  },
   { method: 'get', path: '/v1/vips/{name}', summary: 'One VIP, as declared and as it runs' },
   {
     method: 'patch',

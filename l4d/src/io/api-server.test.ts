@@ -136,6 +136,7 @@ test.each([
   ['GET', '/v1/vips/wbe'],
   ['PATCH', '/v1/vips/wbe'],
   ['DELETE', '/v1/vips/wbe'],
+  ['DELETE', '/v1/vips?name=web&name=wbe'],
   ['POST', '/v1/vips/wbe/backends'],
   ['PATCH', '/v1/vips/web/backends/10.9.9.9'],
   ['DELETE', '/v1/vips/web/backends/nonsense'],

@@ -331,3 +331,19 @@ test('undo does not go below what was stored as the first', async () => {
   const again = await open();
   expect(await again.undo()).toEqual({ ok: false, error: { kind: 'nothing-to-undo' } });
 });
+
+test('what is in force again by an undo is what the next undo takes back', async () => {
+  const store = await open();
+  for (const [note, ports] of [
+    ['first', [80]],
+    ['second', [80, 81]],
+    ['third', [80, 81, 82]],
+  ] as const) {
+    await store.replace(stateWith(...ports), { note });
+  }
+  await store.undo();
+  expect(store.current().note).toBe('second, in force again by undo of revision 3');
+  await store.replace(stateWith(80, 81, 83), { note: 'fourth' });
+  await store.undo();
+  expect(store.current().note).toBe('second, in force again by undo of revision 5');
+});

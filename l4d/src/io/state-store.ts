@@ -221,10 +221,16 @@ export async function openStateStore(options: StateStoreOptions): Promise<Opened
           }
           const target = revisionOf(current.parent);
           if (target === undefined) return err({ kind: 'nothing-to-undo' });
-          return ok(await store(target.state, target.parent, `undo of revision ${current.revision}`));
+          return ok(await store(target.state, target.parent, noteOfUndo(target.note, current.revision)));
         }),
     },
   };
+}
+
+/** Names the change that is in force again too: it is what the next undo takes back. */
+function noteOfUndo(note: string | undefined, revision: number): string {
+  const undo = `undo of revision ${revision}`;
+  return note === undefined ? undo : `${note.split(', in force again by ')[0]}, in force again by ${undo}`;
 }
 
 interface Loaded {

@@ -50,8 +50,14 @@ export function runCommand(argv: readonly string[], options: RunOptions = {}): P
       resolve({ stdout: text(output.stdout), stderr: text(output.stderr), code: timedOut ? 124 : ended });
     };
     child.on('close', finish);
-    // A daemon may keep our pipes open: what its starter wrote has arrived shortly after it has ended.
-    child.on('exit', (code, signal) => setTimeout(() => finish(code, signal), 50).unref());
+    // A daemon may keep our pipes open: what its starter wrote has arrived when a while has brought nothing more. After
+    // the timer the pipes are looked at once more: on a loaded machine it may be late, and they unread.
+    const parts = () => output.stdout.length + output.stderr.length;
+    const settle = (code: number | null, signal: NodeJS.Signals | null, seen = parts()) => {
+      const look = () => (parts() > seen ? settle(code, signal) : finish(code, signal));
+      setTimeout(() => setImmediate(look), 50).unref();
+    };
+    child.on('exit', (code, signal) => settle(code, signal));
   });
 }
 

@@ -146,6 +146,16 @@ function vipRoutes(app: Hono, port: ControlPort): void {
   app.post('/v1/vips', (context) =>
     change(context, port, 'vip add', edit.addVip, 201, (state) => ({ name: state.vips.at(-1)?.name })),
   );
+  app.delete('/v1/vips', (context) => {
+    const names = [...new Set(context.req.queries('name') ?? [])];
+    if (names.length === 0)
+      return invalid([{ path: 'name', message: 'is missing (allowed: ?name=A&name=B)' }]);
+    for (const name of names) {
+      const gone = vipGone(port, name);
+      if (gone !== undefined) return gone;
+    }
+    return apply(context, port, `vip rm ${names.join(' ')}`, (state) => edit.removeVips(state, names));
+  });
   app.get('/v1/vips/:name', async (context) => {
     const found = edit.findVip(port.desired().state, context.req.param('name'));
     if (!found.ok) return missing(found.error);
