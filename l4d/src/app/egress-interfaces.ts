@@ -36,22 +36,13 @@ export interface EgressInterfaces {
  * Kinds of devices that send nothing that native XDP redirects, in any kernel. Since Linux 6.3 it tells so itself; an older one
  * takes them for targets and drops every packet.
  */
-const neverSendRedirected: readonly string[] = [
-  ...[
-    'vlan',
-    'bridge',
-    'team',
-    'macvlan',
-    'macvtap',
-    'ipvlan',
-    'ipvtap',
-    'dummy',
-    'ifb',
-    'vrf',
-    'vxlan',
-    'geneve',
-  ],
-];
+const neverSendRedirected: ReadonlySet<string | undefined> = new Set(
+  'vlan bridge team macvlan macvtap ipvlan ipvtap dummy ifb vrf vxlan geneve'.split(' '),
+);
+
+const sendsNothing = (name: string) =>
+  `the way to it leads over ${name}, which sends nothing that XDP redirects: its driver cannot, or only ` +
+  'with a program on it (host.interfaces), or on the other end of a veth pair';
 
 /** Places interfaces as they are asked for. */
 export function createEgressInterfaces(parts: EgressInterfacesParts): EgressInterfaces {
@@ -68,22 +59,14 @@ export function createEgressInterfaces(parts: EgressInterfacesParts): EgressInte
   return {
     egressOf,
     numberOf(interfaceIndex) {
+      const on = parts.interfaces().find(({ index }) => index === interfaceIndex);
+      if (on !== undefined && neverSendRedirected.has(on.kind) && parts.redirectsNatively(interfaceIndex))
+        return sendsNothing(on.name);
       const known = table.numberOf(interfaceIndex);
       if (known !== undefined) {
-        const kind = parts.interfaces().find(({ index }) => index === interfaceIndex)?.kind;
-        const takes =
-          parts.takesRedirected(interfaceIndex) ??
-          (parts.redirectsNatively(interfaceIndex) && kind !== undefined && neverSendRedirected.includes(kind)
-            ? false
-            : undefined);
-        if (takes !== false) return known;
-        const { name = '' } = table.placed().get(known) ?? {};
-        return (
-          `the way to it leads over ${name}, which sends nothing that XDP redirects: its driver cannot, or only ` +
-          'with a program on it (host.interfaces), or on the other end of a veth pair'
-        );
+        if (parts.takesRedirected(interfaceIndex) !== false) return known;
+        return sendsNothing(table.placed().get(known)?.name ?? '');
       }
-      const on = parts.interfaces().find(({ index }) => index === interfaceIndex);
       if (on === undefined) return 'the way to it leads over an interface that is no Ethernet interface';
       try {
         const number = table.place(egressOf(on));
