@@ -138,15 +138,17 @@ static __always_inline int choose_scheduled(const struct tuple *tuple, const str
 	fresh.backend = index;
 	fresh.generation = backend->generation;
 	fresh.last_tick = tick;
+	/* What its client ends with this very packet is no load. */
+	fresh.closed = is_end(tuple) ? 1 : 0;
 	if (is_known) {
 		if (!store_flow(tuple, &key, &fresh))
 			note(NOTE_FLOW_NOT_STORED);
-		count_load(index, 1);
+		count_load(index, !fresh.closed);
 	} else if (begins) {
 		if (!embryo)
 			store_embryo(tuple, &key, &fresh);
 	} else if (!is_reset(tuple) && insert_flow(tuple, &key, &fresh)) {
-		count_load(index, 1);
+		count_load(index, !fresh.closed);
 		if (embryo)
 			remove_embryo(tuple, &key);
 	}
