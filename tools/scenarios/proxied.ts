@@ -98,7 +98,19 @@ async function run(fabric: LabFabric, report: Report) {
     `20 requests, ${toWeb.failures.length} failed`,
   );
 
-  const countedBefore = await proxyCounters(fabric, hosts);
+  // Workers tell what they have counted a while later.
+  let countedBefore = await proxyCounters(fabric, hosts);
+  await waitFor(
+    'the counters of the proxies rest',
+    async () => {
+      const last = JSON.stringify(countedBefore);
+      await sleep(300);
+      countedBefore = await proxyCounters(fabric, hosts);
+      return JSON.stringify(countedBefore) === last;
+    },
+    (rest) => rest,
+    { timeoutMs: 10_000 },
+  );
   const past = await traffic.ask({ url: urlOf(web.address), count: 300 });
   const countedAfter = await proxyCounters(fabric, hosts);
   prove(
