@@ -45,6 +45,8 @@ function tag(name: string, device: string): void {
   ipIn(name, `link add link ${device} name ${device}.42 type vlan id 42`);
   ipIn(name, `link add link ${device} name ${device}.100 type vlan proto 802.1ad id 100`);
   ipIn(name, `link add link ${device}.100 name ${device}.100.42 type vlan id 42`);
+  // A device has room for one tag beside its MTU.
+  ipIn(name, `link set ${device}.100.42 mtu 1496`);
   for (const suffix of ['.42', '.100', '.100.42']) ipIn(name, `link set ${device}${suffix} up`);
 }
 
