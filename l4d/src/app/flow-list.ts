@@ -65,11 +65,13 @@ export async function listFlows(
   function takeBatch(batch: FlowBatch, table: FlowTableName, cpu?: number): void {
     for (let place = 0; place < batch.count && !isFull(); place++) {
       looked += 1;
-      const vip = listed.get(batch.vipId(place));
-      if (!isVip(vip)) continue;
+      const holder = listed.get(batch.vipId(place));
       const index = batch.backend(place);
-      const isLive = vip?.backends.has(index) === true && isOfGeneration(index, batch.generation(place));
-      const backend = isLive ? vip.backends.get(index) : undefined;
+      const isLive = holder?.backends.has(index) === true && isOfGeneration(index, batch.generation(place));
+      // Numbers are given again: whoever has that of a stale entry's VIP now need not be whom it was for.
+      const vip = isLive ? holder : undefined;
+      if (!isVip(vip)) continue;
+      const backend = vip?.backends.get(index);
       if (!isBackend(backend)) continue;
       const client = batch.client(place);
       if (!isClient(client.address, client.port)) continue;
