@@ -39,7 +39,12 @@ export function requestJson(
       },
     );
     sent.on('timeout', () => sent.destroy(new Error(`no answer from ${socketPath} within ${timeoutMs} ms`)));
-    sent.on('error', reject);
+    sent.on('error', (error: NodeJS.ErrnoException) => {
+      // A connection kept from the request before, which the server ended at that moment: nobody has read this request.
+      const wasEnded = sent.reusedSocket && error.code === 'ECONNRESET';
+      if (!wasEnded) reject(error);
+      else requestJson(socketPath, method, path, body, timeoutMs, headers).then(resolve, reject);
+    });
     sent.end(payload);
   });
 }
