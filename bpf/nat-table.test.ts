@@ -135,11 +135,12 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     plane = loadDataPlane({ nat: { ...testNat, ports: { first: 20_000, last: 20_999 } } });
     plane.forwarding.apply(natVip(family));
     for (let client = 1; client <= 400; client++) plane.send(from(family, client));
-    plane.ageFlows(28);
+    // Most of the time that they have: the others' is over ten ticks later, on a slow machine too.
+    plane.ageFlows(19);
     const table = createNatTable(plane.fds, objectTypes('l4d_xdp'));
     for await (const batch of table.read(family === four ? 4 : 6))
       for (const at of [127, 255, 383]) plane.send(from(family, batch[at]?.clientPort ?? 0));
-    plane.ageFlows(5);
+    plane.ageFlows(14);
     const seen = [0];
     let isOver = false;
     const look = () => {

@@ -5,7 +5,7 @@ import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import { flowSlot, sourceSlot } from '@l4d/l4d/core/forwarding/flow-slot.ts';
 import { tableOf, type WantedBackend, type WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type LoadOptions, loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
 import { counting, mac, tcpFlag } from './testing/packet.ts';
 import {
@@ -57,16 +57,14 @@ function tally(numbers: readonly number[], of: number): number[] {
   return Array.from({ length: of }, (_, n) => numbers.filter((number) => number === n).length);
 }
 
-/** Keeps this thread, and with it the packets that it sends, on one CPU: each goes round by itself. */
-function onOneCpu<T>(act: () => T): T {
+/** Keeps this thread, and with it the packets that it sends, on one CPU; gives how to let it go. */
+function stayOnOneCpu(): () => void {
   const affinity = (cpus: string) =>
     execFileSync('taskset', ['-cp', cpus, String(process.pid)], { encoding: 'utf8' });
   const before = /current affinity list: (\S+)/.exec(affinity('0'))?.[1];
-  try {
-    return act();
-  } finally {
+  return () => {
     if (before !== undefined) affinity(before);
-  }
+  };
 }
 
 /** As many flows that could be stored as there are. */
@@ -76,9 +74,10 @@ describe.each(families)('$name', (family) => {
   it('gives flows in turn, exactly by weight', () => {
     load();
     plane.forwarding.apply(scheduled(family, 'turn', [3, 1, 1]));
-    const given = onOneCpu(() =>
-      Array.from({ length: 100 }, (_, n) => chosen(segment(family, 2000 + n, tcpFlag.syn))),
-    );
+    // Each CPU goes round by itself.
+    const release = stayOnOneCpu();
+    const given = Array.from({ length: 100 }, (_, n) => chosen(segment(family, 2000 + n, tcpFlag.syn)));
+    release();
     expect(tally(given, 3)).toEqual([60, 20, 20]);
     for (let at = 0; at < 100; at += 5) expect(tally(given.slice(at, at + 5), 3)).toEqual([3, 1, 1]);
   });
@@ -241,6 +240,12 @@ describe.each(families)('$name', (family) => {
 });
 
 describe('a table for each CPU', () => {
+  let release: () => void;
+  beforeEach(() => {
+    release = stayOnOneCpu();
+  });
+  afterEach(() => release());
+
   it('holds copies, which do without the shared table, and store again what it has lost', () => {
     load({ tableByCpu: true });
     plane.maps.writeFlowSettings(unlimited);
