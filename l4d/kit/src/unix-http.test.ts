@@ -26,3 +26,24 @@ it('asks again when the connection kept from the request before has just been en
     rmSync(folder, { recursive: true });
   }
 });
+
+it('asks again when the server ended the kept connection while nobody here could look', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'l4d-unix-http-'));
+  const socketPath = join(folder, 'api.sock');
+  const server = createServer((_request, response) => {
+    response.setHeader('content-type', 'application/json').end('{"n":1}');
+  });
+  await new Promise<void>((resolve) => server.listen(socketPath, resolve));
+  try {
+    for (let n = 0; n < 5; n++) {
+      expect(await requestJson(socketPath, 'GET', '/')).toEqual({ status: 200, body: { n: 1 } });
+      const asked = requestJson(socketPath, 'GET', '/');
+      server.closeAllConnections();
+      expect(await asked).toEqual({ status: 200, body: { n: 1 } });
+    }
+  } finally {
+    server.closeAllConnections();
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});

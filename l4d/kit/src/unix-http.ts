@@ -41,7 +41,7 @@ export function requestJson(
     sent.on('timeout', () => sent.destroy(new Error(`no answer from ${socketPath} within ${timeoutMs} ms`)));
     sent.on('error', (error: NodeJS.ErrnoException) => {
       // A connection kept from the request before, which the server ended at that moment: nobody has read this request.
-      const wasEnded = sent.reusedSocket && error.code === 'ECONNRESET';
+      const wasEnded = sent.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
       if (!wasEnded) reject(error);
       else requestJson(socketPath, method, path, body, timeoutMs, headers).then(resolve, reject);
     });
