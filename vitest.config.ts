@@ -42,8 +42,8 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts', 'test/interop/**/*.test.ts'],
-          // They mostly wait (for timers of routers, for detection): three files at a time fit on two cores.
-          maxWorkers: 3,
+          // They mostly wait (for timers of routers, for detection): two files at a time fit on two cores.
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
         },
