@@ -52,7 +52,7 @@ export function startFront(
   resolve: ResolveName = createResolver(),
   bpfDir?: string,
 ): Front {
-  const loop = new EventLoop();
+  const loop = new EventLoop(limits.loopWaitMs);
   const engine: Engine = {
     loop,
     pool: new Map(),

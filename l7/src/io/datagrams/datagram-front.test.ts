@@ -41,6 +41,8 @@ async function udpSocket(
 function startListener(backends: readonly number[], parts: Partial<Listener> = {}) {
   const front: Front = startFront(createLogger('l7-test'), {
     ...defaultLimits,
+    // The clients are in the same thread.
+    loopWaitMs: 1,
     drainIdleMs: 0,
     drainIdleSessionMs: 0,
   });

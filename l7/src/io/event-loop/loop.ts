@@ -12,6 +12,7 @@ import {
   lastErrno,
 } from '@l4d/kit/ffi/event-socket.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
+import { defaultLimits } from '../../core/limits.ts';
 import { Deadlines } from './deadlines.ts';
 import type { Stream } from './stream.ts';
 
@@ -63,6 +64,12 @@ export class EventLoop {
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
   #stopWatching: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #waitMs: number;
+
+  /** `waitMs`: as `loopWaitMs` of ProxyLimits. */
+  constructor(waitMs = defaultLimits.loopWaitMs) {
+    this.#waitMs = waitMs;
+  }
 
   /** Begins to run; until then nothing happens. */
   start(): void {
@@ -171,8 +178,8 @@ export class EventLoop {
     if (this.#state !== 'busy') return;
     const begin = performance.now();
     do {
-      if (this.#turn(1) === 0) {
-        this.#quiet += 1;
+      if (this.#turn(this.#waitMs) === 0) {
+        this.#quiet += this.#waitMs;
         break;
       }
       this.#quiet = 0;

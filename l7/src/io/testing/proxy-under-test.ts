@@ -90,7 +90,13 @@ export async function startProxyUnderTest(
   const fd = bindLoopback(4);
   const front = startFront(
     createLogger('l7-test'),
-    { ...defaultLimits, drainIdleMs: 0, ...limits },
+    {
+      ...defaultLimits,
+      // The clients are in the same thread.
+      loopWaitMs: 1,
+      drainIdleMs: 0,
+      ...limits,
+    },
     options.resolve,
   );
   front.serve([fd]);
