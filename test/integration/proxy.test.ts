@@ -249,12 +249,12 @@ test('backends take turns', async () => {
 });
 
 test('a backend that refuses, or does not answer its SYN, gives way to the next', async () => {
+  // One of the two meets the one that refuses: the body has not been touched by the failed try.
+  for (let i = 0; i < 2; i++) expect((await seen('-d', 'x=1', ...url('half.example'))).length).toBe(3);
   for (let i = 0; i < 4; i++) expect((await seen(...url('half.example'))).name).toBe('a');
   for (let i = 0; i < 2; i++) expect((await seen(...url('hanging.example'))).name).toBe('a');
-  // The body has not been touched by the failed try.
-  expect((await seen('-d', 'x=1', ...url('half.example'))).length).toBe(3);
   const { backends } = await listenerStatus('web4');
-  expect(backends.find(({ port }) => port === 9999)?.errors).toBeGreaterThanOrEqual(2);
+  expect(backends.find(({ port }) => port === 9999)?.errors).toBeGreaterThanOrEqual(1);
 });
 
 test.each([

@@ -339,6 +339,43 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'l7 only: backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-For`. By default `false`.',
   'vips[].keepAliveTimeout':
     'l7 only, mode `http`: how long the connection of a client may be without a request until it is closed. By default `15s`.',
+  'vips[].timeouts':
+    'l7 only: how long the proxy waits for clients and backends. See [limits](l7.md#limits).',
+  'vips[].timeouts.handshake':
+    'l7 only: until a TLS handshake is done; as long for a PROXY header, for the first message of TLS that is passed through, and for what a forward proxy is asked. By default `10s`.',
+  'vips[].timeouts.requestHead':
+    'l7 only, mode `http`: until the head of a request is whole, from its first byte; then 408. By default `60s`.',
+  'vips[].timeouts.connect':
+    'l7 only: until a backend has accepted the connection; then the next one is tried. By default `5s`.',
+  'vips[].timeouts.response':
+    'l7 only, mode `http`: without a byte from the backend that was asked; then the next one is tried where that is allowed, else 504. By default `60s`.',
+  'vips[].timeouts.request':
+    'l7 only, mode `http`: from a request, or the last byte of its body, to the begin of its answer, over all tries; then 504. By default `60s`, or as `response` where that is longer.',
+  'vips[].timeouts.tunnel':
+    'l7 only, mode `http`: without a byte either way of a WebSocket or another upgraded connection. By default `60s`.',
+  'vips[].timeouts.backendIdle':
+    'l7 only, mode `http`: how long a connection to a backend is kept without a request. By default `4s`, less than common backends keep theirs.',
+  'vips[].limits':
+    'l7 only, mode `http`: how big messages may be, and how slow clients. See [limits](l7.md#limits).',
+  'vips[].limits.requestLineBytes':
+    'l7 only, mode `http`: longest request line, without its line end; 414 above. By default 8192.',
+  'vips[].limits.requestHeadBytes':
+    'l7 only, mode `http`: longest head of a request, line ends included; 431 above. By default 16384.',
+  'vips[].limits.requestFields': 'l7 only, mode `http`: most fields of a request; 431 above. By default 100.',
+  'vips[].limits.answerHeadBytes':
+    'l7 only, mode `http`: longest head of a backend’s answer; 502 above. By default 32768.',
+  'vips[].limits.answerFields':
+    'l7 only, mode `http`: most fields of a backend’s answer; 502 above. By default 200.',
+  'vips[].limits.requestsPerConnection':
+    'l7 only, mode `http`: requests after which a client’s connection ends; of some connections up to a tenth fewer, so that clients that came together do not come again together. By default 100.',
+  'vips[].limits.minimumRate':
+    'l7 only, mode `http`: bytes per second, over a minute in which a client is waited for, that it must send of a body or take of an answer; then 408, or a reset. 0: any. By default 100.',
+  'vips[].retries':
+    'l7 only, modes `http`, `tcp` and `tls-passthrough`: what happens to what a backend fails. See [retries](l7.md#retries).',
+  'vips[].retries.tries':
+    'l7 only: backends that are asked for one request or connection, the first included. By default 3.',
+  'vips[].retries.budgetPercent':
+    'l7 only: further tries, in percent of the requests or connections, of each worker; 10 a second are always allowed, with 0 none. By default 20.',
   'vips[].proxyProtocol':
     'l7 only: connections to backends begin with a PROXY header of this version, which tells the client and the VIP; checks at the port of the service begin with one too. By default none.',
   'vips[].check.type': 'What is asked.',

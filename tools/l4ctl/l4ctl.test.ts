@@ -404,7 +404,15 @@ test('status tells connections that no worker of the proxy took', async () => {
 });
 
 test('proxy tells by VIP what was denied and what was not served', () => {
-  const counted = { activeConnections: 1, connections: 20, denied: 2, requests: 0, unserved: 7 };
+  const counted = {
+    activeConnections: 1,
+    connections: 20,
+    denied: 2,
+    requests: 0,
+    retries: 3,
+    retriesRefused: 1,
+    unserved: 7,
+  };
   const listener = {
     name: 'mail',
     address: '203.0.113.1',

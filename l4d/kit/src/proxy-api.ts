@@ -180,6 +180,10 @@ const destinationSchema = z.strictObject({
     .default([]),
 });
 
+/** Most bytes, and field lines, that the head of a message may be allowed. */
+export const maxHeadBytes = 48 * 1024;
+export const maxHeadFields = 1000;
+
 const listenerSchema = z.strictObject({
   name,
   address,
@@ -217,6 +221,45 @@ const listenerSchema = z.strictObject({
       idleMs: z.int().min(1).max(86_400_000).default(900_000),
       /** Between two requests of a client's connection. */
       keepAliveMs: z.int().min(1).max(86_400_000).default(15_000),
+      /**
+       * From a request, or the last byte of its body, to the begin of its answer, over all tries; by default 60 s, or
+       * `responseMs` where that is longer. What follows has a default in the proxy, too.
+       */
+      requestMs: z.int().min(1).max(3_600_000).exactOptional(),
+      /** Until a TLS handshake is done, a PROXY header, or what a forward proxy's client asks for, has come. */
+      handshakeMs: z.int().min(1).max(600_000).exactOptional(),
+      /** Until the head of a request is whole. */
+      headMs: z.int().min(1).max(600_000).exactOptional(),
+      /** Without a byte either way, of a tunnel of mode `http`. */
+      tunnelMs: z.int().min(1).max(86_400_000).exactOptional(),
+      /** Of a kept connection to a backend, between two requests. */
+      backendIdleMs: z.int().min(1).max(86_400_000).exactOptional(),
+    })
+    .prefault({}),
+  /** What is above is refused, never cut short; what is left out has a default in the proxy. */
+  limits: z
+    .strictObject({
+      /** In bytes, without its line end; 414 above. */
+      requestLineBytes: z.int().min(64).max(maxHeadBytes).exactOptional(),
+      /** In bytes, with all line ends; 431 above. */
+      requestHeadBytes: z.int().min(256).max(maxHeadBytes).exactOptional(),
+      requestFields: z.int().min(1).max(maxHeadFields).exactOptional(),
+      /** Of an answer; 502 above. */
+      answerHeadBytes: z.int().min(256).max(maxHeadBytes).exactOptional(),
+      answerFields: z.int().min(1).max(maxHeadFields).exactOptional(),
+      /** Then a client's connection ends. */
+      requestsPerConnection: z.int().min(1).max(1_000_000_000).exactOptional(),
+      /** In bytes/s over a minute in which a client is waited for; 0: any. */
+      minimumRate: z.int().min(0).max(1_000_000_000).exactOptional(),
+    })
+    .prefault({}),
+  /** What happens to a request, or a connection, that a backend fails. */
+  retries: z
+    .strictObject({
+      /** Backends that are asked for it, the first included. */
+      tries: z.int().min(1).max(10).default(3),
+      /** Further tries, in percent of what came; a few a second are always allowed, with 0 none. */
+      budgetPercent: z.int().min(0).max(100).default(20),
     })
     .prefault({}),
 });
@@ -428,6 +471,10 @@ export const proxyStatusSchema = z.object({
       /** Refused by the access list before a byte was read. */
       denied: count,
       requests: count,
+      /** Further tries of requests and connections that a backend had failed. */
+      retries: count.default(0),
+      /** Those that were not tried again for want of budget. */
+      retriesRefused: count.default(0),
       /** Connections (where the mode is not `http`) for which there was no route, or no backend that could be reached. */
       unserved: count.default(0),
       /** By class of status, `1xx` (switching protocols) to `5xx`. */

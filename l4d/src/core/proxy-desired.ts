@@ -37,10 +37,9 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         port: vip.port,
         ...(vip.mode === undefined ? {} : { mode: vip.mode }),
         ...(vip.mode === 'udp' ? { udp: { ...vip.udp } } : {}),
-        timeouts: {
-          idleMs: vip.idleTimeout,
-          ...(vip.keepAliveTimeout === undefined ? {} : { keepAliveMs: vip.keepAliveTimeout }),
-        },
+        timeouts: timeoutsOf(vip),
+        limits: { ...vip.limits },
+        retries: { ...vip.retries },
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),
@@ -61,6 +60,21 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
       };
     }),
   };
+}
+
+function timeoutsOf({ idleTimeout, keepAliveTimeout, timeouts = {} }: Vip): ListenerInput['timeouts'] {
+  const named = {
+    idleMs: idleTimeout,
+    keepAliveMs: keepAliveTimeout,
+    handshakeMs: timeouts.handshake,
+    headMs: timeouts.requestHead,
+    connectMs: timeouts.connect,
+    responseMs: timeouts.response,
+    requestMs: timeouts.request,
+    tunnelMs: timeouts.tunnel,
+    backendIdleMs: timeouts.backendIdle,
+  };
+  return Object.fromEntries(Object.entries(named).filter(([, value]) => value !== undefined));
 }
 
 function listenerTls({ certificates, ...rest }: VipTls): NonNullable<ListenerInput['tls']> {

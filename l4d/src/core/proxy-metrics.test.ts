@@ -19,7 +19,14 @@ it('tells workers by place, a draining one apart, and VIPs over all workers', ()
         listeners: [
           {
             ...{ name: 'web', address: '203.0.113.1', port: 80, activeConnections: 6, connections: 20 },
-            ...{ denied: 2, unserved: 7, requests: 140, responses: { '2xx': 139, '5xx': 1 } },
+            ...{
+              denied: 2,
+              unserved: 7,
+              retries: 5,
+              retriesRefused: 4,
+              requests: 140,
+              responses: { '2xx': 139, '5xx': 1 },
+            },
             backends: [{ address: '10.0.0.1', port: 8080, requests: 141, errors: 1 }],
           },
         ],
@@ -35,6 +42,8 @@ it('tells workers by place, a draining one apart, and VIPs over all workers', ()
     'l4d_proxy_worker_connections{worker="1"} 3',
     'l4d_proxy_requests_total{vip="web"} 140',
     'l4d_proxy_unserved_total{vip="web"} 7',
+    'l4d_proxy_retries_total{vip="web"} 5',
+    'l4d_proxy_retries_refused_total{vip="web"} 4',
     'l4d_proxy_unknown_connections_total 5',
     'l4d_proxy_responses_total{vip="web",class="5xx"} 1',
     'l4d_proxy_backend_errors_total{vip="web",backend="10.0.0.1 port 8080"} 1',

@@ -72,6 +72,16 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
       byVip(({ unserved }) => unserved),
     ),
     counter(
+      'l4d_proxy_retries_total',
+      'Further tries of requests and connections that a backend had failed',
+      byVip(({ retries }) => retries),
+    ),
+    counter(
+      'l4d_proxy_retries_refused_total',
+      'Those that were not tried again for want of budget',
+      byVip(({ retriesRefused }) => retriesRefused),
+    ),
+    counter(
       'l4d_proxy_unknown_connections_total',
       'Connections for an address and port without a listener',
       one(status.unknownConnections),

@@ -1,25 +1,56 @@
-/**
- * Limits and timeouts of the proxy, with the values that users of such systems know. Those towards a
- * backend that a listener may set are in policy.ts, those of a message's parts in http1/limits.ts.
- */
-export interface ProxyLimits {
+import { type MessageLimits, requestLimits, responseLimits } from './http1/limits.ts';
+
+/** Limits and timeouts of one listener. What it does not declare is as users of such systems know it. */
+export interface ListenerLimits {
   /** From the first byte (or the connection's begin) to the end of a request's head; then 408. */
   readonly headTimeoutMs: number;
-  /** From the connection's begin to the end of its TLS handshake. */
+  /**
+   * From the connection's begin to the end of its TLS handshake; as long again for what a forward proxy's client
+   * asks for, a PROXY header, and the first message of TLS that is passed through.
+   */
   readonly handshakeTimeoutMs: number;
-  /** The last of so many requests of one connection is answered with `Connection: close`. */
+  /** The last of so many requests of one connection, or of up to a tenth fewer, is answered with `Connection: close`. */
   readonly maxRequestsPerConnection: number;
   /** A client's rate, where the proxy waits for it, is measured over so long. */
   readonly transferWindowMs: number;
   /** What a client must send of its body, or take of its answer, in such a window: by default 100 bytes/s. */
   readonly minTransferBytes: number;
-  /** A tunnel (WebSocket) without a byte in either direction is closed. */
+  /** A tunnel of mode `http` (WebSocket) without a byte in either direction is closed. */
   readonly tunnelIdleMs: number;
   /**
    * An idle upstream connection is closed, before common backends close theirs (Node and Apache
    * after 5 s): a request that meets a closing connection cannot always be sent again.
    */
   readonly upstreamIdleMs: number;
+  /** Parts of a request. */
+  readonly request: MessageLimits;
+  /** Parts of a backend's answer. */
+  readonly response: MessageLimits;
+}
+
+/** What holds for what a listener does not declare. */
+export const defaultListenerLimits: ListenerLimits = {
+  headTimeoutMs: 60_000,
+  handshakeTimeoutMs: 10_000,
+  maxRequestsPerConnection: 100,
+  transferWindowMs: 60_000,
+  minTransferBytes: 6000,
+  tunnelIdleMs: 60_000,
+  upstreamIdleMs: 4000,
+  request: requestLimits,
+  response: responseLimits,
+};
+
+/**
+ * After how many requests one connection ends: the most, or up to a tenth fewer (`share`: 0 up to 1, by chance), so that
+ * clients which came together do not all come again together.
+ */
+export function requestsOfConnection(most: number, share: number): number {
+  return most - Math.floor((most / 10) * share);
+}
+
+/** Limits of the process, which no listener has a say in. */
+export interface ProxyLimits {
   /** Idle upstream connections kept per backend. */
   readonly maxIdleUpstream: number;
   /** 1xx answers that a backend may give to one request. */
@@ -53,13 +84,6 @@ export interface ProxyLimits {
 
 /** What holds unless a test says otherwise. */
 export const defaultLimits: ProxyLimits = {
-  headTimeoutMs: 60_000,
-  handshakeTimeoutMs: 10_000,
-  maxRequestsPerConnection: 100,
-  transferWindowMs: 60_000,
-  minTransferBytes: 6000,
-  tunnelIdleMs: 60_000,
-  upstreamIdleMs: 4000,
   maxIdleUpstream: 128,
   maxInterimAnswers: 16,
   lingerMs: 2000,

@@ -16,6 +16,8 @@ import {
 } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
 import type { DestinationRule } from './forward-proxy/destinations.ts';
+import { defaultListenerLimits, type ListenerLimits } from './limits.ts';
+import { newRetryBudget, type RetryBudget } from './retries.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
 import type { Weighted } from './weighted-choice.ts';
 
@@ -35,6 +37,8 @@ export interface Backend extends Weighted {
 export interface Pool {
   readonly name: string;
   readonly backends: readonly Backend[];
+  /** What is left for further tries; changed in place. */
+  readonly budget: RetryBudget;
 }
 
 /** A listener, ready to be asked. */
@@ -66,10 +70,17 @@ export interface Listener {
   readonly proxyProtocol: ProxyProtocol | undefined;
   readonly connectMs: number;
   readonly responseMs: number;
+  /** From a request, or the last byte of its body, to the begin of its answer, over all tries. */
+  readonly requestMs: number;
   /** A tunnel of a listener that is not `http` is closed after so long without a byte. */
   readonly idleMs: number;
   /** A client's connection is closed after so long between two requests. */
   readonly keepAliveMs: number;
+  readonly limits: ListenerLimits;
+  /** Backends that are asked for a request, the first included. */
+  readonly tries: number;
+  /** Further tries, in percent of the requests. */
+  readonly budgetPercent: number;
 }
 
 const defaultUdp: ProxyUdp = { maxSessions: 16_384, proxyHeader: 'first' };
@@ -86,33 +97,48 @@ export function listenerKey(address: IpAddress, port: number, protocol: 'tcp' | 
   return protocol === 'tcp' ? place : `${place} udp`;
 }
 
+/** What a listener that does not say is answered in: all tries of a request together, in ms. */
+const usualRequestMs = 60_000;
+
 /**
- * Compiles validated desired state. Whose turn it is in a pool is taken over from `previous`, so
- * that a state put often does not favour the first backend of each pool.
+ * Compiles validated desired state. Whose turn it is in a pool, who rests and what is left for further tries is taken
+ * over from `previous`, so that a state put often does not favour the first backend of each pool. `base`: what holds
+ * where a listener declares no limit.
  */
-export function compilePolicy(desired: ProxyDesired, previous: PolicyTable = new Map()): PolicyTable {
+export function compilePolicy(
+  desired: ProxyDesired,
+  previous: PolicyTable = new Map(),
+  base: ListenerLimits = defaultListenerLimits,
+): PolicyTable {
   const table = new Map<string, Listener>();
   for (const listener of desired.listeners) {
     const protocol = listener.mode === 'udp' ? 'udp' : 'tcp';
     const key = listenerKey(ipAddress(listener.address), listener.port, protocol);
-    table.set(key, compileListener(listener, key, previous.get(key)));
+    table.set(key, compileListener(listener, key, previous.get(key), base));
   }
   return table;
 }
 
-function compileListener(listener: ProxyListener, key: string, previous: Listener | undefined): Listener {
+function compileListener(
+  listener: ProxyListener,
+  key: string,
+  previous: Listener | undefined,
+  base: ListenerLimits,
+): Listener {
   const pools = listener.pools.map((pool) => {
-    const before = previous?.pools.find((other) => other.name === pool.name)?.backends ?? [];
-    const credits = new Map(before.map((backend) => [backend.key, backend]));
+    const poolBefore = previous?.pools.find((other) => other.name === pool.name);
+    const credits = new Map(poolBefore?.backends.map((backend) => [backend.key, backend]));
     return {
       name: pool.name,
+      budget: poolBefore?.budget ?? newRetryBudget(),
       backends: pool.backends.map((backend) => {
         const backendKey = `${backend.address} ${backend.port}`;
         const old = credits.get(backendKey);
         const credit = old !== undefined && old.weight === backend.weight ? old.credit : 0;
         const { tls } = pool;
         const connectionKey = tls === undefined ? backendKey : `${backendKey} ${JSON.stringify(tls)}`;
-        return { ...backend, key: backendKey, connectionKey, tls, credit };
+        const restsUntil = old?.restsUntil ?? 0;
+        return { ...backend, key: backendKey, connectionKey, tls, credit, restsUntil };
       }),
     };
   });
@@ -147,8 +173,37 @@ function compileListener(listener: ProxyListener, key: string, previous: Listene
     proxyProtocol: listener.proxyProtocol,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
+    requestMs: listener.timeouts.requestMs ?? Math.max(usualRequestMs, listener.timeouts.responseMs),
     idleMs: listener.timeouts.idleMs,
     keepAliveMs: listener.timeouts.keepAliveMs,
+    limits: limitsOf(listener, base),
+    tries: listener.retries.tries,
+    budgetPercent: listener.retries.budgetPercent,
+  };
+}
+
+function limitsOf({ timeouts, limits }: ProxyListener, base: ListenerLimits): ListenerLimits {
+  const { minimumRate } = limits;
+  return {
+    headTimeoutMs: timeouts.headMs ?? base.headTimeoutMs,
+    handshakeTimeoutMs: timeouts.handshakeMs ?? base.handshakeTimeoutMs,
+    maxRequestsPerConnection: limits.requestsPerConnection ?? base.maxRequestsPerConnection,
+    transferWindowMs: base.transferWindowMs,
+    minTransferBytes:
+      minimumRate === undefined ? base.minTransferBytes : (minimumRate * base.transferWindowMs) / 1000,
+    tunnelIdleMs: timeouts.tunnelMs ?? base.tunnelIdleMs,
+    upstreamIdleMs: timeouts.backendIdleMs ?? base.upstreamIdleMs,
+    request: {
+      ...base.request,
+      maxStartLineBytes: limits.requestLineBytes ?? base.request.maxStartLineBytes,
+      maxHeadBytes: limits.requestHeadBytes ?? base.request.maxHeadBytes,
+      maxFields: limits.requestFields ?? base.request.maxFields,
+    },
+    response: {
+      ...base.response,
+      maxHeadBytes: limits.answerHeadBytes ?? base.response.maxHeadBytes,
+      maxFields: limits.answerFields ?? base.response.maxFields,
+    },
   };
 }
 

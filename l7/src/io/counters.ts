@@ -39,6 +39,9 @@ export interface ListenerCounters {
   connections: number;
   denied: number;
   requests: number;
+  /** Further tries, and those that the budget did not allow. */
+  retries: number;
+  retriesRefused: number;
   /** Connections that no backend was found for. */
   unserved: number;
   /** By class of status: the first is of 1xx. */
@@ -69,6 +72,8 @@ function noCounts(): ListenerCounters {
     connections: 0,
     denied: 0,
     requests: 0,
+    retries: 0,
+    retriesRefused: 0,
     unserved: 0,
     responses: [0, 0, 0, 0, 0],
     tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
@@ -207,6 +212,8 @@ export function listenerStatus(
     connections: counted.connections,
     denied: counted.denied,
     requests: counted.requests,
+    retries: counted.retries,
+    retriesRefused: counted.retriesRefused,
     unserved: counted.unserved,
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),

@@ -29,6 +29,7 @@ import {
 } from './vip.ts';
 import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
+import { checkVipLimits, vipLimitFieldNames } from './vip-limits.ts';
 import { checkUdp } from './vip-udp.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
@@ -234,6 +235,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     'backendTls',
     'redirectToHttps',
     ...vipClientFieldNames,
+    ...vipLimitFieldNames,
   ] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
@@ -252,7 +254,11 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 }
 
 function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
-  const problems: PathProblem[] = [...checkVipClients(vip, at), ...checkUdp(vip, at)];
+  const problems: PathProblem[] = [
+    ...checkVipClients(vip, at),
+    ...checkVipLimits(vip, at),
+    ...checkUdp(vip, at),
+  ];
   if (vip.port === anyPort) {
     problems.push(
       problemAt(

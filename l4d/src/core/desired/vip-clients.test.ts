@@ -1,16 +1,8 @@
 import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { encodeDesiredState, parseDesiredState } from '../desired-state.ts';
+import { encodeDesiredState } from '../desired-state.ts';
 import { proxyDesired } from '../proxy-desired.ts';
-
-function state(vip: object) {
-  const backends = [{ address: '10.0.0.1' }];
-  return parseDesiredState({
-    version: 1,
-    host: { interface: 'eth0' },
-    vips: [{ name: 'web', address: '203.0.113.1', port: 80, policy: 'l7', backends, ...vip }],
-  });
-}
+import { parseL7Vip, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
 
 it.each([
   [{ proxyProtocol: 'v3' }, /proxyProtocol: .*v3.*allowed: v1, v2/],
@@ -25,10 +17,7 @@ it.each([
   [{ policy: 'forward', proxyProtocol: 'v1' }, /proxyProtocol: is allowed for policy l7 only/],
   [{ policy: 'forward', forwardedHeader: true }, /forwardedHeader: is allowed for policy l7 only/],
 ])('refused: %j', (vip, message) => {
-  const parsed = state(vip);
-  expect(parsed.ok ? '' : parsed.error.map((one) => `${one.path}: ${one.message}`).join('\n')).toMatch(
-    message,
-  );
+  expect(problemsOfL7Vip(vip)).toMatch(message);
 });
 
 it('the proxy is told, takes it, and it is stored as it was written', () => {
@@ -39,7 +28,7 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     keepAliveTimeout: '2m',
     proxyProtocol: 'v2',
   };
-  const parsed = state(fields);
+  const parsed = parseL7Vip(fields);
   if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
   const [vip] = parsed.value.vips;
   if (vip === undefined) throw new Error('no VIP');

@@ -24,6 +24,7 @@ import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts
 import { destinationSchema } from './destination.ts';
 import { quicSchema, schedulers } from './scheduling.ts';
 import { vipClientFields } from './vip-clients.ts';
+import { vipLimitFields } from './vip-limits.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
 import { vipUdpSchema } from './vip-udp.ts';
 import { vrrpGroupName } from './vrrp.ts';
@@ -162,6 +163,7 @@ export const vipSchema = z
     /** l7 only: every request is sent to https at this port. */
     redirectToHttps: redirectPort.exactOptional(),
     ...vipClientFields,
+    ...vipLimitFields,
   })
   .refine((vip) => vip?.backends?.length !== 0 || vip.destinations !== undefined || isForwardProxy(vip), {
     path: ['backends'],

@@ -69,7 +69,7 @@ export class HeadParser {
   refusal: HeadRefusal | undefined = undefined;
 
   readonly #isRequest: boolean;
-  readonly #limits: MessageLimits;
+  #limits: MessageLimits;
   /** Start of the line that is not read yet. */
   #line = 0;
   /** Start of what is to be sent on and not in `fields` yet. */
@@ -83,6 +83,11 @@ export class HeadParser {
 
   constructor(kind: 'request' | 'response', limits: MessageLimits) {
     this.#isRequest = kind === 'request';
+    this.#limits = limits;
+  }
+
+  /** From now on these hold. */
+  useLimits(limits: MessageLimits): void {
     this.#limits = limits;
   }
 

@@ -48,7 +48,8 @@ export function admit(engine: Engine, fd: number, { listener, counters }: Found,
     countHandshakeFailure(counters.tls, 'no certificate');
     return false;
   }
-  new ClientHandshake(engine, fd, origin, contexts.first, tls).begin();
+  const limitMs = listener.limits.handshakeTimeoutMs;
+  new ClientHandshake(engine, fd, origin, contexts.first, tls, limitMs).begin();
   return true;
 }
 

@@ -3,8 +3,10 @@ import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
 import { requestLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, clientResponseHead, interimHead } from '../../core/http1/message-heads.ts';
-import type { Listener } from '../../core/policy.ts';
+import { defaultListenerLimits, type ListenerLimits, requestsOfConnection } from '../../core/limits.ts';
+import type { Listener, PolicyTable } from '../../core/policy.ts';
 import { type RefusalStatus, refusal } from '../../core/refusal.ts';
+import type { UpstreamFailure } from '../../core/retries.ts';
 import { countResponse } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
@@ -13,7 +15,7 @@ import { Exchange } from './exchange.ts';
 import { layout } from './loop.ts';
 import { beginRelay } from './relay.ts';
 import { received, Stream } from './stream.ts';
-import type { UpstreamConnection, UpstreamFailure } from './upstream-connection.ts';
+import type { UpstreamConnection } from './upstream-connection.ts';
 
 /** Read from a client at a time. */
 const readBytes = 64 * 1024;
@@ -53,6 +55,11 @@ export class ClientConnection extends Stream {
   #bodyLeft = 0;
   #decoder: ChunkedDecoder | undefined = undefined;
   #served = 0;
+  /** Requests after which it ends. */
+  readonly #mostRequests: number;
+  #listener: Listener | undefined = undefined;
+  /** Where `#listener` was looked up. */
+  #table: PolicyTable | undefined = undefined;
   #keepAlive = true;
   #headSent = false;
   /** Of the answer whose head is not sent yet. */
@@ -70,7 +77,8 @@ export class ClientConnection extends Stream {
     this.#exchange = new Exchange(engine, this);
     // A connection with TLS was counted when it came.
     if (tls === undefined) countConnection(engine, origin);
-    this.setDeadline(this.#engine.limits.headTimeoutMs);
+    this.#mostRequests = requestsOfConnection(this.limits.maxRequestsPerConnection, Math.random());
+    this.setDeadline(this.limits.headTimeoutMs);
   }
 
   get method(): string {
@@ -83,7 +91,17 @@ export class ClientConnection extends Stream {
 
   /** The listener as it is now; undefined: it was taken away since the connection came. */
   get listener(): Listener | undefined {
-    return this.#engine.table.get(this.origin.listenerKey);
+    const { table } = this.#engine;
+    if (table !== this.#table) {
+      this.#table = table;
+      this.#listener = table.get(this.origin.listenerKey);
+    }
+    return this.#listener;
+  }
+
+  /** The listener's, as they are now. */
+  get limits(): ListenerLimits {
+    return this.listener?.limits ?? defaultListenerLimits;
   }
 
   /** Nothing has come and nothing is owed. */
@@ -133,12 +151,12 @@ export class ClientConnection extends Stream {
     const { bytes } = this.loop.memory;
     const before = this.#text.length;
     if (this.head === blankHead) this.#takeHead();
-    const text = bytes.latin1Slice(start, Math.min(end, start + requestLimits.maxHeadBytes));
+    const text = bytes.latin1Slice(start, Math.min(end, start + this.limits.request.maxHeadBytes));
     this.#text = before === 0 ? text : this.#text + text;
     const state = this.head.parse(this.#text);
     if (state === 'partial') {
       // The time for a head begins with its first byte.
-      if (before === 0) this.setDeadline(this.#engine.limits.headTimeoutMs);
+      if (before === 0) this.setDeadline(this.limits.headTimeoutMs);
       return;
     }
     this.#phase = 'exchange';
@@ -160,10 +178,11 @@ export class ClientConnection extends Stream {
     this.origin.counters.requests += 1;
     this.#keepAlive =
       (head.minorVersion === 1 ? !head.closes : head.keepsAlive && !head.closes) &&
-      this.#served < this.#engine.limits.maxRequestsPerConnection &&
+      this.#served < this.#mostRequests &&
       !this.#engine.draining;
     this.#bodyLeft = head.framing === 'length' ? head.contentLength : 0;
-    this.#decoder = head.framing === 'chunked' ? new ChunkedDecoder('chunks', requestLimits) : undefined;
+    this.#decoder =
+      head.framing === 'chunked' ? new ChunkedDecoder('chunks', this.limits.request) : undefined;
     this.requestSent = head.framing === 'none';
     this.#beginWindow();
     const pieceEnd = this.#takeBody(start, end);
@@ -236,6 +255,7 @@ export class ClientConnection extends Stream {
 
   /** The head of an answer, as this client is to be given it. */
   responseHead(head: HeadParser, framing: ClientFraming): string {
+    this.#exchange.answerBegins();
     // The rest of an upload will not be passed on: after this answer the connection has no use.
     if (!this.requestSent || framing === 'close' || this.#engine.draining) this.#keepAlive = false;
     this.#status = head.status;
@@ -272,6 +292,7 @@ export class ClientConnection extends Stream {
   /** Very many connections are between requests at a time: a parser is had only for as long as it is needed. */
   #takeHead(): void {
     this.head = spareHeads.pop() ?? new HeadParser('request', requestLimits);
+    this.head.useLimits(this.limits.request);
     this.head.told = this.origin.isTrusted ? [] : undefined;
   }
 
@@ -367,7 +388,7 @@ export class ClientConnection extends Stream {
       b: ends[1],
       toA: [...ends[0].unsent, toClient],
       toB: [...ends[1].unsent, ...toBackend],
-      idleMs: this.#engine.limits.tunnelIdleMs,
+      idleMs: this.limits.tunnelIdleMs,
       quietMs: 0,
       onClosed: () => this.onClosed(),
     });
@@ -381,7 +402,7 @@ export class ClientConnection extends Stream {
   #beginWindow(): void {
     this.#transferred = 0;
     this.#sentAtWindow = this.sentBytes;
-    this.setDeadline(this.#engine.limits.transferWindowMs);
+    this.setDeadline(this.limits.transferWindowMs);
   }
 
   override onDeadline(): void {
@@ -393,7 +414,7 @@ export class ClientConnection extends Stream {
       return void this.refuse(408, 'the request did not arrive in time');
     }
     const moved = this.#transferred + this.sentBytes - this.#sentAtWindow;
-    if (!this.isWaitedFor || moved >= this.#engine.limits.minTransferBytes) return void this.#beginWindow();
+    if (!this.isWaitedFor || moved >= this.limits.minTransferBytes) return void this.#beginWindow();
     if (this.hasUnsent || this.#headSent) {
       this.#exchange.abort();
       return void this.reset();

@@ -18,14 +18,21 @@ export class ClientHandshake extends Stream {
   readonly #config: ProxyListenerTls;
   readonly #session: TlsSession;
 
-  constructor(engine: Engine, fd: number, origin: ClientOrigin, context: number, config: ProxyListenerTls) {
+  constructor(
+    engine: Engine,
+    fd: number,
+    origin: ClientOrigin,
+    context: number,
+    config: ProxyListenerTls,
+    limitMs: number,
+  ) {
     super(engine.loop, fd, events);
     this.#engine = engine;
     this.#origin = origin;
     this.#config = config;
     this.#session = new TlsSession(context, fd, 'server');
     countConnection(engine, origin);
-    this.setDeadline(engine.limits.handshakeTimeoutMs);
+    this.setDeadline(limitMs);
   }
 
   /** Begins at once: with most connections the first message is there already. */

@@ -1,5 +1,6 @@
 import { closeSocket } from '@l4d/kit/ffi/event-socket.ts';
 import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
+import { endRest, letRest, nextBackend } from '../../core/backend-choice.ts';
 import { hostFields, trustedFields } from '../../core/http1/forwarded.ts';
 import {
   isIdempotent,
@@ -9,14 +10,14 @@ import {
 } from '../../core/http1/message-heads.ts';
 import { type Backend, type Listener, type Pool, preambleFor } from '../../core/policy.ts';
 import { httpsLocation, readRequestTarget } from '../../core/request-target.ts';
+import { countTowardsBudget, mayAskAnother, type UpstreamFailure } from '../../core/retries.ts';
 import { selectRoute } from '../../core/route.ts';
-import { chooseWeighted } from '../../core/weighted-choice.ts';
 import { type BackendCounters, backendCounters } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
-import { UpstreamConnection, type UpstreamFailure } from './upstream-connection.ts';
+import { UpstreamConnection } from './upstream-connection.ts';
 import {
   connectTo,
   ownTarget,
@@ -24,8 +25,6 @@ import {
   type UpstreamTarget,
   upstreamTarget,
 } from './upstream-pool.ts';
-
-const nobody: ReadonlySet<Backend> = new Set();
 
 /** The way of a client's request to a backend: where to, over which connection, and again if need be. */
 export class Exchange {
@@ -42,6 +41,10 @@ export class Exchange {
   /** Part of the body that waits for a connection. */
   #early: Buffer | undefined = undefined;
   #repeated = false;
+  /** Nothing of an answer has gone to the client. */
+  #unanswered = true;
+  /** Until when the answer must have begun, of the loop's clock; Infinity while the request is on its way. */
+  #answerBy = Number.POSITIVE_INFINITY;
   /** Connections that are this client's alone. */
   #own: UpstreamPool | undefined = undefined;
 
@@ -77,12 +80,17 @@ export class Exchange {
     this.#hostField = target.value.hostField;
     this.#use = wantsTunnel(head) ? 'tunnel' : 'kept';
     this.#repeated = false;
+    this.#unanswered = true;
+    this.#answerBy = client.requestSent
+      ? this.#engine.loop.now + listener.requestMs
+      : Number.POSITIVE_INFINITY;
+    countTowardsBudget(route.pool.budget, listener.budgetPercent);
     this.#tryNext(offset, length);
   }
 
   #tryNext(offset: number, length: number): void {
     for (;;) {
-      const backend = chooseWeighted(this.#pool?.backends ?? [], this.#tried ?? nobody);
+      const backend = this.#nextBackend();
       if (backend === undefined) {
         const nobodyThere = this.#tried === undefined;
         this.done();
@@ -92,7 +100,22 @@ export class Exchange {
       this.#backend = backend;
       if (this.#attempt(backend, offset, length)) return;
       this.#failed(backend);
+      letRest(backend, this.#engine.loop.now);
     }
+  }
+
+  /** Whom the request is given to now; undefined: nobody. */
+  #nextBackend(): Backend | undefined {
+    const listener = this.#listener;
+    const pool = this.#pool;
+    if (listener === undefined || pool === undefined) return undefined;
+    return nextBackend(listener, pool, this.#tried, this.#client.origin.counters, this.#engine.loop.now);
+  }
+
+  /** The answer begins to go to the client: nobody else can be asked any more. */
+  answerBegins(): void {
+    this.#unanswered = false;
+    this.#answerBy = Number.POSITIVE_INFINITY;
   }
 
   /** False: the backend could not be reached, and nothing was sent. */
@@ -136,7 +159,7 @@ export class Exchange {
     if (connected) return this.#send(upstream, offset, length) || this.#drop(upstream);
     if (length > 0)
       this.#early = Buffer.from(this.#engine.loop.memory.bytes.subarray(offset, offset + length));
-    upstream.setDeadline(this.#listener?.connectMs ?? 0);
+    this.#expectWithin(upstream, this.#listener?.connectMs ?? 0);
     return true;
   }
 
@@ -167,7 +190,8 @@ export class Exchange {
       this.#use,
     );
     if (!upstream.sendRequest(head, offset, length)) return false;
-    upstream.setDeadline(this.#listener?.responseMs ?? 0);
+    if (this.#backend !== undefined) endRest(this.#backend);
+    this.#expectWithin(upstream, this.#listener?.responseMs ?? 0);
     if (upstream.hasUnsent) this.#client.wantRead(false);
     return true;
   }
@@ -229,7 +253,16 @@ export class Exchange {
 
   /** Something came from the backend, or goes to it. */
   onActive(): void {
-    this.#upstream?.setDeadline(this.#listener?.responseMs ?? 0);
+    const upstream = this.#upstream;
+    if (upstream !== undefined) this.#expectWithin(upstream, this.#listener?.responseMs ?? 0);
+  }
+
+  /** Sets how long this try may go on without a sign of the backend; all of them together have their own bound. */
+  #expectWithin(upstream: UpstreamConnection, ms: number): void {
+    const { now } = this.#engine.loop;
+    if (this.#unanswered && this.#answerBy === Number.POSITIVE_INFINITY && this.#client.requestSent)
+      this.#answerBy = now + (this.#listener?.requestMs ?? 0);
+    upstream.setDeadline(Math.min(ms, this.#answerBy - now));
   }
 
   /** The client has taken what was written. */
@@ -251,12 +284,38 @@ export class Exchange {
       failure = 'unreachable';
     }
     if (failure !== 'client-timeout') this.#failed(backend);
-    if (failure === 'unreachable') return void this.#tryNext(layout.receive, this.#restoreEarly());
+    if (failure === 'unreachable') letRest(backend, this.#engine.loop.now);
+    const inTime = this.#engine.loop.now < this.#answerBy;
+    if (inTime && this.#mayAskAnother(upstream, failure)) {
+      if (failure === 'unreachable') return void this.#tryNext(layout.receive, this.#restoreEarly());
+      const next = this.#nextBackend();
+      if (next !== undefined) return void this.#askAnother(next);
+    }
     this.done();
     if (client.breakOff()) return;
-    if (failure === 'timeout') return void client.refuse(504, 'the backend did not answer in time');
+    if (failure === 'timeout' || !inTime)
+      return void client.refuse(504, 'the backend did not answer in time');
     if (failure === 'client-timeout') return void client.refuse(408, 'the request did not arrive in time');
     client.refuse(502, 'the backend broke off');
+  }
+
+  #mayAskAnother(upstream: UpstreamConnection, failure: UpstreamFailure): boolean {
+    const { head } = this.#client;
+    return mayAskAnother({
+      failure,
+      idempotent: this.#use !== 'tunnel' && isIdempotent(head.method),
+      hasBody: head.framing !== 'none',
+      answered: !this.#unanswered || upstream.hasBegun,
+    });
+  }
+
+  /** Gives the request, which was sent in vain and has no body, to another backend. */
+  #askAnother(backend: Backend): void {
+    this.#backend = backend;
+    if (this.#attempt(backend, layout.receive, 0)) return;
+    this.#failed(backend);
+    letRest(backend, this.#engine.loop.now);
+    this.#tryNext(layout.receive, 0);
   }
 
   /**
@@ -294,5 +353,6 @@ export class Exchange {
     this.#early = undefined;
     this.#hostField = undefined;
     this.#originForm = '';
+    this.#answerBy = Number.POSITIVE_INFINITY;
   }
 }

@@ -40,7 +40,7 @@ export class ForwardProxyClient extends Stream implements DialOwner {
     this.#listener = listener;
     this.#dialect = listener.mode === 'socks' ? socks() : httpConnect();
     if (tls === undefined) countConnection(engine, origin);
-    this.setDeadline(engine.limits.handshakeTimeoutMs);
+    this.setDeadline(listener.limits.handshakeTimeoutMs);
   }
 
   /** Begins at once: with most connections the request is there already. */

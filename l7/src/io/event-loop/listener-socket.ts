@@ -110,7 +110,8 @@ export class ListenerSocket extends Stream {
     const { listener } = local;
     const from = endpointOf(peer);
     if (listener.acceptProxyProtocol && isTrusted(listener, from.address)) {
-      new ProxyPreamble(engine, fd, (source) => admit(engine, fd, local, source ?? from)).begin();
+      const limitMs = listener.limits.handshakeTimeoutMs;
+      new ProxyPreamble(engine, fd, limitMs, (source) => admit(engine, fd, local, source ?? from)).begin();
     } else if (!admit(engine, fd, local, from)) {
       reject(fd);
     }

@@ -15,13 +15,18 @@ export class ProxyPreamble extends Stream {
   /** What has come of the header. */
   #header: Buffer = Buffer.alloc(0);
 
-  /** `onRead` makes the next stream of the descriptor; false: it has not, and the connection is reset. */
-  constructor(engine: Engine, fd: number, onRead: (source: Endpoint | undefined) => boolean) {
+  /** `limitMs`: how long it may take. `onRead` makes the next stream of the descriptor; false: it has not, and the connection is reset. */
+  constructor(
+    engine: Engine,
+    fd: number,
+    limitMs: number,
+    onRead: (source: Endpoint | undefined) => boolean,
+  ) {
     super(engine.loop, fd, epollEvent.in | epollEvent.readHangUp);
     this.#engine = engine;
     this.#onRead = onRead;
     engine.openClients += 1;
-    this.setDeadline(engine.limits.handshakeTimeoutMs);
+    this.setDeadline(limitMs);
   }
 
   /** Begins at once: with most connections the header is there already. */

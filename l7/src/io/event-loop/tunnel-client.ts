@@ -1,8 +1,9 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
+import { endRest, letRest, nextBackend } from '../../core/backend-choice.ts';
 import { type Backend, type Listener, type Pool, preambleFor } from '../../core/policy.ts';
+import { countTowardsBudget } from '../../core/retries.ts';
 import { selectRoute } from '../../core/route.ts';
 import { maxClientHelloBytes, readClientHello } from '../../core/tls/client-hello.ts';
-import { chooseWeighted } from '../../core/weighted-choice.ts';
 import { type BackendCounters, backendCounters } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
@@ -44,7 +45,7 @@ export class TunnelClient extends Stream implements DialOwner {
   begin(): void {
     if (this.#listener.mode !== 'tls-passthrough')
       return void this.#route(this.tls?.serverName?.toLowerCase() ?? '');
-    this.setDeadline(this.#engine.limits.handshakeTimeoutMs);
+    this.setDeadline(this.#listener.limits.handshakeTimeoutMs);
     this.#readHello();
   }
 
@@ -73,12 +74,16 @@ export class TunnelClient extends Stream implements DialOwner {
       return void this.#refuse();
     }
     this.#pool = route.pool;
+    countTowardsBudget(route.pool.budget, this.#listener.budgetPercent);
     this.#tryNext();
   }
 
   #tryNext(): void {
+    const pool = this.#pool;
+    if (pool === undefined) return;
     for (;;) {
-      const backend = chooseWeighted(this.#pool?.backends ?? [], this.#tried);
+      const { counters: counts } = this.#origin;
+      const backend = nextBackend(this.#listener, pool, this.#tried, counts, this.loop.now);
       if (backend === undefined) return void this.#refuse();
       this.#backend = backend;
       const counters = this.#counters(backend);
@@ -98,6 +103,7 @@ export class TunnelClient extends Stream implements DialOwner {
 
   onDialed(dialed: BackendDial): void {
     this.#dial = undefined;
+    if (this.#backend !== undefined) endRest(this.#backend);
     const ends = [this.detach(), dialed.detach()] as const;
     const hello = this.#hello;
     beginRelay(this.loop, {
@@ -127,6 +133,7 @@ export class TunnelClient extends Stream implements DialOwner {
     if (problem !== undefined) counters.tlsProblem = problem;
     this.#tried ??= new Set();
     this.#tried.add(backend);
+    letRest(backend, this.loop.now);
   }
 
   /** Nothing can be said in a protocol that is not known: a reset says that this is no end of the service's own. */

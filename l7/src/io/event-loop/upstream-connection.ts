@@ -1,28 +1,15 @@
 import { epollEvent, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
 import { ChunkedDecoder } from '../../core/http1/chunked-decoder.ts';
 import { HeadParser } from '../../core/http1/head-parser.ts';
-import { responseLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, responseFraming, type UpstreamUse } from '../../core/http1/message-heads.ts';
 import type { ProxyLimits } from '../../core/limits.ts';
+import type { UpstreamFailure } from '../../core/retries.ts';
 import { freeResumable, takeResumable } from '../tls/backend-tls.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import type { ClientConnection } from './client-connection.ts';
 import { type EventLoop, layout } from './loop.ts';
 import { received, Stream } from './stream.ts';
 import { forgetIdle, keepIdle, type UpstreamTarget } from './upstream-pool.ts';
-
-/** How an exchange with a backend failed. */
-export type UpstreamFailure =
-  /** No connection came about: nothing was sent, any other backend may be asked. */
-  | 'unreachable'
-  /** A kept connection ended before a byte of the answer: the backend may never have seen the request. */
-  | 'stale'
-  /** The connection broke or spoke no HTTP after the request was, at least in part, sent. */
-  | 'broken'
-  /** Nothing came from the backend, or nothing could be sent to it, for too long. */
-  | 'timeout'
-  /** The client was waited for all that time. */
-  | 'client-timeout';
 
 /** Most heads of answers are shorter. */
 const usualHeadBytes = 512;
@@ -41,7 +28,7 @@ export class UpstreamConnection extends Stream {
   readonly #target: UpstreamTarget;
   readonly #limits: ProxyLimits;
   readonly #preamble: Uint8Array | undefined;
-  readonly #head = new HeadParser('response', responseLimits);
+  readonly #head: HeadParser;
   #state: State;
   /** What has come of a head that is not whole. */
   #text = '';
@@ -69,6 +56,7 @@ export class UpstreamConnection extends Stream {
     this.#target = target;
     this.#limits = limits;
     this.client = client;
+    this.#head = new HeadParser('response', client.limits.response);
     this.use = use;
     this.#state = connected ? 'head' : 'connecting';
     this.#preamble = preamble;
@@ -91,6 +79,7 @@ export class UpstreamConnection extends Stream {
   /** Takes it out of the pool for a client's request. */
   begin(client: ClientConnection): void {
     this.client = client;
+    this.#head.useLimits(client.limits.response);
     this.reused = true;
     this.#state = 'head';
   }
@@ -181,7 +170,7 @@ export class UpstreamConnection extends Stream {
     let start = from;
     for (;;) {
       const before = this.#text.length;
-      const limit = Math.min(end, start + responseLimits.maxHeadBytes);
+      const limit = Math.min(end, start + client.limits.response.maxHeadBytes);
       // Of a body that has come with its head no text is made, as far as that can be guessed.
       const usual = Math.min(limit, start + usualHeadBytes);
       this.#text += bytes.latin1Slice(start, usual);
@@ -216,7 +205,7 @@ export class UpstreamConnection extends Stream {
     this.#left = head.contentLength;
     const oldClient = client.minorVersion === 0;
     if (this.#framing === 'chunked') {
-      this.#decoder = new ChunkedDecoder(oldClient ? 'data' : 'chunks', responseLimits);
+      this.#decoder = new ChunkedDecoder(oldClient ? 'data' : 'chunks', client.limits.response);
       this.#clientFraming = oldClient ? 'close' : 'chunked';
     } else if (this.#framing === 'close') {
       this.#clientFraming = oldClient ? 'close' : 'chunked';
@@ -284,7 +273,7 @@ export class UpstreamConnection extends Stream {
       this.#decoder = undefined;
       this.#interim = 0;
       this.wantRead(true);
-      this.setDeadline(this.#limits.upstreamIdleMs);
+      this.setDeadline(client.limits.upstreamIdleMs);
     } else {
       this.close();
     }

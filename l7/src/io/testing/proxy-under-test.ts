@@ -5,7 +5,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
-import { defaultLimits, type ProxyLimits } from '../../core/limits.ts';
+import {
+  defaultLimits,
+  defaultListenerLimits,
+  type ListenerLimits,
+  type ProxyLimits,
+} from '../../core/limits.ts';
 import { compilePolicy } from '../../core/policy.ts';
 import { listenerStatus } from '../counters.ts';
 import { type Front, startFront } from '../front.ts';
@@ -68,7 +73,7 @@ export interface ListenerParts {
 
 /** Starts proxy and backend. */
 export async function startProxyUnderTest(
-  limits: Partial<ProxyLimits> = {},
+  limits: Partial<ProxyLimits & ListenerLimits> = {},
   options: { readonly responseMs?: number } & ListenerParts = {},
 ): Promise<ProxyUnderTest> {
   const open = new Set<Socket>();
@@ -132,7 +137,7 @@ export async function startProxyUnderTest(
     ],
   });
   if (!desired.ok) throw new Error(JSON.stringify(desired.error));
-  front.usePolicy(compilePolicy(desired.value));
+  front.usePolicy(compilePolicy(desired.value, undefined, { ...defaultListenerLimits, ...limits }));
   return {
     front,
     port,

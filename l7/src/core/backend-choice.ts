@@ -1,0 +1,47 @@
+import type { Backend, Listener, Pool } from './policy.ts';
+import { restMs, takeRetry } from './retries.ts';
+import { chooseWeighted } from './weighted-choice.ts';
+
+const nobody: ReadonlySet<Backend> = new Set();
+
+/** Counts of a listener's further tries, changed in place. */
+export interface RetryCounts {
+  retries: number;
+  retriesRefused: number;
+}
+
+/**
+ * Whom a request or a connection is given to at `now` (ms), after those that were `tried` in vain. Undefined: nobody is
+ * left, it was given to as many as may be asked, or the pool's budget for further tries is spent.
+ */
+export function nextBackend(
+  { tries, budgetPercent }: Listener,
+  { backends, budget }: Pool,
+  tried: ReadonlySet<Backend> = nobody,
+  counts: RetryCounts,
+  now: number,
+): Backend | undefined {
+  if (tried.size >= tries) return undefined;
+  const backend = chooseWeighted(backends, tried, now);
+  if (backend === undefined) return undefined;
+  if (tried.size > 0) {
+    if (!takeRetry(budget, budgetPercent, now)) {
+      counts.retriesRefused += 1;
+      return undefined;
+    }
+    counts.retries += 1;
+  }
+  // One finds out whether it is back; the others wait for what that one finds.
+  if (backend.restsUntil > 0) letRest(backend, now);
+  return backend;
+}
+
+/** It could not be reached: for a while others are asked, where there are others. */
+export function letRest(backend: Backend, now: number): void {
+  backend.restsUntil = now + restMs;
+}
+
+/** It could be reached. */
+export function endRest(backend: Backend): void {
+  backend.restsUntil = 0;
+}
