@@ -195,10 +195,20 @@ static __always_inline __u32 steering_bucket(const struct bpf_sk_lookup *ctx)
 	       STEERING_BUCKETS;
 }
 
-/* A worker's socket for the connection, which the caller must release; NULL: no worker lives. */
-static __always_inline struct bpf_sock *worker_socket(struct bpf_sk_lookup *ctx)
+/* The place in its bucket of a socket that takes what comes by the context's family. */
+static __always_inline __u32 family_slot(const struct bpf_sk_lookup *ctx)
 {
-	__u32 family_slot = ctx->family == AF_INET ? 0 : 1;
+	return ctx->family == AF_INET ? 0 : 1;
+}
+
+/*
+ * The socket of a worker that lives, in whose bucket of the map the client falls; the caller must release it. NULL: after
+ * all tries no bucket had one.
+ */
+static __always_inline struct bpf_sock *steered_socket(struct bpf_sk_lookup *ctx, void *sockets)
+{
+	/* Not within the loop: each reading would be two more ways for the verifier to follow, in all tries to come. */
+	__u32 slot = family_slot(ctx);
 	__u32 bucket = steering_bucket(ctx);
 	struct bpf_sock *sk;
 	__u32 key;
@@ -207,33 +217,24 @@ static __always_inline struct bpf_sock *worker_socket(struct bpf_sk_lookup *ctx)
 	for (i = 0; i < STEERING_TRIES; i++) {
 		/* Ever longer steps: whatever pattern a worker's buckets have, they leave it. */
 		bucket = (bucket + i) % STEERING_BUCKETS;
-		key = bucket * SOCKETS_PER_BUCKET + family_slot;
-		sk = bpf_map_lookup_elem(&l7_sockets, &key);
-		if (sk)
-			return sk;
-	}
-	/* A proxy of one process, as those before this program were, fills the first bucket alone. */
-	key = family_slot;
-	return bpf_map_lookup_elem(&l7_sockets, &key);
-}
-
-/* As worker_socket, for a datagram whose client has no session. */
-static __always_inline struct bpf_sock *datagram_socket(struct bpf_sk_lookup *ctx)
-{
-	__u32 family_slot = ctx->family == AF_INET ? 0 : 1;
-	__u32 bucket = steering_bucket(ctx);
-	struct bpf_sock *sk;
-	__u32 key;
-	int i;
-
-	for (i = 0; i < STEERING_TRIES; i++) {
-		bucket = (bucket + i) % STEERING_BUCKETS;
-		key = bucket * SOCKETS_PER_BUCKET + family_slot;
-		sk = bpf_map_lookup_elem(&l7_udp_sockets, &key);
+		key = bucket * SOCKETS_PER_BUCKET + slot;
+		sk = bpf_map_lookup_elem(sockets, &key);
 		if (sk)
 			return sk;
 	}
 	return NULL;
+}
+
+/* A worker's socket for the connection, which the caller must release; NULL: no worker lives. */
+static __always_inline struct bpf_sock *worker_socket(struct bpf_sk_lookup *ctx)
+{
+	struct bpf_sock *sk = steered_socket(ctx, &l7_sockets);
+	__u32 key = family_slot(ctx);
+
+	if (sk)
+		return sk;
+	/* A proxy of one process, as those before this program were, fills the first bucket alone. */
+	return bpf_map_lookup_elem(&l7_sockets, &key);
 }
 
 /* The socket of the worker that has the client's session, which the caller must release; NULL: there is none. */
@@ -260,7 +261,7 @@ static __always_inline struct bpf_sock *session_socket(struct bpf_sk_lookup *ctx
 	worker = bpf_map_lookup_elem(&l7_udp_flows, &flow);
 	if (!worker)
 		return NULL;
-	key = *worker * SOCKETS_PER_BUCKET + (family == AF_INET ? 0 : 1);
+	key = *worker * SOCKETS_PER_BUCKET + family_slot(ctx);
 	return bpf_map_lookup_elem(&l7_udp_workers, &key);
 }
 
@@ -292,7 +293,7 @@ int l7_lookup(struct bpf_sk_lookup *ctx)
 	if (ctx->protocol == IPPROTO_UDP) {
 		sk = session_socket(ctx, &key);
 		if (!sk)
-			sk = datagram_socket(ctx);
+			sk = steered_socket(ctx, &l7_udp_sockets);
 	} else {
 		sk = worker_socket(ctx);
 	}
