@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { makeSelfSigned } from '@l4d/kit/tls/self-signed.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { backend4, buildFabric, type Fabric, until, vip4 } from './proxy/fabric.ts';
 import { behaviours } from './proxy/hostile/backends.ts';
@@ -18,29 +18,7 @@ let worker: number;
 beforeAll(async () => {
   fabric = buildFabric();
   fabric.loadLookup();
-  const certificate = join(fabric.runDir, 'web.pem');
-  const key = join(fabric.runDir, 'web.key');
-  const subject = ['-subj', '/CN=web.example', '-addext', 'subjectAltName=DNS:web.example'];
-  execFileSync(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '2',
-      ...subject,
-      '-out',
-      certificate,
-      '-keyout',
-      key,
-    ],
-    { stdio: 'pipe' },
-  );
+  const { cert: certificate, key } = makeSelfSigned(fabric.runDir, 'web', 'web.example');
   await Promise.all([
     fabric.startOnBackend(
       [process.execPath, 'test/integration/proxy/hostile/backends.ts', backend4, String(firstPort)],

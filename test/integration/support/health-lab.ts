@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeSelfSigned } from '@l4d/kit/tls/self-signed.ts';
 import { ipIn, run, runIn } from './network-namespace.ts';
 
 /**
@@ -111,21 +112,7 @@ export function createHealthLab(): HealthLab {
 
 /** Answers like real backends do, well and badly; see the paths. */
 export function writeNginxConfiguration(folder: string, name: string): string {
-  run(
-    ...([
-      'openssl',
-      'req',
-      '-x509',
-      '-newkey',
-      'rsa:2048',
-      '-nodes',
-      '-days',
-      '2',
-      '-subj',
-      '/CN=other.example',
-    ] as const),
-    ...['-keyout', join(folder, `${name}.key`), '-out', join(folder, `${name}.pem`)],
-  );
+  makeSelfSigned(folder, name, 'other.example');
   const path = join(folder, `${name}.conf`);
   writeFileSync(
     path,

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { OperatorError } from '@l4d/kit/errors.ts';
+import { makeSelfSigned } from '@l4d/kit/tls/self-signed.ts';
 
 const root = join(import.meta.dirname, '../../..');
 /** Where the backend listens. */
@@ -259,24 +260,7 @@ function writeBackend(folder: string): string {
 
 function makeSecrets(folder: string): BenchSecrets {
   const path = (name: string) => join(folder, name);
-  const [cert, key] = [path('bench.pem'), path('bench.key')];
-  execFileSync(
-    'openssl',
-    [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30'],
-      ...[
-        '-keyout',
-        key,
-        '-out',
-        cert,
-        '-subj',
-        '/CN=bench.example',
-        '-addext',
-        'subjectAltName=DNS:bench.example',
-      ],
-    ],
-    { stdio: 'ignore' },
-  );
+  const { cert, key } = makeSelfSigned(folder, 'bench', 'bench.example');
   writeFileSync(path('both.pem'), readFileSync(cert, 'utf8') + readFileSync(key, 'utf8'));
   writeFileSync(path('ticket.key'), randomBytes(80));
   const lines = [1, 2, 3].map(() => `${randomBytes(80).toString('base64')}\n`);

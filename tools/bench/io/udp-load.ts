@@ -1,18 +1,8 @@
 import { ReceiveBatch, SendBatch, udpSocket } from '@l4d/kit/ffi/datagram-batch.ts';
-import {
-  closeSocket,
-  connectAt,
-  createEpoll,
-  epollControl,
-  epollEvent,
-  epollEventSize,
-  epollOperation,
-  epollWait,
-  eventReader,
-  fixedMemory,
-} from '@l4d/kit/ffi/event-socket.ts';
+import { closeSocket, connectAt, epollEvent, fixedMemory } from '@l4d/kit/ffi/event-socket.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { ReadySockets } from './ready-sockets.ts';
 
 /**
  * UDP clients, each with so many datagrams on their way: `udp-load.ts PORT CLIENTS WINDOW BYTES SECONDS RENEW`. With RENEW
@@ -30,9 +20,7 @@ interface Client {
   sentAt: number;
 }
 
-const epoll = createEpoll();
-const events = fixedMemory(256 * epollEventSize);
-const reader = eventReader(events);
+const sockets = new ReadySockets();
 const payload = fixedMemory(Math.max(bytes, 64));
 const sockaddr = fixedMemory(64);
 const target = encodeSockaddr(ipAddress('127.0.0.1'), port);
@@ -46,7 +34,7 @@ let answered = 0;
 function connect(client: Client): void {
   client.fd = udpSocket(4);
   connectAt(client.fd, sockaddr.address, target.length);
-  epollControl(epoll, epollOperation.add, client.fd, epollEvent.in, 0);
+  sockets.watch(client.fd, epollEvent.in);
   byFd[client.fd] = client;
 }
 
@@ -56,6 +44,21 @@ function ask(client: Client, count: number): void {
   outgoing.send(client.fd);
   client.out += count;
   client.sentAt = performance.now();
+}
+
+function take(fd: number): void {
+  const client = byFd[fd];
+  if (client === undefined) return;
+  const got = received.receive(fd);
+  if (got <= 0) return;
+  answered += got;
+  if (answered % 64 === 0) times.push(performance.now() - client.sentAt);
+  client.out -= got;
+  if (renew === 1) {
+    closeSocket(fd);
+    connect(client);
+  }
+  ask(client, got);
 }
 
 const all = Array.from({ length: clients }, (): Client => ({ fd: -1, out: 0, sentAt: 0 }));
@@ -68,22 +71,8 @@ const end = begin + seconds * 1000;
 let looked = begin;
 let now = begin;
 while (now < end) {
-  const count = epollWait(epoll, events.address, 256, 50);
+  sockets.wait(50, take);
   now = performance.now();
-  for (let i = 0; i < count; i++) {
-    const client = byFd[reader.fd(i)];
-    if (client === undefined) continue;
-    const got = received.receive(client.fd);
-    if (got <= 0) continue;
-    answered += got;
-    if (answered % 64 === 0) times.push(now - client.sentAt);
-    client.out -= got;
-    if (renew === 1) {
-      closeSocket(client.fd);
-      connect(client);
-    }
-    ask(client, got);
-  }
   if (now - looked < 100) continue;
   looked = now;
   for (const client of all) {

@@ -1,13 +1,7 @@
 import {
   closeSocket,
   connectAt,
-  createEpoll,
-  epollControl,
   epollEvent,
-  epollEventSize,
-  epollOperation,
-  epollWait,
-  eventReader,
   fixedMemory,
   lastErrno,
   newTcpSocket,
@@ -23,6 +17,7 @@ import { libssl } from '@l4d/kit/ffi/libssl.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { TlsSession } from '@l4d/l7/io/tls/tls-session.ts';
+import { ReadySockets } from '../../bench/io/ready-sockets.ts';
 
 /*
  * Very many keep-alive connections from one process over loopback, from as many source addresses as their ports
@@ -35,7 +30,6 @@ const EINPROGRESS = 115;
 const perSource = 20_000;
 /** Handshakes under way at a time: the listener's queue has room for more. */
 const window = 200;
-const batch = 256;
 const readBytes = 64 * 1024;
 
 type State = 'connecting' | 'handshake' | 'asked' | 'idle';
@@ -62,9 +56,7 @@ export interface IdleClientsReport {
 
 /** The clients of one proxy's port on 127.0.0.1. */
 export class IdleClients {
-  readonly #epoll = createEpoll();
-  readonly #events = fixedMemory(batch * epollEventSize);
-  readonly #reader = eventReader(this.#events);
+  readonly #sockets = new ReadySockets();
   readonly #memory = fixedMemory(readBytes);
   readonly #clients: (Client | undefined)[] = [];
   readonly #context: number;
@@ -146,23 +138,21 @@ export class IdleClients {
     const tls = this.#context === 0 ? undefined : new TlsSession(this.#context, fd, 'client');
     this.#clients[fd] = { fd, tls, state: 'connecting', got: 0, size: 0, askedAt: 0 };
     this.#busy += 1;
-    epollControl(this.#epoll, epollOperation.add, fd, epollEvent.out, 0);
+    this.#sockets.watch(fd, epollEvent.out);
   }
 
   #turn(timeoutMs: number): number {
-    const count = epollWait(this.#epoll, this.#events.address, batch, timeoutMs);
-    for (let i = 0; i < count; i++) {
-      const client = this.#clients[this.#reader.fd(i)];
+    return this.#sockets.wait(timeoutMs, (fd) => {
+      const client = this.#clients[fd];
       if (client !== undefined) this.#step(client);
-    }
-    return count;
+    });
   }
 
   #step(client: Client): void {
     if (client.state === 'connecting') {
       if (takeSocketError(client.fd) !== 0) return void this.#lose(client);
       client.state = 'handshake';
-      epollControl(this.#epoll, epollOperation.modify, client.fd, epollEvent.in, 0);
+      this.#sockets.change(client.fd, epollEvent.in);
     }
     if (client.state === 'handshake') {
       const step = client.tls?.handshake() ?? 'done';

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '@l4d/kit/errors.ts';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
 import type { ProxyClient } from '@l4d/kit/proxy-client.ts';
+import { makeSelfSigned } from '@l4d/kit/tls/self-signed.ts';
 import { createProxyLab, type ProxyLab } from '../../bench/io/proxy-lab.ts';
 import { waitUntil } from '../../lab/io/build-lab.ts';
 import type { SoakOptions } from '../soak.ts';
@@ -146,7 +147,7 @@ async function untilQuiet(proxy: ProxyClient): Promise<void> {
 async function startDay(lab: ProxyLab) {
   const { proxy, supervisor: pid, end, errors } = await startSoakedProxy(lab);
   const { cert, key } = lab.secrets;
-  for (const name of ['one', 'two']) makeCertificate(lab, name);
+  for (const name of ['one', 'two']) makeSelfSigned(lab.folder, name, 'bench.example');
   const desired = (at: readonly number[], step: number): ProxyDesiredInput => ({
     workers: kinds.length,
     listeners: at.map((port, index) => {
@@ -230,30 +231,6 @@ async function placesOf(lab: ProxyLab, proxy: ProxyClient, supervisor: number, p
     60_000,
   );
   return places;
-}
-
-function makeCertificate(lab: ProxyLab, name: string): void {
-  const [cert, key] = [join(lab.folder, `${name}.pem`), join(lab.folder, `${name}.key`)];
-  const named = ['-subj', '/CN=bench.example', '-addext', 'subjectAltName=DNS:bench.example'];
-  execFileSync(
-    'openssl',
-    [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:P-256',
-      '-nodes',
-      '-days',
-      '30',
-      '-keyout',
-      key,
-    ]
-      .concat(['-out', cert])
-      .concat(named),
-    { stdio: 'ignore' },
-  );
 }
 
 function startTraffic(ports: DayPorts, seed: number) {
