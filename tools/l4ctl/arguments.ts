@@ -18,14 +18,27 @@ export function parseVipArgument(text: string): Fields {
   return { address: bracketed ?? plain, port: number, ...(protocol === undefined ? {} : { protocol }) };
 }
 
-/** `ADDRESS[:PORT][=WEIGHT][@POOL]`; an IPv6 address with a port stands in brackets. Port and pool are for l7. */
+/** What a backend may have behind its address, and where it stands in the configuration. */
+const backendFields: Readonly<Record<string, 'backend' | 'vxlan'>> = {
+  forward: 'backend',
+  vni: 'vxlan',
+  remote: 'vxlan',
+  mac: 'vxlan',
+};
+
+/**
+ * `ADDRESS[:PORT][=WEIGHT][@POOL][,FIELD=VALUE]...`; an IPv6 address with a port stands in brackets. Port and pool are
+ * for l7, of the fields vni, remote and mac for vxlan.
+ */
 export function parseBackendArgument(text: string): Fields {
+  const [where = '', ...further] = text.split(',');
   const match = /^(?:\[([^\]]+)\](?::(\d+))?|([^:=@]+)(?::(\d+))?|([^=@[\]]+))(?:=(\d+))?(?:@(.+))?$/.exec(
-    text,
+    where,
   );
   if (match === null) {
     throw new InvalidArgumentError(
-      'it is written ADDRESS[:PORT][=WEIGHT][@POOL], as 10.0.0.21=3 or [fd00::21]:8080.',
+      'it is written ADDRESS[:PORT][=WEIGHT][@POOL][,FIELD=VALUE]..., as 10.0.0.21=3, [fd00::21]:8080 or ' +
+        '10.42.0.21,vni=42,remote=192.0.2.21.',
     );
   }
   const [, bracketed, bracketedPort, plain, plainPort, bare, weight, pool] = match;
@@ -35,7 +48,24 @@ export function parseBackendArgument(text: string): Fields {
     ...(port === undefined ? {} : { port: Number(port) }),
     ...(weight === undefined ? {} : { weight: Number(weight) }),
     ...(pool === undefined ? {} : { pool }),
+    ...fieldsBehind(further),
   };
+}
+
+function fieldsBehind(further: readonly string[]): Fields {
+  const fields = { backend: {} as Record<string, unknown>, vxlan: {} as Record<string, unknown> };
+  for (const one of further) {
+    const [, field = '', value = ''] = /^(\w+)=(.+)$/.exec(one) ?? [];
+    const place = Object.hasOwn(backendFields, field) ? backendFields[field] : undefined;
+    if (place === undefined) {
+      const allowed = Object.keys(backendFields).join(', ');
+      throw new InvalidArgumentError(
+        `behind a comma is FIELD=VALUE, with FIELD one of ${allowed}; not "${one}".`,
+      );
+    }
+    fields[place][field] = field === 'vni' && /^\d+$/.test(value) ? Number(value) : value;
+  }
+  return { ...fields.backend, ...(Object.keys(fields.vxlan).length > 0 ? { vxlan: fields.vxlan } : {}) };
 }
 
 /** `TYPE[:PORT][/PATH]`, with or without a colon before the path: `tcp`, `tcp:8080`, `http:/health`, `https:8443/`. */

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { type Fields, parseBackendArgument, parseNumberArgument } from './arguments.ts';
+import { type Fields, given, parseBackendArgument, parseNumberArgument } from './arguments.ts';
 import { addBackendMachineCommands } from './backend-setup.ts';
+import { printChange } from './change-answer.ts';
 import { apiPath, type Ctl } from './ctl.ts';
-import { revisionOf } from './vip-commands.ts';
 import { backendTable, pendingBackends, type VipAnswer } from './vip-view.ts';
 
 interface AddOptions {
@@ -21,38 +21,37 @@ export function addBackendCommands(program: Command, ctl: Ctl): void {
     );
   const change = async (name: string, address: string, fields: Fields, done: string) => {
     const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}/backends/${address}`, fields);
-    ctl.print(answer, () => `backend ${address} of ${name} ${done} (revision ${revisionOf(answer)})\n`);
+    printChange(ctl, answer, `backend ${address} of ${name} ${done}`);
   };
   backend
     .command('add')
     .argument('<vip>')
-    .argument('<address[=weight]>', 'l7: ADDRESS[:PORT][=WEIGHT][@POOL]', parseBackendArgument)
+    .argument(
+      '<address[=weight]>',
+      'as vip add takes it; l7: ADDRESS[:PORT][=WEIGHT][@POOL]',
+      parseBackendArgument,
+    )
     .option('--forward <mode>', "l2, ipip, gue or vxlan, in place of the VIP's")
     .option('--vni <number>', 'vxlan: the number of its network', parseNumberArgument)
     .option('--remote <address>', "vxlan: the tunnel's other end")
     .option('--mac <address>', 'vxlan: its own in that network; by default derived from its address')
     .description('add a backend')
-    .action(async (name: string, given: Fields, { forward, vni, remote, mac }: AddOptions) => {
-      const vxlan = Object.fromEntries(
-        Object.entries({ vni, remote, mac }).filter(([, value]) => value !== undefined),
-      );
+    .action(async (name: string, backend: Fields, { forward, vni, remote, mac }: AddOptions) => {
+      const vxlan = { ...(backend['vxlan'] as Fields | undefined), ...given({ vni, remote, mac }) };
       const fields: Fields = {
-        ...given,
-        ...(forward === undefined ? {} : { forward }),
+        ...backend,
+        ...given({ forward }),
         ...(Object.keys(vxlan).length === 0 ? {} : { vxlan }),
       };
       const answer = await ctl.ask('POST', apiPath`/v1/vips/${name}/backends`, fields);
-      ctl.print(
-        answer,
-        () => `backend ${fields.address} added to ${name} (revision ${revisionOf(answer)})\n`,
-      );
+      printChange(ctl, answer, `backend ${fields.address} added to ${name}`);
     });
   backend
     .command('rm <vip> <address>')
     .description('remove a backend; drain it first to spare its flows')
     .action(async (name: string, address: string) => {
       const answer = await ctl.ask('DELETE', apiPath`/v1/vips/${name}/backends/${address}`);
-      ctl.print(answer, () => `backend ${address} removed from ${name} (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `backend ${address} removed from ${name}`);
     });
   backend
     .command('drain <vip> <address>')

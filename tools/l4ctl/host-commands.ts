@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { type Fields, given, parseFieldArgument, parseNumberArgument, patchOf } from './arguments.ts';
+import { printChange } from './change-answer.ts';
 import type { Ctl } from './ctl.ts';
-import { revisionOf } from './vip-commands.ts';
 
 interface HostOptions {
   readonly interface?: string;
@@ -69,7 +69,7 @@ Examples:
       const patch = { ...byOptions, ...patchOf({ ...before, ...byOptions }, changes) };
       if (Object.keys(patch).length === 0) command.error('error: nothing to set was given');
       const answer = await ctl.ask('PATCH', '/v1/host', patch);
-      ctl.print(answer, () => `host changed (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, 'host changed');
     });
   for (const [verb, draining, what] of [
     ['drain', true, 'withdraw every VIP here and go on forwarding what still comes'],
@@ -80,10 +80,7 @@ Examples:
       .description(what)
       .action(async () => {
         const answer = await ctl.ask('PUT', '/v1/host/draining', { draining });
-        ctl.print(
-          answer,
-          () => `host ${draining ? 'drains' : 'no longer drains'} (revision ${revisionOf(answer)})\n`,
-        );
+        printChange(ctl, answer, `host ${draining ? 'drains' : 'no longer drains'}`);
       });
   }
 }

@@ -83,6 +83,46 @@ test('a VIP is added with everything that the command line can say', async () =>
   });
 });
 
+test('where a backend of VXLAN is stands behind its address, whichever command adds it', async () => {
+  const line =
+    'vip add 203.0.113.14:80 --name tenant --forward vxlan -b 10.42.0.21=3,vni=42,remote=192.0.2.21' +
+    ' -b 10.42.0.22,vni=42,remote=2001:db8:b::22,mac=52:54:00:12:34:56 -b 10.0.0.9,forward=ipip';
+  expect(await l4ctl(line)).toMatchObject({ code: 0, err: '' });
+  const added = await l4ctl('backend add tenant 10.42.0.23,vni=42 --remote 192.0.2.23');
+  expect(added).toMatchObject({ code: 0, err: '' });
+  const backends = (
+    JSON.parse((await l4ctl('-o json vip show tenant')).out) as {
+      vip: { backends: Record<string, unknown>[] };
+    }
+  ).vip.backends;
+  expect(backends.map(({ vxlan, forward, weight }) => ({ vxlan, forward, weight }))).toEqual([
+    { vxlan: { vni: 42, remote: '192.0.2.21' }, weight: 3 },
+    { vxlan: { vni: 42, remote: '2001:db8:b::22', mac: '52:54:00:12:34:56' }, weight: 1 },
+    { forward: 'ipip', weight: 1 },
+    { vxlan: { vni: 42, remote: '192.0.2.23' }, weight: 1 },
+  ]);
+  for (const wrong of ['10.42.0.24,vxi=42', '10.42.0.24,vni', '10.42.0.24,toString=1', ',vni=42'])
+    expect(await l4ctl(`backend add tenant ${wrong}`)).toMatchObject({ code: 2, out: '' });
+  expect((await l4ctl('backend add tenant 10.42.0.24,vxi=42')).err).toContain(
+    'FIELD one of forward, vni, remote, mac; not "vxi=42"',
+  );
+  const far = await l4ctl('backend add tenant 10.42.0.24,vni=16777216,remote=192.0.2.24');
+  expect(far).toMatchObject({ code: 78, err: expect.stringContaining('vxlan.vni') });
+});
+
+test('a change says what is to be weighed of what it changes, also one that is undone', async () => {
+  await addWeb();
+  const silent = /^! VIP "dns": its UDP check expects no answer.*\nvip dns added \(revision 2\)\n$/;
+  const { out } = await l4ctl('vip add 203.0.113.11:53/udp -b 10.0.0.21 --name dns --check udp');
+  expect(out).toMatch(silent);
+  expect((await l4ctl('vip set web minHealthy=2')).out).toBe('vip web changed (revision 3)\n');
+  const resized = await l4ctl('vip set web tableSize=65537');
+  expect(resized.out).toMatch(/^! VIP "web": the table goes from \d+ to 65537 slots.*\nvip web changed/);
+  expect((await l4ctl('undo')).out).toMatch(
+    /^~ vip web: .*\n! VIP "web": the table goes from 65537 to \d+ slots.*\nundone/,
+  );
+});
+
 test('a forward proxy has destinations and no backends', async () => {
   const line =
     'vip add 203.0.113.23:3128 --policy l7 --mode connect --name out --destination *.example:80,8000-8999' +

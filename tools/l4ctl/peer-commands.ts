@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { given, parseNumberArgument, repeated } from './arguments.ts';
+import { printChange } from './change-answer.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { renderTable } from './table.ts';
-import { revisionOf } from './vip-commands.ts';
 
 interface PeerOptions {
   readonly as: number | string;
@@ -44,14 +44,14 @@ export function addPeerCommands(program: Command, ctl: Ctl): void {
     .action(async (name: string, { family, ...options }: PeerOptions) => {
       const peer = { ...placeOf(name), ...options, families: family };
       const answer = await ctl.ask('POST', '/v1/peers', given(peer));
-      ctl.print(answer, () => `peer ${name} added (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `peer ${name} added`);
     });
   peer
     .command('rm <address|interface>')
     .description('end the session and forget the neighbour')
     .action(async (address: string) => {
       const answer = await ctl.ask('DELETE', apiPath`/v1/peers/${address}`);
-      ctl.print(answer, () => `peer ${address} removed (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `peer ${address} removed`);
     });
   peer
     .command('ls')

@@ -3,8 +3,8 @@ import type { ChangeView, PlanView } from '@l4d/l4d/core/status.ts';
 import { type ConfigDocument, parseConfigText, readConfigFile } from '@l4d/l4d/io/config-file.ts';
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
+import { printChange, warningLine } from './change-answer.ts';
 import type { Ctl } from './ctl.ts';
-import { revisionOf } from './vip-commands.ts';
 
 /** What `POST /v1/undo` answers. */
 interface UndoAnswer {
@@ -28,7 +28,8 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
       const { revision } = (await ctl.ask('GET', '/v1/desired')) as { readonly revision: number };
       const plan = (await ctl.ask('POST', '/v1/plan', json)) as PlanView;
       const answer = await ctl.ask('PUT', '/v1/desired', json, { 'if-match': String(revision) });
-      ctl.print(answer, () => `${changesText(plan)}applied (revision ${revisionOf(answer)})\n`);
+      // Of the plan's warnings those that the answer does not have are of what stays as it is.
+      printChange(ctl, answer, 'applied', changesText({ ...plan, warnings: [] }));
     });
   program
     .command('diff')
@@ -66,10 +67,7 @@ export function addStateCommands(program: Command, ctl: Ctl): void {
       const answer = await ctl.ask('POST', '/v1/undo');
       const { undone, changes = [] } = answer as UndoAnswer;
       const what = undone === undefined ? '' : `: ${undone}`;
-      ctl.print(
-        answer,
-        () => `${changes.map(changeLine).join('')}undone${what} (revision ${revisionOf(answer)})\n`,
-      );
+      printChange(ctl, answer, `undone${what}`, changes.map(changeLine).join(''));
     });
   program
     .command('reconcile')
@@ -98,7 +96,7 @@ function changesText({ changes, warnings, guard, refused = [] }: PlanView): stri
   if (changes.length === 0) return 'no changes\n';
   return [
     ...changes.map(changeLine),
-    ...warnings.map((warning) => `! ${warning}\n`),
+    ...warnings.map(warningLine),
     ...refused.map((problem) => `! refused: ${problem}\n`),
     ...guard.map((reason) => `! refused unless forced (--force): ${reason}\n`),
   ].join('');

@@ -17,6 +17,7 @@ import {
   patchOf,
   repeated,
 } from './arguments.ts';
+import { printChange } from './change-answer.ts';
 import { apiPath, type Ctl } from './ctl.ts';
 import { explainVip, type VipAnswer, vipDetail, vipTable } from './vip-view.ts';
 
@@ -71,7 +72,7 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
       const query = distinct.map((name) => `name=${encodeURIComponent(name)}`).join('&');
       const answer = await ctl.ask('DELETE', `/v1/vips?${query}`);
       const what = distinct.length === 1 ? `vip ${distinct[0]}` : `${distinct.length} VIPs`;
-      ctl.print(answer, () => `${what} removed (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `${what} removed`);
     });
   vip
     .command('ls')
@@ -119,7 +120,7 @@ Examples:
       const { vip: before } = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly vip: Fields };
       const changed = patchOf(before, changes);
       const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, changed);
-      ctl.print(answer, () => `vip ${name} changed (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `vip ${name} changed`);
     });
   for (const [verb, enabled] of [
     ['enable', true],
@@ -134,7 +135,7 @@ Examples:
       )
       .action(async (name: string) => {
         const answer = await ctl.ask('PATCH', apiPath`/v1/vips/${name}`, { enabled });
-        ctl.print(answer, () => `vip ${name} ${verb}d (revision ${revisionOf(answer)})\n`);
+        printChange(ctl, answer, `vip ${name} ${verb}d`);
       });
   }
 }
@@ -146,7 +147,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .description('add a VIP')
     .option(
       '-b, --backend <address[=weight]>',
-      'a backend; again for each; nat and l7: ADDRESS[:PORT][=WEIGHT], l7 also @POOL; at least one, but for connect and socks',
+      'a backend; again for each; nat and l7: ADDRESS[:PORT][=WEIGHT], l7 also @POOL; vxlan: ADDRESS[=WEIGHT],vni=NUMBER,remote=ADDRESS[,mac=MAC]; at least one, but for connect and socks',
       repeated(parseBackendArgument),
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
@@ -221,6 +222,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
 Examples:
   l4ctl vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web --check http:/health
   l4ctl vip add [2001:db8::10]:53/udp -b fd00::21 -b fd00::22
+  l4ctl vip add 203.0.113.14:80 --forward vxlan -b 10.42.0.21,vni=42,remote=192.0.2.21 -b 10.42.0.22=3,vni=42,remote=192.0.2.22
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
   l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999
@@ -236,7 +238,7 @@ Examples:
         );
       const answer = await ctl.ask('POST', '/v1/vips', body);
       const { name } = answer as { readonly name: string };
-      ctl.print(answer, () => `vip ${name} added (revision ${revisionOf(answer)})\n`);
+      printChange(ctl, answer, `vip ${name} added`);
     });
 }
 
@@ -281,11 +283,4 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     proxyProtocol: options.proxyProtocol,
   });
   return { ...body, ...patchOf(body, options.set ?? []) };
-}
-
-/** The revision in an answer of the API. */
-export function revisionOf(answer: unknown): string {
-  const revision =
-    typeof answer === 'object' && answer !== null && 'revision' in answer ? answer.revision : '?';
-  return String(revision);
 }

@@ -14,6 +14,7 @@ import { requestJson } from '@l4d/kit/unix-http.ts';
 import { version } from '@l4d/kit/version.ts';
 import { drainWarnings, guardChange } from '../core/change-guard.ts';
 import type { ControlPort } from '../core/control-port.ts';
+import type { Vip } from '../core/desired/vip.ts';
 import { vipCensus } from '../core/desired/vip-census.ts';
 import { keysWithBackend } from '../core/desired/vip-index.ts';
 import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
@@ -355,6 +356,22 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     watchStop();
   }
 
+  /** What the operator should weigh of a change; of subnets, for the VIPs named. */
+  const warningsOf = async (before: DesiredState, after: DesiredState, named: readonly Vip[]) => [
+    ...diffWarnings(before, after),
+    ...subnetWarnings(named, subnets()),
+    ...natPlanWarnings(before.vips, after.vips),
+    ...(after.host.draining ? drainWarnings(before, after, await otherPaths()) : []),
+  ];
+  const changeWarnings = (before: DesiredState, after: DesiredState) => {
+    // What stays as it was is the same object.
+    const known = new Set(before.vips);
+    return warningsOf(
+      before,
+      after,
+      after.vips.filter((vip) => !known.has(vip)),
+    );
+  };
   const port: ControlPort = {
     desired: () => ({ revision: store.current().revision, state: store.current().state }),
     async replace(next, replaceOptions) {
@@ -368,7 +385,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       const isForced = replaceOptions.force === true;
       if (!isStale && sameDesiredState(next, current.state)) {
         forceDrain(next, isForced);
-        return ok({ revision: current.revision });
+        return ok({ revision: current.revision, warnings: [] });
       }
       const reasons = isStale || isForced ? [] : guardChange(current.state, next);
       if (reasons.length > 0) return err({ kind: 'guarded', reasons });
@@ -379,7 +396,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       }
       forceDrain(next, isForced);
       await takeDesired();
-      return ok({ revision: stored.value.revision });
+      return ok({ revision: stored.value.revision, warnings: await changeWarnings(current.state, next) });
     },
     async undo(undoOptions = {}) {
       const target = store.undoTarget();
@@ -396,7 +413,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       await takeDesired();
       const { revision, state } = undone.value;
       const changes = diffDesired(before, state);
-      return ok({ revision, ...(note === undefined ? {} : { undone: note }), changes });
+      const warnings = await changeWarnings(before, state);
+      return ok({ revision, ...(note === undefined ? {} : { undone: note }), changes, warnings });
     },
     async plan(next) {
       const refused = await refuseOtherInterface(desired(), next, on);
@@ -408,12 +426,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         ...(problems.length === 0 ? {} : { refused: problems }),
         changes: diffDesired(desired(), next),
         operations: fabric.preview(next),
-        warnings: [
-          ...diffWarnings(desired(), next),
-          ...subnetWarnings(next.vips, subnets()),
-          ...natPlanWarnings(desired().vips, next.vips),
-          ...(next.host.draining ? drainWarnings(desired(), next, await otherPaths()) : []),
-        ],
+        warnings: await warningsOf(desired(), next, next.vips),
         guard: guardChange(desired(), next),
       };
     },

@@ -22,14 +22,20 @@ export interface GuardedChange {
   readonly reasons: readonly string[];
 }
 
+/** A change that was made. */
+export interface StoredChange {
+  readonly revision: number;
+  /** What the operator should weigh of what was changed; as PlanView has it, without what is said of the rest. */
+  readonly warnings: readonly string[];
+}
+
 /** Nothing is left to go back to. */
 export interface NothingToUndo {
   readonly kind: 'nothing-to-undo';
 }
 
 /** What an undo has taken back. */
-export interface UndoneChange {
-  readonly revision: number;
+export interface UndoneChange extends StoredChange {
   /** Note of the change that was taken back, such as `vip add`; absent when it had none. */
   readonly undone?: string;
   /** What that changed back. */
@@ -44,7 +50,7 @@ export interface ControlPort {
   replace(
     next: DesiredState,
     options: { readonly ifRevision?: number; readonly note?: string; readonly force?: boolean },
-  ): Promise<Result<{ readonly revision: number }, StaleRevision | RefusedState | GuardedChange>>;
+  ): Promise<Result<StoredChange, StaleRevision | RefusedState | GuardedChange>>;
   /** Goes back to the state before the one in force. */
   undo(options?: {
     readonly force?: boolean;

@@ -2,7 +2,7 @@ import type { ConfigProblem } from '@l4d/kit/errors.ts';
 import type { Result } from '@l4d/kit/result.ts';
 import { type Context, Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
-import type { ControlPort } from '../../core/control-port.ts';
+import type { ControlPort, StoredChange } from '../../core/control-port.ts';
 import { encodeVip } from '../../core/desired/vip.ts';
 import {
   type DesiredState,
@@ -133,7 +133,7 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
   });
   app.post('/v1/undo', async (context) => {
     const undone = await port.undo({ force: isForced(context) });
-    if (undone.ok) return Response.json(undone.value);
+    if (undone.ok) return Response.json(withoutEmpty(undone.value));
     if (undone.error.kind === 'stale') return stale(undone.error.revision);
     if (undone.error.kind === 'guarded') return guarded(undone.error.reasons);
     if (undone.error.kind === 'refused') return invalid(undone.error.problems);
@@ -280,13 +280,18 @@ async function apply(
     if (!next.ok) return invalid(next.error);
     const stored = await port.replace(next.value, { ifRevision: revision, note, force: isForced(context) });
     if (stored.ok) {
-      return Response.json({ revision: stored.value.revision, ...more(next.value) }, { status });
+      return Response.json({ ...withoutEmpty(stored.value), ...more(next.value) }, { status });
     }
     if (stored.error.kind === 'guarded') return guarded(stored.error.reasons);
     if (stored.error.kind === 'refused') return invalid(stored.error.problems);
     revision = stored.error.revision;
   }
   return stale(revision);
+}
+
+/** A change as it is told: warnings only when there are any. */
+function withoutEmpty({ warnings, ...rest }: StoredChange): JsonObject {
+  return { ...rest, ...(warnings.length > 0 ? { warnings } : {}) };
 }
 
 function ifMatch(context: Context): Result<number | undefined, Response> {

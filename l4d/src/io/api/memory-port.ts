@@ -38,16 +38,18 @@ export function createMemoryPort(initial: DesiredState = emptyDesiredState): Mem
         return { ok: false, error: { kind: 'stale', revision } };
       const reasons = force === true ? [] : guardChange(now(), next);
       if (reasons.length > 0) return { ok: false, error: { kind: 'guarded', reasons } };
+      const warnings = diffWarnings(now(), next);
       history.push(next);
       revision += 1;
-      return { ok: true, value: { revision } };
+      return { ok: true, value: { revision, warnings } };
     },
     async undo() {
       if (history.length < 2) return { ok: false, error: { kind: 'nothing-to-undo' } };
       const before = now();
       history.pop();
       revision += 1;
-      return { ok: true, value: { revision, undone: 'a change', changes: diffDesired(before, now()) } };
+      const [changes, warnings] = [diffDesired(before, now()), diffWarnings(before, now())];
+      return { ok: true, value: { revision, undone: 'a change', changes, warnings } };
     },
     plan: async (next) => ({
       changes: diffDesired(now(), next),
