@@ -1,59 +1,44 @@
-import { accessSync, chmodSync, constants, mkdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
-import { Milliseconds } from '@l4d/kit/duration.ts';
-import { exitCode, formatConfigProblem, OperatorError } from '@l4d/kit/errors.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
-import { err, ok } from '@l4d/kit/result.ts';
-import { holdLock, takeRunFolder } from '@l4d/kit/run-folder.ts';
-import { requestJson } from '@l4d/kit/unix-http.ts';
 import { version } from '@l4d/kit/version.ts';
-import { drainWarnings, guardChange } from '../core/change-guard.ts';
-import type { ControlPort } from '../core/control-port.ts';
-import type { Vip } from '../core/desired/vip.ts';
 import { vipCensus } from '../core/desired/vip-census.ts';
 import { keysWithBackend } from '../core/desired/vip-index.ts';
-import { diffDesired, diffWarnings } from '../core/desired-diff.ts';
-import { type DesiredState, sameDesiredState } from '../core/desired-state.ts';
 import { flowSettings } from '../core/forwarding/flow-settings.ts';
 import { interfaceOf } from '../core/interface-of.ts';
-import { natPlanWarnings } from '../core/nat-warnings.ts';
-import { subnetWarnings } from '../core/outside-subnet.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { type Listener, startApiServer, startMetricsServer } from '../io/api-server.ts';
 import { ensureCheckRouting } from '../io/check-routing.ts';
 import { followAnnouncer, followProxy } from '../io/companions.ts';
 import { type Detached, readDetached } from '../io/detached-file.ts';
-import { ensureBpfFolder, pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
+import { pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
 import { watchInterfaces } from '../io/interface-watch.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
-import { openStateStore } from '../io/state-store.ts';
-import { checkTlsFiles } from '../io/tls-file-check.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
 import { backendAddresses, watchBackendNeighbours } from './backend-neighbours.ts';
+import { createControl } from './control.ts';
 import { createEgressInterfaces } from './egress-interfaces.ts';
 import { createFabric } from './fabric.ts';
-import { bgpStatus, fabricStatus, type StatusParts } from './fabric-status.ts';
-import { listFlows } from './flow-list.ts';
+import type { StatusParts } from './fabric-status.ts';
 import { startFlowPasses } from './flow-passes.ts';
 import { followFragmentHosts } from './fragment-neighbours.ts';
 import { startHostNat } from './host-nat.ts';
 import { findFurther, followInterface, nextHopsOf, refuseOtherInterface } from './interface-choice.ts';
-import { metricsText } from './metrics-text.ts';
+import { takeBpfFolder, takeFolders } from './own-folders.ts';
 import { watchPaths } from './path-watch.ts';
+import { createPlannedStop } from './planned-stop.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { followProxyHosts } from './proxy-hosts.ts';
 import { watchRedirectTargets } from './redirect-targets.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
-import { takeConfig } from './take-config.ts';
-import { vrrpView } from './vrrp-view.ts';
+import { openStoredState, takeConfig } from './take-config.ts';
 
 /** How the daemon is started. */
 export interface DaemonOptions {
@@ -86,26 +71,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       exitCode.permission,
     );
   }
-  await takeRunFolder(folders.runDir, 'l4d');
-  requireWritable(folders.stateDir);
-  keepPrivate(folders.stateDir);
-  requireAlone(paths.stateLock, folders.stateDir, '--state-dir');
+  await takeFolders(folders);
 
-  const { store, setAside, isLost } = await openStateStore({ folder: paths.desired });
-  for (const { path, reason } of setAside) {
-    const what = path.endsWith('.corrupt')
-      ? 'was unreadable and set aside'
-      : 'is unreadable and left in place';
-    logger.error({ path, reason }, `a stored state ${what}`);
-  }
-  if (isLost && options.configPath === undefined) {
-    // To begin with the empty state would remove every VIP that the kernel serves.
-    throw new OperatorError(
-      `no stored state in ${paths.desired} can be read; nothing was changed. Give the state with -c FILE, ` +
-        'or move that folder away to begin without VIPs',
-      exitCode.config,
-    );
-  }
+  const store = await openStoredState(paths.desired, options.configPath === undefined, logger);
   const refusedConfig =
     options.configPath === undefined
       ? undefined
@@ -118,8 +86,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   /** Those of host.interfaces that are there. */
   let further = await findFurther(desired().host.interfaces, logger);
   const wallClock = () => Date.now();
-  ensureBpfFolder(folders.bpfDir);
-  requireAlone(folders.bpfDir, folders.bpfDir, '--bpf-dir');
+  takeBpfFolder(folders.bpfDir);
   const dataPlane = openDataPlane({
     bpfFolder: folders.bpfDir,
     capacity: desired().host.capacity,
@@ -322,145 +289,30 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (detached.all) dataPlane.forgetAttachment();
     await takeDesired();
   };
-  /** Ends what is left once all VIPs have left: the last word to the routers, then the forwarding, then the daemon. */
-  const finishStop = async (text: string) => {
-    announcer.stop();
-    await announcerClient(paths.announcerSocket)
-      .shutdown({ text })
-      .catch((error: unknown) => logger.warn({ err: error }, 'the announcer did not answer to its end'));
-    await fabric.endAll();
-    runtime.setStop(undefined);
-    await runtime.flush();
-    logger.info({ text }, 'stopped: nothing is announced or forwarded any more');
-    options.onStopped?.();
-  };
-  const watchStop = () =>
-    clock.after(Milliseconds(200), () => {
-      const request = runtime.stop();
-      if (request === undefined) return;
-      if (!fabric.hasLeft()) return void watchStop();
-      finishStop(request.text).catch((error) => logger.error({ err: error }, 'the stop failed'));
-    });
-  const forceDrain = (next: DesiredState, isForced: boolean) => {
-    if (!next.host.draining) runtime.setDrainForced(false);
-    else if (isForced) runtime.setDrainForced(true);
-    if (isForced) fabric.touch();
-  };
   await takeDesired();
   await attach();
   // What was not attached was not announced.
   fabric.touchVerdicts();
 
-  if (runtime.stop() !== undefined) {
-    logger.warn('a planned stop was under way: it goes on');
-    watchStop();
-  }
+  const plannedStop = createPlannedStop({
+    ...{ fabric, runtime, announcer, clock, wallClock, logger },
+    announcerApi: announcerClient(paths.announcerSocket),
+    onStopped: options.onStopped,
+  });
+  plannedStop.resume();
 
-  /** What the operator should weigh of a change; of subnets, for the VIPs named. */
-  const warningsOf = async (before: DesiredState, after: DesiredState, named: readonly Vip[]) => [
-    ...diffWarnings(before, after),
-    ...subnetWarnings(named, subnets()),
-    ...natPlanWarnings(before.vips, after.vips),
-    ...(after.host.draining ? drainWarnings(before, after, await otherPaths()) : []),
-  ];
-  const changeWarnings = (before: DesiredState, after: DesiredState) => {
-    // What stays as it was is the same object.
-    const known = new Set(before.vips);
-    return warningsOf(
-      before,
-      after,
-      after.vips.filter((vip) => !known.has(vip)),
-    );
-  };
-  const port: ControlPort = {
-    desired: () => ({ revision: store.current().revision, state: store.current().state }),
-    async replace(next, replaceOptions) {
-      const refused = await refuseOtherInterface(desired(), next, on);
-      if (refused !== undefined) return err(refused);
-      const current = store.current();
-      const files = checkTlsFiles(next.vips, wallClock(), current.state.vips);
-      if (files.length > 0 && replaceOptions.force !== true) return err({ kind: 'refused', problems: files });
-      const isStale =
-        replaceOptions.ifRevision !== undefined && replaceOptions.ifRevision !== current.revision;
-      const isForced = replaceOptions.force === true;
-      if (!isStale && sameDesiredState(next, current.state)) {
-        forceDrain(next, isForced);
-        return ok({ revision: current.revision, warnings: [] });
-      }
-      const reasons = isStale || isForced ? [] : guardChange(current.state, next);
-      if (reasons.length > 0) return err({ kind: 'guarded', reasons });
-      const stored = await store.replace(next, replaceOptions);
-      if (!stored.ok) {
-        if (stored.error.kind === 'stale') return { ok: false, error: stored.error };
-        throw new OperatorError('the store refused the change');
-      }
-      forceDrain(next, isForced);
-      await takeDesired();
-      return ok({ revision: stored.value.revision, warnings: await changeWarnings(current.state, next) });
-    },
-    async undo(undoOptions = {}) {
-      const target = store.undoTarget();
-      const { revision: ifRevision, note, state: before } = store.current();
-      const refused =
-        target === undefined ? undefined : await refuseOtherInterface(desired(), target.state, on);
-      if (refused !== undefined) return err(refused);
-      const reasons =
-        target === undefined || undoOptions.force === true ? [] : guardChange(desired(), target.state);
-      if (reasons.length > 0) return err({ kind: 'guarded', reasons });
-      const undone = await store.undo({ ifRevision });
-      if (!undone.ok) return undone;
-      forceDrain(desired(), undoOptions.force === true);
-      await takeDesired();
-      const { revision, state } = undone.value;
-      const changes = diffDesired(before, state);
-      const warnings = await changeWarnings(before, state);
-      return ok({ revision, ...(note === undefined ? {} : { undone: note }), changes, warnings });
-    },
-    async plan(next) {
-      const refused = await refuseOtherInterface(desired(), next, on);
-      const problems = [
-        ...(refused?.problems ?? []),
-        ...checkTlsFiles(next.vips, wallClock(), desired().vips),
-      ].map((problem) => formatConfigProblem(problem));
-      return {
-        ...(problems.length === 0 ? {} : { refused: problems }),
-        changes: diffDesired(desired(), next),
-        operations: fabric.preview(next),
-        warnings: await warningsOf(desired(), next, next.vips),
-        guard: guardChange(desired(), next),
-      };
-    },
-    async stop({ text, force }) {
-      const before = runtime.stop();
-      runtime.setStop({
-        since: before?.since ?? wallClock(),
-        text: text ?? before?.text ?? 'l4d stopped',
-        forced: before?.forced === true || force === true,
-      });
-      fabric.touchStop();
-      if (before === undefined) watchStop();
-    },
-    async reconcile() {
+  const port = createControl({
+    ...{ store, runtime, fabric, dataPlane, statusParts, verdictTimes, plannedStop, wallClock },
+    announcerSocket: paths.announcerSocket,
+    surroundings: { subnets, otherPaths },
+    refusedInterface: (next) => refuseOtherInterface(desired(), next, on),
+    takeDesired,
+    reconcile: async () => {
       await obeyDetached();
-      return { operations: await fabric.reconcileAll() };
+      return await fabric.reconcileAll();
     },
-    async status() {
-      return fabricStatus(statusParts);
-    },
-    async askAnnouncer(method, path, body) {
-      const socketPath = join(folders.runDir, 'announcer.sock');
-      return await requestJson(socketPath, method, path, body).catch(() => undefined);
-    },
-    flows: (query) => listFlows(dataPlane, desired().vips, query),
-    async bgp() {
-      return bgpStatus(statusParts);
-    },
-    async vrrp() {
-      // Asked anew: ownership moves faster than the announcer's status is looked at.
-      return vrrpView(statusParts, await announcerApi.status().catch(() => undefined));
-    },
-    metrics: () => metricsText({ ...statusParts, verdictTimes, askAnnouncer: port.askAnnouncer }),
-  };
+    announcerStatus: () => announcerApi.status().catch(() => undefined),
+  });
 
   const listeners: Listener[] = [
     await startApiServer({
@@ -550,36 +402,6 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       await runtime.close();
     },
   };
-}
-
-/** Locks what two daemons must not share. Throws OperatorError when another one holds it. */
-function requireAlone(lock: string, folder: string, flag: string): void {
-  if (holdLock(lock)) return;
-  throw new OperatorError(
-    `another l4d already uses the folder ${folder} (another one: ${flag})`,
-    exitCode.alreadyRunning,
-  );
-}
-
-/** Makes the folder when it is missing. Throws OperatorError when nothing can be written there. */
-function requireWritable(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    accessSync(folder, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new OperatorError(
-      `the folder ${folder} cannot be written: ${code ?? message} (another one: --state-dir)`,
-      exitCode.system,
-    );
-  }
-}
-
-/** State has passwords in it. A folder that is not ours alone, such as /tmp, stays as it is: what is in it is closed. */
-function keepPrivate(folder: string): void {
-  const { mode, uid } = statSync(folder);
-  const isShared = (mode & 0o1000) !== 0 || uid !== process.geteuid?.();
-  if ((mode & 0o077) !== 0 && !isShared) chmodSync(folder, mode & 0o700);
 }
 
 function namesOf(interfaces: readonly HostInterface[]): string[] {

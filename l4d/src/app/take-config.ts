@@ -1,13 +1,40 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { writeFileAtomically } from '@l4d/kit/atomic-file.ts';
-import { OperatorError } from '@l4d/kit/errors.ts';
+import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { guardChange } from '../core/change-guard.ts';
 import { emptyDesiredState, sameDesiredState, withKnownVips } from '../core/desired-state.ts';
 import { readConfigFile } from '../io/config-file.ts';
 import { findHostInterface } from '../io/host-interface.ts';
-import type { StateStore } from '../io/state-store.ts';
+import { openStateStore, type StateStore } from '../io/state-store.ts';
+
+/**
+ * Opens what was declared last. Throws OperatorError when nothing can be read of it and `isNeeded`: no file follows that
+ * would take its place.
+ */
+export async function openStoredState(
+  folder: string,
+  isNeeded: boolean,
+  logger: Logger,
+): Promise<StateStore> {
+  const { store, setAside, isLost } = await openStateStore({ folder });
+  for (const { path, reason } of setAside) {
+    const what = path.endsWith('.corrupt')
+      ? 'was unreadable and set aside'
+      : 'is unreadable and left in place';
+    logger.error({ path, reason }, `a stored state ${what}`);
+  }
+  if (isLost && isNeeded) {
+    // To begin with the empty state would remove every VIP that the kernel serves.
+    throw new OperatorError(
+      `no stored state in ${folder} can be read; nothing was changed. Give the state with -c FILE, ` +
+        'or move that folder away to begin without VIPs',
+      exitCode.config,
+    );
+  }
+  return store;
+}
 
 /**
  * Takes a file as the desired state when it is not the one that was taken last; edits made since stay
