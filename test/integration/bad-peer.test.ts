@@ -135,6 +135,7 @@ ${bad.join('')}`,
   const state = await eventually(
     async () => (await peer('10.88.0.1'))?.state,
     (now) => now === 'Established',
+    60_000,
   );
   expect(state).toBe('Established');
 });
@@ -152,16 +153,24 @@ function notificationIn(stream: Buffer): number[] | undefined {
 }
 
 describe('a peer that talks nonsense', () => {
+  /** All of them as the daemon shows them, asked once: a command takes its time on a busy machine. */
+  let shown: readonly BgpPeerView[] = [];
+  beforeAll(async () => {
+    const answered = () => Promise.all(nonsense.map((_, index) => heard.get(addressOf(index))));
+    await eventually(answered, (answers) => !answers.includes(undefined), 60_000);
+    shown = await eventually(
+      async () => (await status()).bgp.announcer?.peers ?? [],
+      (peers) => peers.every(({ address, lastError }) => !heard.has(address) || lastError !== undefined),
+      60_000,
+    );
+  });
+
   it.each(nonsense.map((one, index) => ({ ...one, address: addressOf(index) })))(
     '$what: gets NOTIFICATION $gets',
     async ({ gets, address }) => {
-      const answer = await eventually(
-        async () => heard.get(address),
-        (now) => now !== undefined,
-      );
-      expect(notificationIn(answer ?? Buffer.alloc(0))).toEqual(gets);
-      const refused = await peer(address);
-      expect(refused?.lastError).toMatchObject({ direction: 'sent', code: gets[0], subcode: gets[1] });
+      expect(notificationIn((await heard.get(address)) ?? Buffer.alloc(0))).toEqual(gets);
+      const { lastError } = shown.find((one) => one.address === address) ?? {};
+      expect(lastError).toMatchObject({ direction: 'sent', code: gets[0], subcode: gets[1] });
     },
   );
 
@@ -175,7 +184,7 @@ describe('a peer that talks nonsense', () => {
     const states = await eventually(
       async () => (await status()).bgp.announcer?.peers.filter(({ address }) => heard.has(address)) ?? [],
       (peers) => peers.every(({ state }) => state === 'Established'),
-      20_000,
+      60_000,
     );
     expect(states.map(({ state }) => state)).toEqual(nonsense.map(() => 'Established'));
     expect(states.map(({ prefixesAdvertised }) => prefixesAdvertised)).toEqual(nonsense.map(() => 1));
@@ -187,7 +196,7 @@ describe('a peer that cannot be reached', () => {
     const seen = await eventually(
       () => peer('10.88.0.99'),
       (now) => now?.lastError !== undefined,
-      15_000,
+      60_000,
     );
     expect(['Idle', 'Connect', 'Active']).toContain(seen?.state);
     expect(seen?.lastError?.text).toMatch(/EHOSTUNREACH|ETIMEDOUT|timed out|unreachable/i);

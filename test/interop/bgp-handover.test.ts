@@ -35,6 +35,8 @@ const frr = '10.78.0.1';
 const bird = 'fd78:1::1';
 const password = 'handed-over';
 const prefixCount = 5000;
+/** How long a handover waits for one of BFD; on a busy machine that may take longer. */
+const bfdPatienceMs = 5000;
 
 let announcer: ReturnType<typeof startAnnouncer>;
 let client: AnnouncerClient;
@@ -317,14 +319,18 @@ it('a successor that dies, or is of another format, leaves the predecessor as it
   // Silent for 50 ms each time, and between two of them as long as it takes to make that good.
   for (let turn = 1; turn < 4; turn++)
     expect((frozenAt[turn] ?? 0) - (frozenAt[turn - 1] ?? 0)).toBeGreaterThan(140);
-  // Each has had BFD handed over before it was asked for the sessions itself.
+  // Each has had BFD handed over before it was asked for the sessions itself, or was patient for as long as it is.
   const steps = announcer
     .log()
     .split('\n')
-    .flatMap((line) => / (handed over|taken over|are with a new process)"/.exec(line)?.[1] ?? []);
-  expect(steps.filter((step, index) => step === 'handed over' && steps[index - 1] === 'taken over')).toEqual(
-    [],
-  );
+    .filter((line) => / (handed over|taken over|are with a new process|all goes on as it was)"/.test(line))
+    .map((line) => JSON.parse(line) as { time: string; msg: string });
+  const hasty = steps.filter(({ msg, time }, index) => {
+    const previous = steps[index - 1];
+    if (!msg.endsWith('handed over') || !(previous?.msg.endsWith('taken over') ?? false)) return false;
+    return Date.parse(time) - Date.parse(previous?.time ?? '') < bfdPatienceMs;
+  });
+  expect(hasty).toEqual([]);
   expect(events).toEqual([]);
   await client.patch({ add: [{ prefix: '203.0.113.77/32' }] });
   await until('announced', () => inKernel(namespaces.frr, '203.0.113.77'));
@@ -375,7 +381,8 @@ it('the time in which nobody gives a sign of life goes on over a handover', asyn
     return line === undefined ? undefined : Date.parse((JSON.parse(line) as { time: string }).time);
   };
   await until('everything is withdrawn', () => at('no sign of life') !== undefined);
-  expect(Number(at('no sign of life')) - Number(at('the sessions are taken over'))).toBeLessThan(1100);
+  // Begun anew it would be two seconds.
+  expect(Number(at('no sign of life')) - Number(at('the sessions are taken over'))).toBeLessThan(1900);
   expect(await status()).toMatchObject({ pid, deadMan: true });
 });
 

@@ -1,12 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
+import { SyscallError } from '@l4d/kit/errors.ts';
 import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpFamily } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { TcpAoKey } from '../core/security.ts';
 import { descriptorOf } from './socket-descriptor.ts';
-import { markInternetworkControl, setTtl } from './tcp.ts';
+import { bindTcp, markInternetworkControl, setTtl } from './tcp.ts';
 import { addAoKey, type KeyOwner, removeAoKey, setMd5Key } from './tcp-keys.ts';
 
 /** Takes connections from peers on one port, IPv4 and IPv6. */
@@ -66,7 +67,7 @@ export function createListener(
   function open(host: string, port: number, descriptor?: number): void {
     const server = createServer({ noDelay: true, allowHalfOpen: true }, onConnection);
     servers.set(host, server);
-    server.on('error', (error: NodeJS.ErrnoException) => {
+    const onError = (error: NodeJS.ErrnoException) => {
       if (servers.get(host) !== server) return;
       servers.delete(host);
       if (host === '::' && noFamilyCodes.has(error.code ?? '')) return;
@@ -77,19 +78,22 @@ export function createListener(
         host,
         clock.after(retryTime, () => open(host, port)),
       );
-    });
-    // Two sockets instead of a dual-stack one: peers then show as what they are, not as ::ffff:a.b.c.d.
-    const where = descriptor === undefined ? { host, port, ipv6Only: host === '::' } : { fd: descriptor };
-    server.listen(where, () => {
+    };
+    server.on('error', onError);
+    try {
+      const fd = descriptor ?? bindTcp(familyOf(host), port);
+      // Before it listens: from the first SYN on, answers are marked and signed as they are to be.
       errors.delete(host);
-      applyProtection(host, server);
-    });
+      applyProtection(host, server, fd);
+      server.listen({ fd });
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      onError(error);
+    }
   }
 
-  function applyProtection(host: string, server: Server): void {
-    const fd = descriptorOf(server);
-    if (fd === undefined) return;
-    const family = host === '::' ? 6 : 4;
+  function applyProtection(host: string, server: Server, fd: number): void {
+    const family = familyOf(host);
     const before = applied.get(server) ?? new Map<string, ListenerKey>();
     const after = new Map<string, ListenerKey>();
     try {
@@ -133,7 +137,10 @@ export function createListener(
     },
     protect(next) {
       protection = next;
-      for (const [host, server] of servers) if (server.listening) applyProtection(host, server);
+      for (const [host, server] of servers) {
+        const fd = server.listening ? descriptorOf(server) : undefined;
+        if (fd !== undefined) applyProtection(host, server, fd);
+      }
     },
     freeze() {
       const sockets = [...servers].flatMap(([host, server]) => {
@@ -151,6 +158,11 @@ export function createListener(
     },
     error: () => (errors.size === 0 ? undefined : [...errors.values()].join('; ')),
   };
+}
+
+/** Two sockets instead of a dual-stack one: peers then show as what they are, not as ::ffff:a.b.c.d. */
+function familyOf(host: string): IpFamily {
+  return host === '::' ? 6 : 4;
 }
 
 /** Equal for keys of which a socket can have but one. */

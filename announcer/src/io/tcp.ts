@@ -9,7 +9,7 @@ import {
   setSocketOptionInt,
 } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import type { IpAddress, IpFamily } from '@l4d/kit/ip-address.ts';
+import { type IpAddress, type IpFamily, ipAddress } from '@l4d/kit/ip-address.ts';
 import { formatScopedAddress } from '../core/peer-address.ts';
 import type { TcpAoKey } from '../core/security.ts';
 import { descriptorOf } from './socket-descriptor.ts';
@@ -69,6 +69,21 @@ function scopeOf({ zone }: TcpOptions): number {
   const index = zone === undefined ? 0 : interfaceIndex(zone);
   if (zone !== undefined && index === 0) throw new SyscallError(`connect over ${zone}`, constant.ENODEV);
   return index;
+}
+
+/** A socket bound to a port on all addresses of a family, which does not listen yet. Throws SyscallError. */
+export function bindTcp(family: IpFamily, port: number): number {
+  const domain = family === 4 ? constant.AF_INET : constant.AF_INET6;
+  const fd = openSocket(domain, constant.SOCK_STREAM | constant.SOCK_NONBLOCK | constant.SOCK_CLOEXEC);
+  try {
+    setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_REUSEADDR, 1);
+    if (family === 6) setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_V6ONLY, 1);
+    bind(fd, encodeSockaddr(ipAddress(family === 4 ? '0.0.0.0' : '::'), port));
+    return fd;
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
 }
 
 /** Gives an accepted connection the options that an outgoing one gets. Throws SyscallError. */
