@@ -19,8 +19,8 @@ export interface SteeringMap {
   steer(live: ReadonlyMap<number, SocketPair>): void;
   /** Whether that holds in the kernel. */
   registered(): boolean;
-  /** Whether any socket is in the map now, whoever put it there. */
-  held(): boolean;
+  /** Cookies of the sockets that are in the map now, whoever put them there: of processes that live. */
+  held(): ReadonlySet<bigint>;
   stop(): void;
 }
 
@@ -73,13 +73,16 @@ export function openSteeringMap(bpfDir: string, name: SteeringMapName, log: Logg
       let map: number | undefined;
       try {
         map = openPinned(path);
-        if (map === undefined) return false;
-        for (let key = 0; key < mapInfo(map).maxEntries; key++)
-          if (cookieAt(map, key) !== undefined) return true;
-        return false;
+        const cookies = new Set<bigint>();
+        if (map === undefined) return cookies;
+        for (let key = 0; key < mapInfo(map).maxEntries; key++) {
+          const cookie = cookieAt(map, key);
+          if (cookie !== undefined) cookies.add(cookie);
+        }
+        return cookies;
       } catch (error) {
         log.warn({ path, error: String(error) }, 'cannot read the map of listening sockets');
-        return false;
+        return new Set();
       } finally {
         if (map !== undefined) closeFd(map);
       }

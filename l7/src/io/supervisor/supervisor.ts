@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type DescriptorChannel, listenForChannels } from '@l4d/kit/ffi/descriptor-channel.ts';
-import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { closeFd, socketCookie } from '@l4d/kit/ffi/libc.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { pruneAccounts, settle, sumCounts } from '../../core/accounts.ts';
@@ -28,10 +28,12 @@ import { type Hello, WorkerPeer } from './worker-peer.ts';
  * supervisor their sockets and what it must know (WorkerOptions in ../worker/worker.ts).
  */
 
-/** How long workers of a supervisor before this one are waited for: they look for one ten times a second. */
-const adoptionMs = 500;
+/** Most that workers of a supervisor before this one are waited for; they look for one ten times a second. */
+const adoptionMs = 3000;
 /** Without any worker, connections wait for one so long; then they are refused. */
 const graceMs = 2000;
+/** While one is coming up, which takes its time on a busy machine, they wait on for so long at most. */
+const longestGraceMs = 4 * graceMs;
 /** How long a worker that goes takes in the connections whose handshake has begun. */
 const handshakeMs = 3000;
 /** How long answers to a question about counters are waited for. */
@@ -118,12 +120,23 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     });
   });
   // Where the kernel steers to somebody, workers live that have not found us yet.
-  const adopted = steering.held() ? sleep(adoptionMs) : Promise.resolve();
+  const adopted = allAdopted();
   void adopted.then(() => {
     adopting = false;
     steer();
     fillPlaces();
   });
+
+  /** Settles when the worker of every socket that the kernel steers to has come, or has not for too long. */
+  async function allAdopted(): Promise<void> {
+    const end = performance.now() + adoptionMs;
+    const held = steering.held();
+    const isMissing = () => {
+      const found = new Set([...places.values()].flatMap(({ sockets }) => sockets.map(socketCookie)));
+      return [...held].some((cookie) => !found.has(cookie));
+    };
+    while (performance.now() < end && isMissing()) await sleep(20);
+  }
 
   function welcome(peer: WorkerPeer, hello: Hello, descriptors: readonly number[]): void {
     const place = places.get(hello.place);
@@ -320,13 +333,20 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       return;
     }
     // Nobody serves: what comes waits for a successor, but not for long.
-    grace ??= setTimeout(() => {
-      grace = undefined;
-      log.error('no worker serves: connections are refused');
-      steering.steer(live);
-      datagramSteering.steer(reading);
-      for (const { sockets } of places.values()) for (const fd of sockets) refuseWaiting(fd);
-    }, graceMs);
+    grace ??= setTimeout(() => onGrace(graceMs), graceMs);
+  }
+
+  function onGrace(waitedMs: number): void {
+    const isComing = [...places.values()].some(({ starting }) => starting !== undefined);
+    if (isComing && waitedMs < longestGraceMs) {
+      grace = setTimeout(() => onGrace(waitedMs + graceMs), graceMs);
+      return;
+    }
+    grace = undefined;
+    log.error('no worker serves: connections are refused');
+    steering.steer(new Map());
+    datagramSteering.steer(new Map());
+    for (const { sockets } of places.values()) for (const fd of sockets) refuseWaiting(fd);
   }
 
   function renew(): Promise<number> {
