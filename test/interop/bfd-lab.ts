@@ -178,7 +178,15 @@ const frrNeighbor = ` neighbor 10.78.0.2 remote-as 65001
 
 /** Gives a router's daemon priority over the work of this machine, which a router of its own would not have. */
 function punctual(pid: number | undefined): void {
-  if (pid !== undefined) run('chrt', '--all-tasks', '--rr', '--pid', '5', String(pid));
+  if (pid === undefined) return;
+  // A thread that ends while it goes through them makes it fail.
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return void run('chrt', '--all-tasks', '--rr', '--pid', '5', String(pid));
+    } catch (error) {
+      if (attempt === 5) throw error;
+    }
+  }
 }
 
 /** Lines of the profile `lb` with an interval both ways. */
