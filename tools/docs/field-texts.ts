@@ -337,6 +337,8 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'l7 only: connections of `trustedProxies` begin with a PROXY header (version 1 or 2); those of others must not. By default `false`.',
   'vips[].forwardedHeader':
     'l7 only: backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-For`. By default `false`.',
+  'vips[].via':
+    'l7 only, mode `http`: backends get a `Via` field with this name (RFC 9110 section 7.6.3), and a request that has it already is refused with 508: it goes round. By default none: see [Via](l7.md#who-the-client-is).',
   'vips[].keepAliveTimeout':
     'l7 only, mode `http`: how long the connection of a client may be without a request until it is closed. By default `15s`.',
   'vips[].timeouts':

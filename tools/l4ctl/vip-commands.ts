@@ -53,6 +53,7 @@ interface AddOptions {
   readonly trustedProxy?: readonly string[];
   readonly acceptProxyProtocol?: true;
   readonly forwardedHeader?: true;
+  readonly via?: string;
   readonly proxyProtocol?: string;
   readonly set?: readonly FieldArgument[];
 }
@@ -210,6 +211,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     )
     .option('--accept-proxy-protocol', 'l7: their connections begin with a PROXY header')
     .option('--forwarded-header', 'l7: backends get a Forwarded field too')
+    .option('--via <name>', 'l7: backends get a Via field with this name')
     .option('--proxy-protocol <version>', 'l7: v1 or v2; connections to backends begin with a PROXY header')
     .option(
       '--set <field=value>',
@@ -280,6 +282,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     trustedProxies: options.trustedProxy,
     acceptProxyProtocol: options.acceptProxyProtocol,
     forwardedHeader: options.forwardedHeader,
+    via: options.via,
     proxyProtocol: options.proxyProtocol,
   });
   return { ...body, ...patchOf(body, options.set ?? []) };

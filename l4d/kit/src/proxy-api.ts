@@ -41,6 +41,8 @@ const prefix = z.string().transform((text, context) => {
 const name = z.string().min(1).max(128);
 const port = z.int().min(1).max(65535);
 /** A host name, an address as a URI writes it, or `*.` and a suffix; compared without regard to case. */
+/** A proxy's name in Via. */
+export const viaNamePattern = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/i;
 const hostPattern = z
   .string()
   .max(255)
@@ -204,6 +206,8 @@ const listenerSchema = z.strictObject({
   acceptProxyProtocol: z.boolean().default(false),
   /** Backends get a Forwarded field (RFC 7239) too. */
   forwarded: z.boolean().default(false),
+  /** Backends get a Via field (RFC 9110 section 7.6.3) with this name; a request that has it already is refused. */
+  via: z.string().regex(viaNamePattern).exactOptional(),
   /** Connections to backends begin with a PROXY header of this version. */
   proxyProtocol: z.enum(proxyProtocols).exactOptional(),
   /** Of modes connect and socks: what clients may reach; a destination that fits none is refused. */

@@ -54,6 +54,7 @@ export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): Pro
         trustedProxies: (vip.trustedProxies ?? []).map(formatIpPrefix),
         acceptProxyProtocol: vip.acceptProxyProtocol ?? false,
         forwarded: vip.forwardedHeader ?? false,
+        ...(vip.via === undefined ? {} : { via: vip.via }),
         ...(vip.proxyProtocol === undefined ? {} : { proxyProtocol: vip.proxyProtocol }),
         ...(vip.tls === undefined ? {} : { tls: listenerTls(vip.tls) }),
         ...(vip.redirectToHttps === undefined ? {} : { redirectToHttps: vip.redirectToHttps }),

@@ -16,6 +16,7 @@ import {
 } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
 import type { DestinationRule } from './forward-proxy/destinations.ts';
+import { type ViaName, viaName } from './http1/hops.ts';
 import { defaultListenerLimits, type ListenerLimits } from './limits.ts';
 import { newRetryBudget, type RetryBudget } from './retries.ts';
 import { canonicalPathPrefix, hostMatch, orderRoutes, type Route } from './route.ts';
@@ -66,6 +67,8 @@ export interface Listener {
   readonly acceptProxyProtocol: boolean;
   /** Whether backends get a Forwarded field. */
   readonly withForwarded: boolean;
+  /** How the proxy names itself in Via; undefined: it does not. */
+  readonly via: ViaName | undefined;
   /** How connections to backends begin; undefined: with the request. */
   readonly proxyProtocol: ProxyProtocol | undefined;
   readonly connectMs: number;
@@ -170,6 +173,7 @@ function compileListener(
     trustedProxies: listener.trustedProxies.map(ipPrefix),
     acceptProxyProtocol: listener.acceptProxyProtocol,
     withForwarded: listener.forwarded,
+    via: listener.via === undefined ? undefined : viaName(listener.via),
     proxyProtocol: listener.proxyProtocol,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,

@@ -21,6 +21,7 @@ const reasons = {
   503: 'Service Unavailable',
   504: 'Gateway Timeout',
   505: 'HTTP Version Not Supported',
+  508: 'Loop Detected',
 } as const;
 
 export type RefusalStatus = keyof typeof reasons;

@@ -10,6 +10,10 @@ it.each([
   [{ acceptProxyProtocol: true }, /acceptProxyProtocol: is set, but trustedProxies is empty/],
   [{ mode: 'socks', proxyProtocol: 'v1' }, /proxyProtocol: is not allowed for mode socks/],
   [{ mode: 'tcp', forwardedHeader: true }, /forwardedHeader: is allowed for mode http only/],
+  [{ mode: 'tcp', via: 'edge' }, /via: is allowed for mode http only/],
+  [{ via: 'edge one' }, /via: .*edge one.*allowed: 1 to 64 letters/],
+  [{ via: 'x'.repeat(65) }, /via: .*allowed: 1 to 64 letters/],
+  [{ policy: 'forward', via: 'edge' }, /via: is allowed for policy l7 only/],
   [{ mode: 'tcp', keepAliveTimeout: '1m' }, /keepAliveTimeout: is allowed for mode http only/],
   [{ keepAliveTimeout: '1ms' }, /keepAliveTimeout: .*100ms to /],
   [{ policy: 'forward', keepAliveTimeout: '1m' }, /keepAliveTimeout: is allowed for policy l7 only/],
@@ -25,6 +29,7 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     trustedProxies: ['10.9.0.0/16'],
     acceptProxyProtocol: true,
     forwardedHeader: true,
+    via: 'edge-1.example',
     keepAliveTimeout: '2m',
     proxyProtocol: 'v2',
   };

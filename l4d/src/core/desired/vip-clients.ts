@@ -1,7 +1,8 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
+import { viaNamePattern } from '@l4d/kit/proxy-api.ts';
 import { proxyProtocols } from '@l4d/kit/proxy-protocol.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
-import { choice, durationText, flag, ipPrefixText, list } from '@l4d/kit/schema/scalars.ts';
+import { choice, durationText, flag, ipPrefixText, list, text } from '@l4d/kit/schema/scalars.ts';
 
 /** How the proxy learns of an l7 VIP's clients, and how it tells backends; fields of a VIP. */
 export const vipClientFields = {
@@ -11,6 +12,12 @@ export const vipClientFields = {
   acceptProxyProtocol: flag().exactOptional(),
   /** l7 only: backends get a Forwarded field (RFC 7239) beside X-Forwarded-For. */
   forwardedHeader: flag().exactOptional(),
+  /** l7 only, mode http: backends get a Via field (RFC 9110 section 7.6.3) with this name. */
+  via: text(
+    'a name for Via',
+    viaNamePattern,
+    '1 to 64 letters, digits, dots, hyphens and underscores, such as edge-1',
+  ).exactOptional(),
   /** l7 only, mode http: how long a connection may be without a request; `15s` by default. */
   keepAliveTimeout: durationText(Milliseconds(100), Seconds(86_400)).exactOptional(),
   /** l7 only: connections to backends begin with a PROXY header of this version. */
@@ -22,6 +29,7 @@ export const vipClientFieldNames = [
   'trustedProxies',
   'acceptProxyProtocol',
   'forwardedHeader',
+  'via',
   'keepAliveTimeout',
   'proxyProtocol',
 ] as const;
@@ -33,6 +41,7 @@ export function checkVipClients(
     readonly trustedProxies?: readonly unknown[];
     readonly acceptProxyProtocol?: boolean;
     readonly forwardedHeader?: boolean;
+    readonly via?: string;
     readonly keepAliveTimeout?: number;
     readonly proxyProtocol?: string;
   },
@@ -47,6 +56,11 @@ export function checkVipClients(
         `is allowed for mode http only: there are no requests in mode ${mode}`,
         'proxyProtocol tells backends of clients in modes tcp and tls-passthrough',
       ),
+    );
+  }
+  if (mode !== 'http' && vip.via !== undefined) {
+    problems.push(
+      problemAt([...at, 'via'], `is allowed for mode http only: there are no requests in mode ${mode}`),
     );
   }
   if (mode !== 'http' && vip.keepAliveTimeout !== undefined) {

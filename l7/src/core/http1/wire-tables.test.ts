@@ -31,7 +31,7 @@ test('what is forwarded has one framing, and is read again as the same', () => {
       expect(head.match(/^host:/gim)).toHaveLength(1);
       expect(head).toMatch(/^(?:[^\r\n\0]+\r\n)+$/);
     }
-    const again = readRequests(forwarded.join(''));
+    const again = readRequests(forwarded.join(''), [], undefined, 'server');
     expect(again.outcome).toEqual(outcome.filter((one) => typeof one === 'string'));
   }
 });

@@ -352,6 +352,16 @@ export class ClientConnection extends Stream {
     // 400: what follows on this connection cannot be trusted. 503 of a listener that went: no more to come.
     if (!this.requestSent || status === 400 || status === 405 || this.listener === undefined)
       this.#keepAlive = false;
+    this.#answer(status, reason, 'text/plain', text, fields);
+  }
+
+  /** Answers with 200 in the place of the server. */
+  answerItself(text: string, type = 'text/plain'): void {
+    if (!this.requestSent) this.#keepAlive = false;
+    this.#answer(200, 'OK', type, text, '');
+  }
+
+  #answer(status: number, reason: string, type: string, text: string, fields: string): void {
     const { minorVersion } = this.head;
     const connection = !this.#keepAlive
       ? 'Connection: close\r\n'
@@ -360,7 +370,7 @@ export class ClientConnection extends Stream {
         : '';
     countResponse(this.origin.counters, status);
     this.writeText(
-      `HTTP/1.1 ${status} ${reason}\r\nContent-Type: text/plain\r\nContent-Length: ${text.length}\r\n` +
+      `HTTP/1.1 ${status} ${reason}\r\nContent-Type: ${type}\r\nContent-Length: ${text.length}\r\n` +
         `${fields}${connection}\r\n${this.method === 'HEAD' ? '' : text}`,
     );
     this.#headSent = true;

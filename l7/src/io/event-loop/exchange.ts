@@ -3,6 +3,13 @@ import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
 import { endRest, letRest, nextBackend } from '../../core/backend-choice.ts';
 import { hostFields, trustedFields } from '../../core/http1/forwarded.ts';
 import {
+  countsForwards,
+  forwardsLeft,
+  hasComeBy,
+  reflectedRequest,
+  viaField,
+} from '../../core/http1/hops.ts';
+import {
   isIdempotent,
   type UpstreamUse,
   upstreamRequestHead,
@@ -74,6 +81,9 @@ export class Exchange {
     }
     const route = selectRoute(listener.routes, target.value.host, target.value.path);
     if (route === undefined) return void client.refuse(404, 'nothing is served under this host and path');
+    if (listener.via !== undefined && hasComeBy(listener.via, head.fields))
+      return void client.refuse(508, 'the request has come by here before');
+    if (countsForwards(head.method) && !this.#countForward()) return;
     this.#listener = listener;
     this.#pool = route.pool;
     this.#originForm = target.value.originForm;
@@ -86,6 +96,24 @@ export class Exchange {
       : Number.POSITIVE_INFINITY;
     countTowardsBudget(route.pool.budget, listener.budgetPercent);
     this.#tryNext(offset, length);
+  }
+
+  /** RFC 9110 section 7.6.2; false: the request goes no further, and is answered. */
+  #countForward(): boolean {
+    const client = this.#client;
+    const { head } = client;
+    const left = forwardsLeft(head.fields);
+    if (left.kind === 'forward') {
+      head.fields = left.fields;
+      return true;
+    }
+    if (left.kind === 'invalid') client.refuse(400, 'Max-Forwards is not one number');
+    else if (head.method === 'OPTIONS') client.answerItself('');
+    else {
+      const reflected = reflectedRequest(head.target, head.minorVersion, head.host, head.fields);
+      client.answerItself(reflected, 'message/http');
+    }
+    return false;
   }
 
   #tryNext(offset: number, length: number): void {
@@ -198,9 +226,11 @@ export class Exchange {
 
   #forwardedFields(): string {
     const { client, forwarded, isTrusted } = this.#client.origin;
-    const { told } = this.#client.head;
-    if (isTrusted && told !== undefined) return trustedFields(client, this.#hostField, told) + forwarded;
-    return hostFields(client, this.#hostField) + forwarded;
+    const { told, minorVersion } = this.#client.head;
+    const via = this.#listener?.via;
+    const last = via === undefined ? forwarded : forwarded + viaField(via, minorVersion);
+    if (isTrusted && told !== undefined) return trustedFields(client, this.#hostField, told) + last;
+    return hostFields(client, this.#hostField) + last;
   }
 
   /**

@@ -67,15 +67,16 @@ test('pipelined requests are answered in their order, over one upstream connecti
   client.socket.destroy();
 });
 
-test('the hundredth request is the last of its connection', async () => {
+test('the hundredth request, or one of the ten before it, is the last of its connection', async () => {
   answer('HTTP/1.1 204 No Content\r\n\r\n');
   const client = await proxy.client();
   client.send(Array.from({ length: 101 }, () => get()).join(''));
   expect(await client.over()).toBe('end');
   const answers = client.text.split('HTTP/1.1 ').slice(1);
-  expect(answers).toHaveLength(100);
+  expect(answers.length).toBeGreaterThanOrEqual(90);
+  expect(answers.length).toBeLessThanOrEqual(100);
   expect(answers.map((text) => text.includes('Connection: close'))).toEqual(
-    Array.from({ length: 100 }, (_, i) => i === 99),
+    answers.map((_, i) => i === answers.length - 1),
   );
 });
 
@@ -312,4 +313,51 @@ test('a tunnel passes bytes both ways, each way to its own end, and what came ea
   expect(client.text).toMatch(
     /^HTTP\/1.1 101 Switching Protocols\r\nX-A: b\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\nwelcome to (early )?question$/,
   );
+});
+
+test('OPTIONS and TRACE go as far as Max-Forwards says', async () => {
+  let seen = '';
+  proxy.backend.script = (socket, request) => {
+    if (!request.endsWith('\r\n\r\n')) return;
+    seen += request;
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+  };
+  const client = await proxy.client();
+  client.send('TRACE /a HTTP/1.1\r\nHost: a\r\nMax-Forwards: 2\r\nX: y\r\n\r\n');
+  await client.got(/ok$/);
+  expect(seen).toContain('Max-Forwards: 1\r\nX: y\r\n');
+  client.send('TRACE /b?c HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nCookie: secret\r\nX: y\r\n\r\n');
+  const reflected = 'TRACE /b?c HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nX: y\r\n\r\n';
+  expect(await client.got(/X: y\r\n\r\n$/)).toContain(
+    `HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: ${reflected.length}\r\n\r\n${reflected}`,
+  );
+  client.send('OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n');
+  await client.got(/Content-Length: 0\r\n\r\n$/);
+  client.send('OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: 5\r\n\r\n');
+  expect(await client.got(/Connection: close\r\n\r\n$/)).toMatch(
+    /Content-Length: 0\r\nConnection: close\r\n\r\n$/,
+  );
+  expect(seen.match(/HTTP\/1\.1/g)).toHaveLength(1);
+  client.socket.destroy();
+});
+
+test('Via names this proxy to the backend, and a request that goes round is refused', async () => {
+  const named = await startProxyUnderTest({}, { listener: { via: 'edge-1' } });
+  let seen = '';
+  named.backend.script = (socket, request) => {
+    seen += request;
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+  };
+  const client = await named.client();
+  client.send('GET / HTTP/1.1\r\nHost: a\r\nVia: 1.0 before (x)\r\n\r\n');
+  await client.got(/ok$/);
+  expect(seen).toMatch(/\r\nVia: 1\.0 before \(x\)\r\n(?:.*\r\n)*Via: 1\.1 edge-1\r\n/);
+  client.send('GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n');
+  await client.got(/ok[\s\S]*ok$/);
+  expect(seen).toContain('Via: 1.0 edge-1\r\n');
+  client.send(seen.slice(0, seen.indexOf('\r\n\r\n') + 4));
+  expect(await client.got(/508[\s\S]*here before\n$/)).toContain('HTTP/1.1 508 Loop Detected\r\n');
+  expect(seen.match(/HTTP\/1\.1/g)).toHaveLength(2);
+  client.socket.destroy();
+  await named.stop();
 });

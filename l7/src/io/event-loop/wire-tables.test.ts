@@ -29,7 +29,7 @@ const server = createServer((socket) => {
   socket.on('error', () => undefined);
   socket.on('data', (piece) => {
     text += piece.toString('latin1');
-    const { outcome, partial } = readRequests(text, [], responseLimits);
+    const { outcome, partial } = readRequests(text, [], responseLimits, 'server');
     if (partial || outcome.length === 0) return;
     text = '';
     got.push(...outcome.map(String));

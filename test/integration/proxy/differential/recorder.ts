@@ -34,7 +34,7 @@ for (const [index, record] of records.entries()) {
     socket.on('error', () => undefined);
     socket.on('data', (piece) => {
       text += piece.toString('latin1');
-      const { outcome } = readRequests(text, [], limits);
+      const { outcome } = readRequests(text, [], limits, 'server');
       for (const one of outcome.slice(told)) {
         told += 1;
         if (typeof one === 'number') {

@@ -1,8 +1,12 @@
-import { get, nextRequest, post, type RequestRow, taken, takenLast } from './wire-row.ts';
+import { answered, get, nextRequest, post, type RequestRow, refused, taken, takenLast } from './wire-row.ts';
 
-/* What concerns the connection, and what is asked of the other end before a body is sent. */
+/* What concerns the connection, what is asked of the other end before a body is sent, and how far a request goes. */
 
-/** RFC 9110 sections 7.6.1, 7.8 and 10.1.1, RFC 9112 section 9. */
+const asks = (method: string, ...fields: readonly string[]) => get(...fields).replace('GET', method);
+const lastForward = 'RFC 9110: whom no forward is left answers; the others let it pass or know no TRACE';
+const unclearForwards = 'how far it is to go would be a guess';
+
+/** RFC 9110 sections 7.6.1, 7.6.2, 7.8 and 10.1.1, RFC 9112 section 9. */
 export const connectionRows: readonly RequestRow[] = [
   taken('9112 9.3', 'two requests at once', get() + get().replace('/', '/2'), ['GET /', 'GET /2']),
   taken('9112 9.3.2', 'a body and a request at once', `${post('Content-Length: 5')}hello${get()}`, [
@@ -35,6 +39,32 @@ export const connectionRows: readonly RequestRow[] = [
     'Connection that names what the proxy says',
     get('Connection: x-forwarded-for'),
     'GET /',
+  ),
+  taken('9110 7.6.2', 'OPTIONS without Max-Forwards', asks('OPTIONS'), 'OPTIONS /'),
+  taken('9110 7.6.2', 'OPTIONS with forwards left', asks('OPTIONS', 'Max-Forwards: 3'), 'OPTIONS /'),
+  taken(
+    '9110 7.6.2',
+    'TRACE with one forward left',
+    asks('TRACE', 'Max-Forwards: 1'),
+    'TRACE /',
+    'the backend decides whether it is traced',
+  ),
+  answered('9110 7.6.2', 'OPTIONS without forward left', asks('OPTIONS', 'Max-Forwards: 0'), lastForward),
+  answered('9110 7.6.2', 'TRACE without forward left', asks('TRACE', 'max-forwards:\t00'), lastForward),
+  taken('9110 7.6.2', 'Max-Forwards of another method', get('Max-Forwards: 0'), 'GET /'),
+  ...['', '-1', 'x', '1, 1', '1.5'].map((value) =>
+    refused(
+      '9110 7.6.2',
+      `OPTIONS with Max-Forwards of "${value}"`,
+      asks('OPTIONS', `Max-Forwards: ${value}`),
+      unclearForwards,
+    ),
+  ),
+  refused(
+    '9110 7.6.2',
+    'two Max-Forwards',
+    asks('TRACE', 'Max-Forwards: 5', 'Max-Forwards: 5'),
+    unclearForwards,
   ),
   taken(
     '9110 10.1.1',

@@ -1,6 +1,7 @@
 import { readRequestTarget } from '../../request-target.ts';
 import { ChunkedDecoder } from '../chunked-decoder.ts';
 import { HeadParser } from '../head-parser.ts';
+import { countsForwards, forwardsLeft } from '../hops.ts';
 import { type MessageLimits, requestLimits } from '../limits.ts';
 import { upstreamRequestHead } from '../message-heads.ts';
 
@@ -18,12 +19,13 @@ export interface ReadRequests {
 
 /**
  * Reads requests with the pure codec as a connection does, in pieces that end at `cuts`. What a backend answers, and
- * whether it is reached, is not its concern.
+ * whether it is reached, is not its concern. `reader`: a server has nobody to forward to, so it counts no forwards.
  */
 export function readRequests(
   text: string,
   cuts: readonly number[] = [],
   limits: MessageLimits = requestLimits,
+  reader: 'proxy' | 'server' = 'proxy',
 ): ReadRequests {
   const pieces: Buffer[] = [];
   let from = 0;
@@ -40,6 +42,8 @@ export function readRequests(
   let body: { left: number; decoder: ChunkedDecoder | undefined; raw: string } | undefined;
   let target = '';
   let upstream = '';
+  /** The proxy answers with 200 in the place of the server. */
+  let answered = false;
   let over = false;
   let detail = '';
 
@@ -51,8 +55,11 @@ export function readRequests(
 
   function finish(raw: string): void {
     const data = parser.framing === 'chunked' ? dataOf(raw) : raw;
-    outcome.push(`${parser.method} ${target}${data === '' ? '' : ` ${data}`}`);
-    forwarded.push(upstream + raw);
+    if (answered) outcome.push(200);
+    else {
+      outcome.push(`${parser.method} ${target}${data === '' ? '' : ` ${data}`}`);
+      forwarded.push(upstream + raw);
+    }
     over = parser.closes || (parser.minorVersion === 0 && !parser.keepsAlive);
     parser.reset();
     head = '';
@@ -79,6 +86,16 @@ export function readRequests(
       return piece;
     }
     target = read.value.originForm;
+    answered = false;
+    if (reader === 'proxy' && countsForwards(parser.method)) {
+      const left = forwardsLeft(parser.fields);
+      if (left.kind === 'invalid') {
+        refuse(400, 'Max-Forwards');
+        return piece;
+      }
+      if (left.kind === 'forward') parser.fields = left.fields;
+      answered = left.kind === 'answer';
+    }
     upstream = upstreamRequestHead(parser, target, read.value.hostField, '', 'kept');
     const decoder = parser.framing === 'chunked' ? new ChunkedDecoder('chunks', limits) : undefined;
     body = { left: parser.framing === 'length' ? parser.contentLength : 0, decoder, raw: '' };

@@ -13,7 +13,7 @@ export interface RequestRow {
   readonly bytes: string;
   /**
    * What is forwarded, in its order: method, target as forwarded, and the body's data where it has any, between spaces.
-   * A number at the end: the status with which the rest is refused.
+   * A number at the end: the status with which the rest is refused. 200: the proxy answers it itself.
    */
   readonly expected: readonly (string | number)[];
   /** Whether the connection is kept, so that what follows is read as the next request. */
@@ -48,6 +48,11 @@ export function takenLast(
   why?: string,
 ): RequestRow {
   return { rfc, name, bytes, expected: [expected], lasts: false, ...(why === undefined ? {} : { why }) };
+}
+
+/** Bytes that the proxy answers with 200 in the place of the server, and the connection goes on. */
+export function answered(rfc: string, name: string, bytes: string, why: string): RequestRow {
+  return { rfc, name, bytes, expected: [200], lasts: true, why };
 }
 
 /** Bytes that are refused, with 400 unless said otherwise. */
