@@ -28,6 +28,7 @@ import { UpstreamConnection } from './upstream-connection.ts';
 import {
   connectTo,
   ownTarget,
+  takeIdle,
   type UpstreamPool,
   type UpstreamTarget,
   upstreamTarget,
@@ -150,7 +151,7 @@ export class Exchange {
   #attempt(backend: Backend, offset: number, length: number): boolean {
     const target = this.#target(backend);
     if (this.#use === 'kept') {
-      for (let kept = target.idle.pop(); kept !== undefined; kept = target.idle.pop()) {
+      for (let kept = takeIdle(target); kept !== undefined; kept = takeIdle(target)) {
         this.#count(backend);
         this.#upstream = kept;
         kept.begin(this.#client);

@@ -50,6 +50,8 @@ export class EventLoop {
   /** Scratch memory: what is in it holds until the next call of a stream. */
   readonly memory = fixedMemory(layout.total);
   readonly deadlines = new Deadlines(this.now);
+  /** Counts the times that the kernel was asked for events. */
+  turn = 0;
 
   readonly #epoll = createEpoll();
   readonly #events = fixedMemory(batch * epollEventSize);
@@ -189,15 +191,24 @@ export class EventLoop {
     else setImmediate(this.#run);
   };
 
+  /** The stream of an event; the descriptor may be another's by now: closed and opened again in this batch. */
+  #streamOf(index: number): Stream | undefined {
+    const stream = this.#streams[this.#reader.fd(index)];
+    return stream?.generation === this.#reader.generation(index) ? stream : undefined;
+  }
+
   #turn(timeoutMs: number): number {
     const timeout = this.#awaiting.length > 0 ? 0 : timeoutMs;
     const count = epollWait(this.#epoll, this.#events.address, batch, timeout);
     this.now = performance.now();
+    this.turn += 1;
     for (let i = 0; i < count; i++) {
-      const stream = this.#streams[this.#reader.fd(i)];
-      // The descriptor may be another's by now: closed and opened again in this batch.
-      if (stream !== undefined && stream.generation === this.#reader.generation(i))
-        stream.dispatch(this.#reader.events(i));
+      const stream = this.#streamOf(i);
+      if (stream?.goesFirst === true) stream.dispatch(this.#reader.events(i));
+    }
+    for (let i = 0; i < count; i++) {
+      const stream = this.#streamOf(i);
+      if (stream?.goesFirst === false) stream.dispatch(this.#reader.events(i));
     }
     const awaiting = this.#awaiting;
     if (awaiting.length === 0) return count;

@@ -4,6 +4,7 @@ import {
   lastErrno,
   receiveAt,
   receiveFlags,
+  receivePeek,
   sendAt,
   sendFlags,
   sendMore,
@@ -58,6 +59,8 @@ export abstract class Stream implements Expiring {
 
   protected readonly loop: EventLoop;
   protected tls: TlsSession | undefined;
+  /** Its events come before those of others: what it has to say changes what they can do. */
+  goesFirst = false;
   /** What is waited for. */
   #events: number;
   /** What epoll tells of. */
@@ -166,6 +169,22 @@ export abstract class Stream implements Expiring {
     this.#urgent = false;
     this.drained();
     return received.nothing;
+  }
+
+  /** Whether all that has come was read, as far as the kernel has told. */
+  protected get isReadOut(): boolean {
+    return !this.#readable && this.tls?.hasPending !== true;
+  }
+
+  /** Asks the kernel whether something has come, or an end. Of TLS what is there is lost. */
+  protected hasInput(): boolean {
+    const address = this.loop.memory.address + layout.text;
+    const { tls } = this;
+    if (tls === undefined)
+      return receiveAt(this.fd, address, 1, receiveFlags | receivePeek) >= 0 || lastErrno() !== EAGAIN;
+    const count = tls.read(address, 1);
+    if (tls.drained) this.drained();
+    return count >= 0 || count === tlsOutcome.failed;
   }
 
   /** Everything that was there was read: epoll tells of what comes. */

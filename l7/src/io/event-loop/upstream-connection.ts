@@ -40,6 +40,8 @@ export class UpstreamConnection extends Stream {
   #clientFraming: ClientFraming = 'none';
   /** The connection cannot be used again after this answer. */
   #spent = false;
+  /** Turn of the loop in which it became idle. */
+  #idleSince = 0;
 
   constructor(
     loop: EventLoop,
@@ -76,8 +78,19 @@ export class UpstreamConnection extends Stream {
     return this.#text !== '' || this.#interim > 0;
   }
 
+  /** Whether the kernel has been asked for events since it became idle, and has told of nothing. */
+  get isQuiet(): boolean {
+    return this.#idleSince !== this.loop.turn && this.isReadOut;
+  }
+
+  /** Whether it has ended, or has said what nobody asked for: that would be taken for the answer to the next request. */
+  get isUnfit(): boolean {
+    return !this.isQuiet && this.hasInput();
+  }
+
   /** Takes it out of the pool for a client's request. */
   begin(client: ClientConnection): void {
+    this.goesFirst = false;
     this.client = client;
     this.#head.useLimits(client.limits.response);
     this.reused = true;
@@ -269,6 +282,8 @@ export class UpstreamConnection extends Stream {
       !this.#spent && this.#framing !== 'close' && client.requestSent && !this.hasUnsent && !this.broken;
     if (reusable && keepIdle(this.#target, this, this.#limits.maxIdleUpstream)) {
       this.#state = 'idle';
+      this.#idleSince = this.loop.turn;
+      this.goesFirst = true;
       this.#head.reset();
       this.#decoder = undefined;
       this.#interim = 0;

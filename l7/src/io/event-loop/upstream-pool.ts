@@ -67,6 +67,25 @@ export function keepIdle(target: UpstreamTarget, connection: UpstreamConnection,
   return true;
 }
 
+/**
+ * Takes out a connection for a request: the last one that became idle and is quiet, or, where there is none, the last
+ * one that turns out to be so when the kernel is asked, which costs as much as a read. Undefined: a new one is needed.
+ */
+export function takeIdle({ idle }: UpstreamTarget): UpstreamConnection | undefined {
+  for (let at = idle.length - 1; at >= 0; at--) {
+    const connection = idle[at];
+    if (connection?.isQuiet !== true) continue;
+    if (at === idle.length - 1) idle.pop();
+    else idle.splice(at, 1);
+    return connection;
+  }
+  for (let last = idle.pop(); last !== undefined; last = idle.pop()) {
+    if (!last.isUnfit) return last;
+    last.close();
+  }
+  return undefined;
+}
+
 /** Takes a connection out that has ended. */
 export function forgetIdle(target: UpstreamTarget, connection: UpstreamConnection): void {
   const index = target.idle.lastIndexOf(connection);
