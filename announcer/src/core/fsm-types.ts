@@ -92,6 +92,13 @@ export type PeerEvent = { readonly jitter: number } & (
   | { readonly kind: 'send-progress'; readonly connection: number }
 );
 
+/** An event before the shell has drawn its number. */
+export type UntimedPeerEvent = PeerEvent extends infer Event
+  ? Event extends PeerEvent
+    ? Omit<Event, 'jitter'>
+    : never
+  : never;
+
 /** What the shell has to do, in this order. */
 export type PeerEffect =
   | { readonly kind: 'connect'; readonly connection: number }

@@ -1,7 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
-import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
@@ -12,25 +11,18 @@ import {
   type DesiredLocal,
   type DesiredPeer,
   type PeerStatus,
-  peerName,
   restartTimeSeconds,
-  type StatusError,
 } from '../core/api.ts';
-import { bfdSession } from '../core/bfd/bfd-option.ts';
-import type { BfdStatus } from '../core/bfd/session-config.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
-import type { BgpMessage } from '../core/codec/message.ts';
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
 import { endOfRibBound } from '../core/end-of-rib-hold.ts';
-import { countError, type ErrorCount, restoreErrors } from '../core/error-counts.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
-import type { PeerEffect, PeerError, PeerEvent, PeerState, Phase } from '../core/fsm-types.ts';
-import type { ConnectionSnapshot, PeerSnapshot, TimerName } from '../core/handover/snapshot.ts';
+import type { PeerEffect, PeerEvent, PeerState, Phase, UntimedPeerEvent } from '../core/fsm-types.ts';
+import type { PeerSnapshot, TimerName } from '../core/handover/snapshot.ts';
 import type { ChangeTiming } from '../core/latency.ts';
-import { totalMessages } from '../core/message-counts.ts';
-import { describeNegotiated, formatRouterId, type Negotiated } from '../core/negotiation.ts';
+import type { Negotiated } from '../core/negotiation.ts';
 import { routeView } from '../core/out-routes.ts';
 import { withoutZone } from '../core/peer-address.ts';
 import { keyAt, type PrefixTable } from '../core/prefix-table.ts';
@@ -49,19 +41,23 @@ import {
   type ReceivedRoute,
   type RoutePage,
 } from '../core/route-views.ts';
-import type { BfdService, BfdWatch } from './bfd/service.ts';
+import type { BfdService } from './bfd/service.ts';
 import { createChangeTimings } from './change-timing.ts';
 import { attachSocket } from './detach.ts';
 import { createFloodWatch } from './flood-watch.ts';
 import { createMalformedUpdates } from './malformed-updates.ts';
 import { createMd5Watch } from './md5-watch.ts';
+import { createPeerBfd } from './peer-bfd.ts';
+import { createPeerConnections } from './peer-connections.ts';
+import { createPeerErrors } from './peer-errors.ts';
 import { createPeerRecording } from './peer-recording.ts';
 import { createPeerSession, type PeerSession } from './peer-session.ts';
 import { peerSettings, sessionView, tcpOptions } from './peer-settings.ts';
+import { describePeer } from './peer-status.ts';
 import { createPeerTimers } from './peer-timers.ts';
 import { adoptTcp, connectTcp } from './tcp.ts';
 import type { VrrpService } from './vrrp/service.ts';
-import { createWire, type Wire } from './wire.ts';
+import type { Wire } from './wire.ts';
 
 /** What a peer's runner needs from its surroundings. */
 export interface PeerEnvironment {
@@ -142,19 +138,39 @@ export function createPeer(
   const { clock } = environment;
   const logger = environment.logger.child({ peer: initial.address });
   let tcp = tcpOptions(local, initial);
-  const wires = new Map<number, Wire>();
   const timers = createPeerTimers(clock, onTimer);
   const queue: { event: PeerEvent; socket?: Socket }[] = [];
   const md5 = createMd5Watch(clock, initial.password !== undefined, (text) =>
-    report({ direction: 'local', code: 0, subcode: 0, text }),
+    errors.report({ direction: 'local', code: 0, subcode: 0, text }),
   );
   const flood = createFloodWatch(clock, logger);
-  const malformed = createMalformedUpdates(clock, logger, (error, isTold) => {
-    countError(errors, error);
-    if (!isTold) return;
-    recording.error(error.text);
-    lastError = { atMs: environment.wallClock(), ...error };
+  const recording = createPeerRecording(clock, environment.wallClock, recorder);
+  const errors = createPeerErrors({
+    ...{ logger, recording, wallClock: environment.wallClock },
+    // RFC 2385 section 4.5: segments that fail are dropped in silence. Only the kernel's counters know why an
+    // attempt came to nothing.
+    explain: () => (session === undefined ? md5.explain() : undefined),
   });
+  const malformed = createMalformedUpdates(clock, logger, errors.reportMalformed);
+  const connections = createPeerConnections({
+    ...{ clock, recording, dispatch },
+    onMessage(message, bytes) {
+      flood.note();
+      if (message.type === 'update') malformed.note(message, bytes);
+    },
+    onProgress(connection) {
+      if (session?.connection === connection) session.pump();
+    },
+    onForgotten: timers.clearConnection,
+  });
+  const bfd = createPeerBfd(
+    environment.bfd,
+    (verdict, why) => {
+      // After a handover the verdict comes again.
+      if (verdict !== state.bfd) dispatch({ kind: 'bfd', verdict, why });
+    },
+    recording.bfd,
+  );
   let config = initial;
   let state: PeerState = initialPeerState(peerSettings(local, initial));
   let running = false;
@@ -164,14 +180,10 @@ export function createPeer(
   let frozen = false;
   let phase: Phase = 'Idle';
   let phaseSince = clock.now();
-  const recording = createPeerRecording(clock, environment.wallClock, recorder);
-  const errors = new Map<string, ErrorCount>();
   const timings = createChangeTimings(clock, environment.wallClock);
-  let lastError: StatusError | undefined;
-  let bfd: BfdWatch | undefined;
 
   /** Events that come while effects are performed wait for their turn. */
-  function dispatch(event: PeerEventWithoutJitter, socket?: Socket): void {
+  function dispatch(event: UntimedPeerEvent, socket?: Socket): void {
     if (frozen) return;
     const complete = { ...event, jitter: environment.random() } as PeerEvent;
     queue.push(socket === undefined ? { event: complete } : { event: complete, socket });
@@ -203,7 +215,7 @@ export function createPeer(
     switch (effect.kind) {
       case 'connect':
         try {
-          addWire(effect.connection, connectTcp(tcp));
+          connections.add(effect.connection, connectTcp(tcp));
         } catch (error) {
           dispatch({
             kind: 'tcp-closed',
@@ -214,18 +226,17 @@ export function createPeer(
         return;
       case 'adopt':
         if (socket === undefined) return;
-        addWire(effect.connection, socket);
-        recording.connected(effect.connection, wires.get(effect.connection), true);
+        connections.add(effect.connection, socket);
+        recording.connected(effect.connection, connections.get(effect.connection), true);
         return;
       case 'refuse':
         socket?.destroy();
         return;
       case 'send':
-        send(effect.connection, [effect.message]);
+        connections.send(effect.connection, [effect.message]);
         return;
       case 'close':
-        wires.get(effect.connection)?.close();
-        forget(effect.connection);
+        connections.close(effect.connection);
         return;
       case 'set-connect-retry':
         timers.set('connect-retry', 0, effect.delay);
@@ -260,78 +271,13 @@ export function createPeer(
         timers.clear('idle-hold', 0);
         return;
       case 'error':
-        report(effect.error);
+        errors.report(effect.error);
         return;
     }
   }
 
-  function report(error: PeerError): void {
-    // RFC 2385 section 4.5: segments that fail are dropped in silence. Only the kernel's counters know why an
-    // attempt came to nothing.
-    const reason = error.direction === 'local' && session === undefined ? md5.explain() : undefined;
-    const told = reason === undefined ? error : { ...error, text: `${error.text}; ${reason}` };
-    // A router that is away for a day is one line, not six thousand.
-    if (lastError?.text === told.text) logger.debug(told, 'session error again');
-    else logger.warn(told, 'session error');
-    recording.error(told.text);
-    countError(errors, told);
-    lastError = { atMs: environment.wallClock(), ...told };
-  }
-
-  function addWire(connection: number, socket: Socket): void {
-    let lastMessage: Uint8Array = new Uint8Array(0);
-    const wire = createWire(
-      socket,
-      {
-        onConnected() {
-          recording.connected(connection, wires.get(connection), false);
-          dispatch({ kind: 'tcp-connected', connection });
-        },
-        onBytes(direction, bytes) {
-          recording.message(connection, direction, bytes);
-          if (direction === 'received') lastMessage = bytes;
-        },
-        onMessage(message) {
-          flood.note();
-          if (message.type === 'update') malformed.note(message, lastMessage);
-          dispatch({ kind: 'message', connection, message });
-        },
-        onMalformed: (notification) => dispatch({ kind: 'malformed', connection, notification }),
-        onClosed(reason) {
-          recording.closed(connection, reason);
-          dispatch({ kind: 'tcp-closed', connection, reason });
-          forget(connection);
-        },
-        onBlocked: () => dispatch({ kind: 'send-blocked', connection }),
-        onProgress() {
-          dispatch({ kind: 'send-progress', connection });
-          if (session?.connection === connection) session.pump();
-        },
-      },
-      clock,
-    );
-    wires.set(connection, wire);
-    closing.add(wire.closed);
-    void wire.closed.then(() => closing.delete(wire.closed));
-  }
-  const closing = new Set<Promise<void>>();
-
-  function forget(connection: number): void {
-    wires.delete(connection);
-    timers.clearConnection(connection);
-  }
-
-  function send(connection: number, messages: readonly (BgpMessage | Uint8Array)[]): void {
-    const wire = wires.get(connection);
-    if (wire === undefined) return;
-    // A keepalive behind a full queue says nothing that the queue does not say.
-    const [first] = messages;
-    if (!wire.hasRoom() && first !== undefined && 'type' in first && first.type === 'keepalive') return;
-    wire.send(messages);
-  }
-
   function establish(connection: number, negotiated: Negotiated): void {
-    const wire = wires.get(connection);
+    const wire = connections.get(connection);
     if (wire === undefined) return;
     session = openSession(connection, wire, negotiated);
     session.begin();
@@ -348,7 +294,7 @@ export function createPeer(
       endOfRibHeld,
       endOfRibBound: () => endOfRibBound(restartTimeSeconds(config)),
       view: () => routeView(sessionView(local, config, negotiated, wire.localAddress, shuttingDown)),
-      send: (messages) => send(connection, messages),
+      send: (messages) => connections.send(connection, messages),
       onWritten: (isAll) => timings.wrote(wire, isAll),
     });
   }
@@ -357,7 +303,7 @@ export function createPeer(
   function keepAlive(): void {
     for (const { id, phase, negotiated } of state.connections) {
       if ((phase !== 'Established' && phase !== 'OpenConfirm') || negotiated?.holdTimeSeconds === 0) continue;
-      send(id, [{ type: 'keepalive' }]);
+      connections.send(id, [{ type: 'keepalive' }]);
     }
   }
 
@@ -392,42 +338,11 @@ export function createPeer(
    */
   function changePassword(changed: DesiredPeer): void {
     tcp = tcpOptions(local, changed);
-    for (const wire of wires.values()) {
-      try {
-        wire.setPassword(tcp);
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        report({
-          direction: 'local',
-          code: 0,
-          subcode: 0,
-          text: `the new password is not in force: ${reason}`,
-        });
-      }
+    for (const reason of connections.setPassword(tcp)) {
+      const text = `the new password is not in force: ${reason}`;
+      errors.report({ direction: 'local', code: 0, subcode: 0, text });
     }
     logger.info('the TCP MD5 password was changed');
-  }
-
-  /** Wants, changes or lets go the BFD session, as configured. */
-  function watchPath(): void {
-    if (config.bfd === undefined) {
-      bfd?.release();
-      bfd = undefined;
-      return;
-    }
-    const own = config.localAddress === undefined ? undefined : canonicalAddress(config.localAddress);
-    // As long as the routers keep the routes of a dead announcer (RFC 5882 section 4.3).
-    const outliveMs = 1000 * (restartTimeSeconds(config) ?? 0);
-    const wanted = bfdSession(canonicalAddress(config.address), own, config.bfd, outliveMs);
-    bfd?.reconfigure(wanted);
-    bfd ??= environment.bfd?.watch(
-      wanted,
-      (verdict, why) => {
-        // After a handover the verdict comes again.
-        if (verdict !== state.bfd) dispatch({ kind: 'bfd', verdict, why });
-      },
-      recording.bfd,
-    );
   }
 
   return {
@@ -435,7 +350,7 @@ export function createPeer(
       return config;
     },
     start() {
-      watchPath();
+      bfd.follow(config);
       dispatch({ kind: 'start' });
     },
     freeze(take) {
@@ -444,70 +359,55 @@ export function createPeer(
       const left = timers.stop();
       md5.setConnected(true);
       const { settings, ...machine } = state;
-      const connections: ConnectionSnapshot[] = [];
-      for (const [id, wire] of wires) {
-        const detached = wire.detach();
-        if (detached === undefined) continue;
-        const { descriptor, unread, unsent } = detached;
-        connections.push({ id, descriptor: take(descriptor), unread: toHex(unread), unsent: toHex(unsent) });
-      }
+      const lastError = errors.last();
       const snapshot = {
         key: config.address,
         machine,
-        connections,
+        connections: connections.freeze(take),
         timers: left,
         phaseAgeMs: clock.now() - phaseSince,
         counters: recording.counters,
-        errors: [...errors.values()],
+        errors: errors.counts(),
         ...(session === undefined ? {} : { session: session.freeze() }),
         ...(lastError === undefined ? {} : { lastError }),
       };
       session?.close();
       session = undefined;
-      // What was still being connected is not worth handing on.
-      for (const wire of wires.values()) wire.close();
-      wires.clear();
-      bfd = undefined;
+      connections.drop();
+      bfd.forget();
       return snapshot;
     },
     resume(from, { descriptors, elapsedMs, slots, endOfRibHeld: isHeld }) {
       endOfRibHeld = isHeld;
       const open = new Map(from.connections.map((connection) => [connection.id, connection]));
       // An attempt that was under way is made anew.
-      const connections = from.machine.connections.filter(
-        ({ id, phase }) => open.has(id) || phase !== 'Connect',
-      );
-      state = { ...from.machine, settings: state.settings, connections };
+      const kept = from.machine.connections.filter(({ id, phase }) => open.has(id) || phase !== 'Connect');
+      state = { ...from.machine, settings: state.settings, connections: kept };
       phase = peerPhase(state);
       phaseSince = clock.now() - from.phaseAgeMs - elapsedMs;
-      lastError = from.lastError;
-      restoreErrors(errors, from.errors ?? []);
+      errors.restore(from.errors ?? [], from.lastError);
       Object.assign(recording.counters.sent, from.counters.sent);
       Object.assign(recording.counters.received, from.counters.received);
       md5.setConnected(phase === 'Established' || phase === 'Idle');
-      for (const { id, negotiated } of connections) {
+      for (const { id, negotiated } of kept) {
         const descriptor = descriptors[open.get(id)?.descriptor ?? -1];
         if (descriptor === undefined) continue;
-        addWire(id, attachSocket(descriptor));
-        const wire = wires.get(id);
+        connections.add(id, attachSocket(descriptor));
+        const wire = connections.get(id);
         recording.connected(id, wire, false);
         if (wire === undefined || negotiated === undefined || from.session?.connection !== id) continue;
         session = openSession(id, wire, negotiated);
         session.resume(from.session, slots);
       }
       for (const { name, connection, remainingMs } of from.timers) {
-        if (connection !== 0 && !wires.has(connection)) continue;
+        if (connection !== 0 && connections.get(connection) === undefined) continue;
         timers.set(name, connection, Milliseconds(Math.max(0, Math.round(remainingMs - elapsedMs))));
       }
-      for (const { id, unread, unsent } of from.connections) {
-        const left = { unread: fromHex(unread), unsent: fromHex(unsent) };
-        if (left.unread === undefined || left.unsent === undefined) continue;
-        wires.get(id)?.resume({ unread: left.unread, unsent: left.unsent });
-      }
+      connections.resume(from.connections);
       keepAlive();
-      watchPath();
+      bfd.follow(config);
       session?.tell();
-      for (const { id } of connections) {
+      for (const { id } of kept) {
         if (open.has(id)) continue;
         dispatch({ kind: 'tcp-closed', connection: id, reason: 'the connection ended before the handover' });
       }
@@ -517,9 +417,9 @@ export function createPeer(
       dispatch({ kind: 'stop', notification, keepRoutes });
       timers.stop();
       md5.setConnected(true);
-      await Promise.all(closing);
+      await connections.allClosed();
       // After the NOTIFICATION: what the peer hears first is why.
-      if (!keepRoutes || restartTimeSeconds(config) === undefined) bfd?.release();
+      if (!keepRoutes || restartTimeSeconds(config) === undefined) bfd.release();
     },
     accept(socket) {
       const wanted = tcp.localAddress;
@@ -570,7 +470,7 @@ export function createPeer(
         ...state,
         settings: { ...state.settings, connectRetry: connectRetry(changed), bfdStrict },
       };
-      watchPath();
+      bfd.follow(config);
     },
     advertised: (offset, limit) =>
       pageOf(config.address, session?.rib.advertised ?? new Map(), offset, limit, advertisedRoute),
@@ -593,43 +493,14 @@ export function createPeer(
     },
     isAdvertised: (slot) => session?.rib.advertised.has(slot) ?? false,
     refusal: (slot) => (session === undefined ? undefined : refusal(session.rib, slot)),
-    status: () => ({
-      address: peerName(config),
-      ...(config.interface === undefined ? {} : { neighbour: config.address }),
-      as: session?.negotiated.remoteAs ?? config.as,
-      state: phase,
-      sinceMs: Math.round(clock.now() - phaseSince),
-      ...(session === undefined ? {} : { remoteRouterId: formatRouterId(session.negotiated.remoteRouterId) }),
-      holdTimeMs: session === undefined ? config.holdTimeMs : session.negotiated.holdTimeSeconds * 1000,
-      messagesReceived: totalMessages(recording.counters.received),
-      messagesSent: totalMessages(recording.counters.sent),
-      messages: recording.counters,
-      errors: [...errors.values()],
-      ...describeEnds(session?.wire),
-      prefixesReceived: session?.received.keys.size ?? 0,
-      ...(session?.received.overflowed ? { prefixesReceivedTruncated: true as const } : {}),
-      ...(session === undefined ? {} : { negotiated: describeNegotiated(session.negotiated) }),
-      prefixesAdvertised: session?.rib.advertised.size ?? 0,
-      flaps: state.flaps,
-      latency: { written: timings.written, acked: timings.acked },
-      ...(lastError === undefined ? {} : { lastError }),
-      ...describeBfd(bfd?.status()),
-    }),
+    status: () =>
+      describePeer({
+        ...{ config, session, phase, errors },
+        phaseAgeMs: clock.now() - phaseSince,
+        flaps: state.flaps,
+        counters: recording.counters,
+        latency: timings,
+        bfd: bfd.status(),
+      }),
   };
 }
-
-/** Where the session is, and what waits there. */
-function describeEnds(wire: Wire | undefined): Partial<PeerStatus> {
-  if (wire === undefined) return {};
-  return { session: { ...wire.ends(), queuedBytes: wire.queuedBytes() } };
-}
-
-function describeBfd(status: BfdStatus | undefined): { readonly bfd?: BfdStatus } {
-  return status === undefined ? {} : { bfd: status };
-}
-
-type PeerEventWithoutJitter = PeerEvent extends infer Event
-  ? Event extends PeerEvent
-    ? Omit<Event, 'jitter'>
-    : never
-  : never;

@@ -17,12 +17,15 @@ import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../det
 import { spawnEngine } from '../engine-process.ts';
 import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
 
+/** Told of a session's verdict, and why it is that. */
+export type BfdListener = (verdict: BfdVerdict, why: string) => void;
+
 /** The announcer's hand on BFD. */
 export interface BfdService {
   /** Wants a session; one that runs to the same peer is taken over. `onVerdict` is told of changes alone. */
   watch(
     config: BfdSessionConfig,
-    onVerdict: (verdict: BfdVerdict, why: string) => void,
+    onVerdict: BfdListener,
     onTrail?: (entries: readonly BfdTrailEntry[]) => void,
   ): BfdWatch;
   /**
@@ -54,7 +57,7 @@ export interface BfdWatch {
 
 interface Watched {
   readonly config: BfdSessionConfig;
-  readonly onVerdict: (verdict: BfdVerdict, why: string) => void;
+  readonly onVerdict: BfdListener;
   readonly onTrail: ((entries: readonly BfdTrailEntry[]) => void) | undefined;
 }
 
