@@ -7,8 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type BfdPacket, encodePacket } from '@l4d/announcer/core/bfd/packet.ts';
 import type { BfdSessionConfig } from '@l4d/announcer/core/bfd/session-config.ts';
-import { type BfdReport, type BfdRequest, onLines } from '@l4d/announcer/io/bfd/messages.ts';
+import type { BfdReport, BfdRequest } from '@l4d/announcer/io/bfd/messages.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
+import { onLines } from '@l4d/announcer/io/json-lines.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import {
   configureBird,

@@ -6,7 +6,8 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BfdReport, onLines } from '@l4d/announcer/io/bfd/messages.ts';
+import type { BfdReport } from '@l4d/announcer/io/bfd/messages.ts';
+import { onLines } from '@l4d/announcer/io/json-lines.ts';
 import { expect, it } from 'vitest';
 import { until } from './bgp-until.ts';
 

@@ -2,8 +2,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds } from '@l4d/kit/duration.ts';
+import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import { onLines } from './bfd/messages.ts';
+import type { EngineLinkSnapshot } from '../core/handover/snapshot.ts';
+import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from './detach.ts';
+import { onLines } from './json-lines.ts';
 
 /** What is known of a process that must not wait for the announcer. */
 export interface EngineProcessOptions<Report> {
@@ -32,6 +35,16 @@ export interface EngineProcess<Request> {
   stopped(): void;
   /** Sends the last request and settles when it is done; without one the process goes on alone. */
   shutdown(last: Request | undefined): Promise<void>;
+  /**
+   * Lets go of the process without its noticing, for a successor; undefined when there is no connection with it. Its
+   * descriptor is given to `take`, which says where it is. Nothing happens any more until `resume`. Throws SyscallError.
+   */
+  freeze(take: (descriptor: number) => number): EngineLinkSnapshot | undefined;
+  /**
+   * Goes on with the process that another has let go of, if there is one; `onConnected` comes once the caller has
+   * returned: what the process is not told of then, it ends.
+   */
+  resume(from: EngineLinkSnapshot | undefined, descriptors: readonly number[]): void;
 }
 
 /** Least time between two starts of the process, in milliseconds: it takes a moment until it listens. */
@@ -59,6 +72,8 @@ export function createEngineProcess<Request, Report>(
   const { name, clock, logger, socketPath, entry } = options;
   /** Connected or connecting. */
   let socket: Socket | undefined;
+  let outgoing: Outgoing | undefined;
+  let unread = () => '';
   let isConnected = false;
   let isStopping = false;
   let spawnedAt = Number.NEGATIVE_INFINITY;
@@ -66,14 +81,20 @@ export function createEngineProcess<Request, Report>(
 
   function attach(): void {
     const attempt = connect(socketPath);
-    socket = attempt;
     attempt.on('connect', () => {
       isConnected = true;
       options.onConnected();
     });
-    onLines(attempt, (message) => options.onReport(message as Report));
+    use(attempt);
+  }
+
+  function use(attempt: Socket, begun = ''): void {
+    socket = attempt;
+    outgoing = trackOutgoing(attempt);
+    unread = onLines(attempt, (message) => options.onReport(message as Report), begun);
     attempt.on('error', () => {});
     attempt.on('close', () => {
+      if (socket !== attempt) return;
       const wasConnected = isConnected;
       isConnected = false;
       socket = undefined;
@@ -96,29 +117,61 @@ export function createEngineProcess<Request, Report>(
     );
   }
 
-  const send = (request: Request) => {
-    if (isConnected) socket?.write(`${JSON.stringify(request)}\n`);
-  };
+  function write(bytes: Uint8Array): void {
+    const record = outgoing;
+    record?.add(bytes);
+    socket?.write(bytes, () => record?.taken());
+  }
+
+  const encode = (request: Request) => new TextEncoder().encode(`${JSON.stringify(request)}\n`);
 
   return {
     isConnected: () => isConnected,
     start() {
       if (socket === undefined) attach();
     },
-    send,
+    send(request) {
+      if (isConnected) write(encode(request));
+    },
     stopped: () => onStopped?.(),
     async shutdown(last) {
       isStopping = true;
       if (socket === undefined) return;
-      if (last === undefined || !isConnected) {
+      if (last === undefined) {
         socket.end();
         return;
       }
       const stopped = new Promise<void>((resolve) => {
         onStopped = resolve;
       });
-      send(last);
+      // One that is still being connected sends it then.
+      write(encode(last));
       await stopped;
+    },
+    freeze(take) {
+      isStopping = true;
+      const held = socket;
+      socket = undefined;
+      if (held === undefined || outgoing === undefined) return undefined;
+      if (!isConnected) {
+        held.destroy();
+        return undefined;
+      }
+      isConnected = false;
+      const { descriptor, unsent } = detachSocket(held, outgoing);
+      return { descriptor: take(descriptor), unread: unread(), unsent: toHex(unsent) };
+    },
+    resume(from, descriptors) {
+      isStopping = false;
+      const descriptor = from === undefined ? undefined : descriptors[from.descriptor];
+      if (from === undefined || descriptor === undefined) return;
+      use(attachSocket(descriptor), from.unread);
+      const unsent = fromHex(from.unsent);
+      if (unsent !== undefined && unsent.length > 0) write(unsent);
+      queueMicrotask(() => {
+        isConnected = true;
+        options.onConnected();
+      });
     },
   };
 }

@@ -90,13 +90,17 @@ export interface AnnouncerSnapshot {
   readonly peers: readonly PeerSnapshot[];
 }
 
-/** The announcer's connection with its BFD process. */
-export interface BfdLinkSnapshot {
+/** The announcer's connection with a process beside it. */
+export interface EngineLinkSnapshot {
   readonly descriptor: number;
   /** Received and not yet a whole line. */
   readonly unread: string;
   /** Accepted and not yet taken by the kernel; hexadecimal. */
   readonly unsent: string;
+}
+
+/** The announcer's connection with its BFD process. */
+export interface BfdLinkSnapshot extends EngineLinkSnapshot {
   readonly verdicts: readonly (readonly [peer: string, verdict: BfdVerdict])[];
 }
 

@@ -31,8 +31,9 @@ import { announcerVersion } from '../../core/version.ts';
 import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../detach.ts';
 import { type Frozen, listenForSuccessor, monotonicMs } from '../handover/giver.ts';
 import { takeOver } from '../handover/taker.ts';
+import { onLines } from '../json-lines.ts';
 import { createBfdEngine } from './engine.ts';
-import { type BfdReport, type BfdRequest, onLines, statusPeriodMs } from './messages.ts';
+import { type BfdReport, type BfdRequest, statusPeriodMs } from './messages.ts';
 import { warmUpBfd } from './warm-up.ts';
 
 const [, , socketPath, mode] = process.argv;

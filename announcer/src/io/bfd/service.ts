@@ -1,8 +1,6 @@
-import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { type Duration, Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { fromHex, toHex } from '@l4d/kit/hex.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type {
   BfdProcessStatus,
@@ -13,9 +11,8 @@ import type {
 import type { BfdTrailEntry } from '../../core/bfd/trail.ts';
 import type { BfdLinkSnapshot } from '../../core/handover/snapshot.ts';
 import { announcerVersion } from '../../core/version.ts';
-import { attachSocket, detachSocket, type Outgoing, trackOutgoing } from '../detach.ts';
-import { spawnEngine } from '../engine-process.ts';
-import { type BfdReport, type BfdRequest, onLines } from './messages.ts';
+import { createEngineProcess, spawnEngine } from '../engine-process.ts';
+import type { BfdReport, BfdRequest } from './messages.ts';
 
 /** Told of a session's verdict, and why it is that. */
 export type BfdListener = (verdict: BfdVerdict, why: string) => void;
@@ -63,9 +60,6 @@ interface Watched {
 
 const entry = fileURLToPath(new URL('./bfd-process.ts', import.meta.url));
 
-/** Least time between two starts of the process, in milliseconds. */
-const restartMs = 2000;
-
 /** How often a handover to a new process is tried: a machine may be too busy for it at the moment. */
 const renewals = { attempts: 3, pause: Seconds(1) };
 
@@ -75,74 +69,33 @@ const commonPriorityHint = 'a busy machine may end sessions (give CAP_SYS_NICE a
 /** How often it is looked whether a handover of the process has ended. */
 const settlePoll = Milliseconds(20);
 
-/** Pause between two attempts to reach the process. */
-const retryTime = Milliseconds(50);
-
 /** A service that starts its process with the first session, or finds the one that a dead announcer has left. */
 export function createBfdService(clock: Clock, logger: Logger, socketPath: string): BfdService {
   const watched = new Map<string, { current: Watched }>();
   let statuses: Readonly<Record<string, BfdStatus>> = {};
   const verdicts = new Map<string, BfdVerdict>();
-  /** Connected or connecting. */
-  let socket: Socket | undefined;
-  let connected = false;
   let stopping = false;
-  let spawnedAt = Number.NEGATIVE_INFINITY;
-  let onStopped: (() => void) | undefined;
-  let outgoing: Outgoing | undefined;
-  let unread = () => '';
   let present: BfdProcessStatus | undefined;
   /** The process that is being started to take the sessions. */
   let successor: number | undefined;
 
-  function configure(): void {
-    if (socket === undefined) {
-      if (watched.size > 0) attach();
-      return;
-    }
-    if (connected)
-      send({ kind: 'configure', sessions: [...watched.values()].map(({ current }) => current.config) });
-  }
-
-  function attach(): void {
-    const attempt = connect(socketPath);
-    attempt.on('connect', () => {
-      connected = true;
-      configure();
-    });
-    use(attempt);
-  }
-
-  function use(attempt: Socket, begun = ''): void {
-    socket = attempt;
-    outgoing = trackOutgoing(attempt);
-    unread = onLines(attempt, (message) => onReport(message as BfdReport), begun);
-    attempt.on('error', () => {});
-    attempt.on('close', () => {
-      if (socket !== attempt) return;
-      const lost = connected;
-      connected = false;
-      socket = undefined;
+  const engine = createEngineProcess<BfdRequest, BfdReport>({
+    name: 'BFD',
+    ...{ clock, logger, socketPath, entry, onReport },
+    onConnected: configure,
+    // The peers miss our packets and end their sessions, which need BFD anew.
+    onLost() {
       statuses = {};
       present = undefined;
-      onStopped?.();
-      if (stopping) return;
-      // The peers miss our packets and end their sessions, which need BFD anew.
-      if (lost) logger.error('the BFD process has died: it is started again');
-      else start();
-      clock.after(retryTime, () => {
-        if (socket === undefined && !stopping) attach();
-      });
-    });
-  }
+    },
+  });
 
-  /** Not more often than every `restartMs`: it takes a moment until it listens. */
-  function start(): void {
-    if (clock.now() - spawnedAt < restartMs) return;
-    spawnedAt = clock.now();
-    spawnEngine(entry, [socketPath]).on('error', (error) =>
-      logger.error({ error: error.message }, 'the BFD process cannot be started'),
-    );
+  function configure(): void {
+    if (!engine.isConnected()) {
+      if (watched.size > 0) engine.start();
+      return;
+    }
+    engine.send({ kind: 'configure', sessions: [...watched.values()].map(({ current }) => current.config) });
   }
 
   /** Has the process that runs replaced by what is now at its place, without its sessions noticing. */
@@ -153,7 +106,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
     const onEnd = (how: string) => {
       if (successor !== child.pid) return;
       successor = undefined;
-      if (stopping || !connected) return;
+      if (stopping || !engine.isConnected()) return;
       if (attempts > 1) clock.after(renewals.pause, () => renew(attempts - 1));
       else logger.warn({ how }, 'the BFD process goes on with the code that it was started with');
     };
@@ -173,17 +126,6 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
       logger.info({ successor: pid, frozenMs }, 'the BFD sessions are with a new process');
     }
     if (current.version !== announcerVersion) renew();
-  }
-
-  function send(request: BfdRequest): void {
-    const line = new TextEncoder().encode(`${JSON.stringify(request)}\n`);
-    write(line);
-  }
-
-  function write(bytes: Uint8Array): void {
-    const record = outgoing;
-    record?.add(bytes);
-    socket?.write(bytes, () => record?.taken());
   }
 
   function onReport(report: BfdReport): void {
@@ -209,7 +151,7 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
         logger.warn({ reason: report.reason }, 'no handover of BFD: all goes on as it was');
         return;
       case 'stopped':
-        onStopped?.();
+        engine.stopped();
         return;
     }
   }
@@ -246,50 +188,21 @@ export function createBfdService(clock: Clock, logger: Logger, socketPath: strin
     freeze(take) {
       stopping = true;
       watched.clear();
-      const held = socket;
-      socket = undefined;
-      if (held === undefined || outgoing === undefined) return undefined;
-      if (!connected) {
-        held.destroy();
-        return undefined;
-      }
-      connected = false;
-      const { descriptor, unsent } = detachSocket(held, outgoing);
-      return {
-        descriptor: take(descriptor),
-        unread: unread(),
-        unsent: toHex(unsent),
-        verdicts: [...verdicts],
-      };
+      const link = engine.freeze(take);
+      return link === undefined ? undefined : { ...link, verdicts: [...verdicts] };
     },
     resume(from, descriptors) {
       stopping = false;
-      const descriptor = from === undefined ? undefined : descriptors[from.descriptor];
-      if (from === undefined || descriptor === undefined) return;
+      engine.resume(from, descriptors);
+      if (from === undefined || descriptors[from.descriptor] === undefined) return;
       for (const [peer, verdict] of from.verdicts) verdicts.set(peer, verdict);
-      use(attachSocket(descriptor), from.unread);
-      const unsent = fromHex(from.unsent);
-      if (unsent !== undefined && unsent.length > 0) write(unsent);
-      // Once all peers have said what they want: what the process is not told of, it ends.
-      queueMicrotask(() => {
-        connected = true;
-        configure();
-        renew();
-      });
+      // Once it has been told of all sessions that are wanted.
+      queueMicrotask(() => renew());
     },
     process: () => present,
-    async shutdown(keep) {
+    shutdown(keep) {
       stopping = true;
-      if (socket === undefined) return;
-      if (keep) {
-        socket.end();
-        return;
-      }
-      const stopped = new Promise<void>((resolve) => {
-        onStopped = resolve;
-      });
-      send({ kind: 'shutdown' });
-      await stopped;
+      return engine.shutdown(keep ? undefined : { kind: 'shutdown' });
     },
   };
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
-import { onLines } from '../bfd/messages.ts';
+import { onLines } from '../json-lines.ts';
 import type { VrrpReport, VrrpRequest } from './messages.ts';
 
 /**

@@ -8,7 +8,8 @@ import { createServer, type Socket } from 'node:net';
 import { systemClock, type Timer } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { scheduleBeforeOthers } from '@l4d/kit/ffi/scheduling.ts';
-import { onLines, statusPeriodMs } from '../bfd/messages.ts';
+import { statusPeriodMs } from '../bfd/messages.ts';
+import { onLines } from '../json-lines.ts';
 import { createVrrpEngine } from './engine.ts';
 import type { VrrpReport, VrrpRequest } from './messages.ts';
 
