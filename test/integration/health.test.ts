@@ -298,7 +298,7 @@ it('thousands of checks of every outcome leak no descriptor', async () => {
   const before = count();
   const targets = kinds.flatMap(([check, more], kind) =>
     Array.from({ length: 10 }, (_, index) =>
-      target({ ...check, interval: '300ms' }, { ...more, key: `${kind}-${index}` }),
+      target({ ...check, interval: '200ms' }, { ...more, key: `${kind}-${index}` }),
     ),
   );
   let checks = 0;
@@ -316,7 +316,10 @@ it('thousands of checks of every outcome leak no descriptor', async () => {
 
 it('asks a thousand targets in turn: none is forgotten, none more often than its interval says', async () => {
   const targets = Array.from({ length: 1000 }, (_, index) =>
-    target({ type: index % 2 === 0 ? 'tcp' : 'http', interval: '2s', timeout: '1s' }, { key: `${index}` }),
+    target(
+      { type: index % 2 === 0 ? 'tcp' : 'http', interval: '1200ms', timeout: '1s' },
+      { key: `${index}` },
+    ),
   );
   checker.setTargets(targets);
   const rounds = () => targets.map(({ key }) => status(key).history.length);
