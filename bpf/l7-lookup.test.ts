@@ -1,9 +1,9 @@
 import { mkdirSync, rmSync } from 'node:fs';
-import { boundUdpSocket } from '@l4d/kit/ffi/datagram-batch.ts';
 import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { bind, closeFd, constant, socket, socketCookie } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { boundUdpSocket } from '@l4d/kit/ffi/udp-socket.ts';
 import { ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { pinPath } from '@l4d/l4d/io/forwarding/bpf-folder.ts';

@@ -1,7 +1,9 @@
-import { ReceiveBatch, SendBatch, setReceiveQueue, udpSocket } from '@l4d/kit/ffi/datagram-batch.ts';
 import { closeSocket } from '@l4d/kit/ffi/event-socket.ts';
 import { bind } from '@l4d/kit/ffi/libc.ts';
+import { ReceiveBatch } from '@l4d/kit/ffi/receive-batch.ts';
+import { SendBatch } from '@l4d/kit/ffi/send-batch.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { setReceiveQueue, udpSocket } from '@l4d/kit/ffi/udp-socket.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 
@@ -15,8 +17,8 @@ const outgoing = new SendBatch(1);
 watchSocket(fd, 'readable', () => {
   for (let count = received.receive(fd); count > 0; count = received.receive(fd)) {
     for (let i = 0; i < count; i++) {
-      outgoing.begin(received.sourceSockaddr(i), false);
-      outgoing.add(received.address(i), received.length(i));
+      const client = { name: received.source(i), scopeId: 0, apart: true };
+      outgoing.add(client, received.address(i), received.length(i));
       outgoing.send(fd);
     }
   }

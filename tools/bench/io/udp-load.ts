@@ -1,6 +1,8 @@
-import { ReceiveBatch, SendBatch, udpSocket } from '@l4d/kit/ffi/datagram-batch.ts';
 import { closeSocket, connectAt, epollEvent, fixedMemory } from '@l4d/kit/ffi/event-socket.ts';
+import { ReceiveBatch } from '@l4d/kit/ffi/receive-batch.ts';
+import { SendBatch } from '@l4d/kit/ffi/send-batch.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { udpSocket } from '@l4d/kit/ffi/udp-socket.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { ReadySockets } from './ready-sockets.ts';
 
@@ -27,6 +29,8 @@ const target = encodeSockaddr(ipAddress('127.0.0.1'), port);
 sockaddr.bytes.set(target);
 const received = new ReceiveBatch(64);
 const outgoing = new SendBatch(Math.max(window, 1));
+/** No runs: each is a datagram of its own, as those of many clients are. */
+const connected = { name: '', scopeId: 0, apart: true };
 const byFd: Client[] = [];
 const times: number[] = [];
 let answered = 0;
@@ -39,8 +43,7 @@ function connect(client: Client): void {
 }
 
 function ask(client: Client, count: number): void {
-  outgoing.begin(undefined, false);
-  for (let i = 0; i < count; i++) outgoing.add(payload.address, bytes);
+  for (let i = 0; i < count; i++) outgoing.add(connected, payload.address, bytes);
   outgoing.send(client.fd);
   client.out += count;
   client.sentAt = performance.now();

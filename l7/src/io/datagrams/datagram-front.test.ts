@@ -3,9 +3,9 @@ import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ReceiveBatch, SendBatch } from '@l4d/kit/ffi/datagram-batch.ts';
 import { fixedMemory, lastName, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
-import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { ReceiveBatch } from '@l4d/kit/ffi/receive-batch.ts';
+import { SendBatch } from '@l4d/kit/ffi/send-batch.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createLogger } from '@l4d/kit/logger.ts';
 import { type ProxyDesiredInput, parseProxyDesired } from '@l4d/kit/proxy-api.ts';
@@ -17,6 +17,7 @@ import { lookAtLimit } from '../descriptor-room.ts';
 import { type Front, startFront } from '../front.ts';
 import { openDescriptors, until } from '../testing/proxy-under-test.ts';
 import { datagramSocket } from './datagram-socket.ts';
+import { nameOf } from './end-name.ts';
 
 type Listener = ProxyDesiredInput['listeners'][number];
 
@@ -229,8 +230,8 @@ test('a datagram that claims to come from a listener is not answered: the answer
   const backend = await echo();
   const { fd, port, status } = startListener([backend.address().port]);
   const forged = new SendBatch(1);
-  forged.begin(encodeSockaddr(ipAddress('127.0.0.1'), port), false);
-  forged.add(fixedMemory(8).address, 8);
+  const itself = { name: nameOf(ipAddress('127.0.0.1'), port), scopeId: 0, apart: true };
+  forged.add(itself, fixedMemory(8).address, 8);
   forged.send(fd);
   await until(() => (status().datagrams?.received ?? 0) > 0);
   await sleep(50);

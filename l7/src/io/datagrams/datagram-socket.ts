@@ -1,14 +1,14 @@
 import { encodeFilter, filterOp } from '@l4d/kit/classic-bpf.ts';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
+import { attachFilter } from '@l4d/kit/ffi/socket-filter.ts';
 import {
   boundUdpSocket,
   setReceiveQueue,
   takeRuns,
   tellDestinations,
   udpSocket,
-} from '@l4d/kit/ffi/datagram-batch.ts';
-import { closeFd } from '@l4d/kit/ffi/libc.ts';
-import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
-import { attachFilter } from '@l4d/kit/ffi/socket-filter.ts';
+} from '@l4d/kit/ffi/udp-socket.ts';
 import { type IpAddress, ipAddress } from '@l4d/kit/ip-address.ts';
 import { descriptorRoom } from '../descriptor-room.ts';
 

@@ -21,19 +21,16 @@ const keyBytes = 36;
 /** BPF_NOEXIST: only where nobody is. */
 const onlyNew = 1;
 
-/** A client's port and address, and those that it sends to: two characters of the port, then 4 or 16 of the address. */
-export interface FlowEnds {
-  readonly source: string;
-  readonly destination: string;
-}
-
 /** The sessions of this worker in the kernel's table. */
 export interface FlowTable {
   /** Looks whether the maps are there, or others than before; true: they are, and hold nothing of this worker's. */
   look(): boolean;
-  /** Without the maps, or room in them, nothing happens: the session is found by its bucket. */
-  remember(flow: FlowEnds): void;
-  forget(flow: FlowEnds): void;
+  /**
+   * What a client at `source` sends to `destination` (names as in end-name.ts) comes to this worker from now on. Without the
+   * maps, or room in them, nothing happens: the session is found by its bucket.
+   */
+  remember(source: string, destination: string): void;
+  forget(source: string, destination: string): void;
 }
 
 /** For workers that no kernel steers to. */
@@ -46,12 +43,13 @@ export const noFlowTable: FlowTable = {
 /** Of the maps pinned in `bpfDir`; `sockets` are this worker's own, of IPv4 and of IPv6. */
 export function openFlowTable(bpfDir: string, sockets: readonly [number, number], log: Logger): FlowTable {
   const key = Buffer.alloc(keyBytes);
+  const holder = new Uint8Array(4);
   let flows: number | undefined;
   let workersId: number | undefined;
   let value: Uint8Array = new Uint8Array(4);
   let lastFailure = '';
 
-  function fill({ source, destination }: FlowEnds): void {
+  function fill(source: string, destination: string): void {
     writeAddress(key, 0, source);
     writeAddress(key, 16, destination);
     key.write(source.slice(0, 2), 32, 'latin1');
@@ -94,20 +92,19 @@ export function openFlowTable(bpfDir: string, sockets: readonly [number, number]
         if (workers !== undefined) closeFd(workers);
       }
     },
-    remember(flow) {
+    remember(source, destination) {
       if (flows === undefined) return;
-      fill(flow);
+      fill(source, destination);
       try {
         updateElement(flows, key, value);
       } catch {
         // Full: the bucket finds the session for as long as it is this worker's.
       }
     },
-    forget(flow) {
+    forget(source, destination) {
       if (flows === undefined) return;
-      fill(flow);
+      fill(source, destination);
       // Another worker may have taken the client over.
-      const holder = new Uint8Array(4);
       if (lookupElement(flows, key, holder) && holder[0] === value[0] && holder[1] === value[1])
         deleteElement(flows, key);
     },

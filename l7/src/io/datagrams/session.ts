@@ -1,10 +1,13 @@
 import { epollEvent, lastErrno, takeSocketError } from '@l4d/kit/ffi/event-socket.ts';
+import type { SendPeer } from '@l4d/kit/ffi/send-batch.ts';
+import { takeRuns } from '@l4d/kit/ffi/udp-socket.ts';
 import type { RateState } from '../../core/datagrams/rate.ts';
 import type { SessionEntry } from '../../core/datagrams/session-table.ts';
 import type { Backend } from '../../core/policy.ts';
 import type { Expiring } from '../event-loop/deadlines.ts';
-import type { EventLoop } from '../event-loop/loop.ts';
+import type { EventLoop, Gatherer } from '../event-loop/loop.ts';
 import { Stream } from '../event-loop/stream.ts';
+import type { Place } from './place.ts';
 
 /** What reading a socket for a while has come to. */
 export type Reading =
@@ -16,17 +19,21 @@ export type Reading =
   | 'failed';
 
 /** What happens at a session's backend, or does not happen any more. */
-export interface SessionOwner<Place> {
+export interface SessionOwner {
   /** The backend has sent something: it is read, as far as its turn goes. */
-  onAnswers(session: Session<Place>, socket: BackendSocket): Reading;
+  onAnswers(session: Session, socket: BackendSocket): Reading;
   /** ICMP: nobody is there. */
-  onUnreachable(session: Session<Place>): void;
-  onIdle(session: Session<Place>): void;
+  onUnreachable(session: Session): void;
+  onIdle(session: Session): void;
+  /** Answers of many sessions are gathered. */
+  readonly gatherer: Gatherer;
 }
 
-/** One client of a listener and the backend that it was given. `Place` is what the owner knows of the listener. */
-export class Session<Place> implements SessionEntry, Expiring {
+/** One client of a listener and the backend that it was given. */
+export class Session implements SessionEntry, Expiring {
+  /** The client's end, as in end-name.ts. */
   readonly key: string;
+  /** Its address alone. */
   readonly client: string;
   older: SessionEntry | undefined = undefined;
   newer: SessionEntry | undefined = undefined;
@@ -39,38 +46,32 @@ export class Session<Place> implements SessionEntry, Expiring {
   after: Expiring | undefined = undefined;
 
   readonly place: Place;
-  /** The client's, for sending to it. */
-  readonly sockaddr: Uint8Array;
-  /** Of what it sends: port and address. */
+  /** For sending to the client. */
+  readonly toClient: SendPeer;
+  /** The end that it sends to. */
   readonly destination: string;
   backend: Backend | undefined = undefined;
   socket: BackendSocket | undefined = undefined;
   /** Backends where nobody was, since the last answer. */
   tried: Set<Backend> | undefined = undefined;
-  /** A copy of the client's only datagram, until it is answered: sent again to another backend when nobody was there. */
-  first: Uint8Array | undefined = undefined;
+  /**
+   * The client's only datagram, a character a byte, until it is answered: sent again to another backend when nobody was there.
+   */
+  first: string | undefined = undefined;
   /** What the next datagram begins with. */
   preamble: Uint8Array | undefined = undefined;
   answers = 0;
   rate: RateState | undefined = undefined;
-  /** The kernel refuses runs on the way to the backend, or to the client. */
-  apartToBackend = false;
-  apartToClient = false;
-  readonly #owner: SessionOwner<Place>;
+  readonly #owner: SessionOwner;
 
-  constructor(
-    owner: SessionOwner<Place>,
-    place: Place,
-    source: string,
-    destination: string,
-    sockaddr: Uint8Array,
-  ) {
+  /** `scopeId`: the interface of a link-local client. */
+  constructor(owner: SessionOwner, place: Place, source: string, scopeId: number, destination: string) {
     this.#owner = owner;
     this.place = place;
     this.key = source;
     this.client = source.slice(2);
     this.destination = destination;
-    this.sockaddr = sockaddr;
+    this.toClient = { name: source, scopeId, apart: false };
   }
 
   onDeadline(): void {
@@ -79,27 +80,38 @@ export class Session<Place> implements SessionEntry, Expiring {
 
   /** Takes a connected socket, in place of the one before. Throws SyscallError. */
   use(loop: EventLoop, fd: number): void {
+    this.leaveBackend();
+    this.socket = new BackendSocket(loop, fd, this, this.#owner);
+  }
+
+  leaveBackend(): void {
     this.socket?.close();
-    const owner = this.#owner;
-    this.socket = new BackendSocket(loop, fd, {
-      onAnswers: (socket) => owner.onAnswers(this, socket),
-      onUnreachable: () => owner.onUnreachable(this),
-    });
+    this.socket = undefined;
   }
 }
 
-interface BackendEvents {
-  onAnswers(socket: BackendSocket): Reading;
-  onUnreachable(): void;
-}
-
 /** A session's socket to its backend. */
-export class BackendSocket extends Stream {
-  readonly #events: BackendEvents;
+export class BackendSocket extends Stream implements SendPeer {
+  /** It is connected. */
+  readonly name = '';
+  readonly scopeId = 0;
+  apart = false;
+  readonly #session: Session;
+  readonly #owner: SessionOwner;
+  #takesRuns = false;
 
-  constructor(loop: EventLoop, fd: number, events: BackendEvents) {
+  constructor(loop: EventLoop, fd: number, session: Session, owner: SessionOwner) {
     super(loop, fd, epollEvent.in);
-    this.#events = events;
+    this.#session = session;
+    this.#owner = owner;
+    this.gatherer = owner.gatherer;
+  }
+
+  /** Lets the kernel give what comes in runs: a call that most sessions, of few datagrams, do without. */
+  takeRuns(): void {
+    if (this.#takesRuns) return;
+    this.#takesRuns = true;
+    takeRuns(this.fd);
   }
 
   /** Epoll tells of each change once. */
@@ -118,10 +130,10 @@ export class BackendSocket extends Stream {
 
   #read(before: number): void {
     let error = before;
-    const reading = this.#events.onAnswers(this);
+    const reading = this.#owner.onAnswers(this.#session, this);
     if (reading === 'failed') error = lastErrno();
     if (this.closed) return;
-    if (unreachable.has(error)) return void this.#events.onUnreachable();
+    if (unreachable.has(error)) return void this.#owner.onUnreachable(this.#session);
     // Behind an error there may be datagrams.
     if (reading !== 'drained') this.loop.wake(this);
   }

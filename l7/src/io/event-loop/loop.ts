@@ -43,6 +43,12 @@ export const layout = {
   total: 320 * 1024,
 } as const;
 
+/** Who gathers something of the streams that have it as their `gatherer`, when they come one after another. */
+export interface Gatherer {
+  /** Another stream comes now, or none. */
+  flush(): void;
+}
+
 /** One thread's loop. Everything that happens in it happens in `Stream.onEvents` and `onDeadline`. */
 export class EventLoop {
   /** Monotonic milliseconds at the begin of this turn. */
@@ -61,6 +67,7 @@ export class EventLoop {
   #awaiting: Stream[] = [];
   /** The list that takes its place while it is gone through. */
   #spare: Stream[] = [];
+  #gathering: Gatherer | undefined;
   #generation = 0;
   #quiet = 0;
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
@@ -151,6 +158,17 @@ export class EventLoop {
     this.deadlines.remove(stream);
   }
 
+  /** Has `flush` called before a stream of another gatherer, or none, comes, and at the latest when this turn ends. */
+  gather(gatherer: Gatherer): void {
+    this.#gathering = gatherer;
+  }
+
+  #endGathering(): void {
+    const gatherer = this.#gathering;
+    this.#gathering = undefined;
+    gatherer?.flush();
+  }
+
   #checkDeadlines(): void {
     this.now = performance.now();
     this.deadlines.advance(this.now);
@@ -208,15 +226,20 @@ export class EventLoop {
     }
     for (let i = 0; i < count; i++) {
       const stream = this.#streamOf(i);
-      if (stream?.goesFirst === false) stream.dispatch(this.#reader.events(i));
+      if (stream?.goesFirst !== false) continue;
+      if (this.#gathering !== undefined && this.#gathering !== stream.gatherer) this.#endGathering();
+      stream.dispatch(this.#reader.events(i));
     }
+    if (this.#gathering !== undefined) this.#endGathering();
     const awaiting = this.#awaiting;
     if (awaiting.length === 0) return count;
     this.#awaiting = this.#spare;
     for (const stream of awaiting) {
       stream.awaiting = false;
+      if (this.#gathering !== undefined && this.#gathering !== stream.gatherer) this.#endGathering();
       stream.dispatchPending();
     }
+    if (this.#gathering !== undefined) this.#endGathering();
     const served = awaiting.length;
     awaiting.length = 0;
     this.#spare = awaiting;

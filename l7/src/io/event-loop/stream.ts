@@ -13,7 +13,7 @@ import {
 } from '@l4d/kit/ffi/event-socket.ts';
 import { type TlsSession, tlsOutcome } from '../tls/tls-session.ts';
 import type { Expiring } from './deadlines.ts';
-import { type EventLoop, layout } from './loop.ts';
+import { type EventLoop, type Gatherer, layout } from './loop.ts';
 
 const EAGAIN = 11;
 /** What is always asked for. */
@@ -56,6 +56,8 @@ export abstract class Stream implements Expiring {
 
   /** It is to be called though epoll will not tell of it; the loop's own mark. */
   awaiting = false;
+  /** Of streams that come one after another something is gathered; set right after it was made. */
+  gatherer: Gatherer | undefined = undefined;
 
   protected readonly loop: EventLoop;
   protected tls: TlsSession | undefined;
