@@ -14,17 +14,11 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include "decap.h"
-#include "packet_sum.h"
 #include "parse.h"
 #include "rewrite.h"
+#include "unwrap.h"
 
 #define GUE_HEADER_LENGTH 4
-/* No outer header is longer (52 bytes); the mask is what the verifier wants to see. */
-#define OUTER_LENGTH_MASK 63
-#define ECN_MASK 3
-#define ECN_ECT1 1
-#define ECN_ECT0 2
-#define ECN_CE 3
 
 const volatile __be16 gue_port = 0;
 /* Clang writes a type into BTF only when a variable has it; the attaching command reads these there. */
@@ -64,58 +58,11 @@ static __always_inline int finish(enum decap_reason reason, int action)
 	return action;
 }
 
-static __always_inline int is_address_of_kind(const struct decap_address *address, __u32 kind)
+static __always_inline int is_address_of_kind(const __u32 *address, __u32 kind)
 {
 	__u32 *found = bpf_map_lookup_elem(&decap_addresses, address);
 
 	return found && (*found & kind);
-}
-
-static __always_inline void map_address4(struct decap_address *to, __be32 address)
-{
-	to->word[0] = 0;
-	to->word[1] = 0;
-	to->word[2] = bpf_htonl(0xffff);
-	to->word[3] = address;
-}
-
-/* The outer header, as far as it matters. */
-struct outer_header {
-	struct decap_address source;
-	struct decap_address destination;
-	__u32 length; /* of the headers to be taken off */
-	__u32 payload; /* bytes behind the IP header, as it says */
-	__u8 protocol;
-	__u8 ecn;
-};
-
-static __always_inline int read_outer(void *network, void *end, int is_ipv6, struct outer_header *outer)
-{
-	struct ipv6hdr *ip6 = network;
-	struct iphdr *ip4 = network;
-
-	if (is_ipv6) {
-		if ((void *)(ip6 + 1) > end || ip6->version != 6)
-			return 0;
-		__builtin_memcpy(&outer->source, &ip6->saddr, 16);
-		__builtin_memcpy(&outer->destination, &ip6->daddr, 16);
-		outer->length = sizeof(*ip6);
-		outer->payload = bpf_ntohs(ip6->payload_len);
-		outer->protocol = ip6->nexthdr;
-		outer->ecn = (bpf_ntohl(*(__u32 *)ip6) >> 20) & ECN_MASK;
-		return 1;
-	}
-	/* Options and fragments are the stack's: no balancer of ours sends them. */
-	if ((void *)(ip4 + 1) > end || ip4->version != 4 || ip4->ihl != 5 ||
-	    (ip4->frag_off & bpf_htons(IP_FRAGMENT_MASK)) || bpf_ntohs(ip4->tot_len) < sizeof(*ip4))
-		return 0;
-	map_address4(&outer->source, ip4->saddr);
-	map_address4(&outer->destination, ip4->daddr);
-	outer->length = sizeof(*ip4);
-	outer->payload = bpf_ntohs(ip4->tot_len) - sizeof(*ip4);
-	outer->protocol = ip4->protocol;
-	outer->ecn = ip4->tos & ECN_MASK;
-	return 1;
 }
 
 /*
@@ -147,136 +94,46 @@ static __always_inline __u8 read_gue(struct udphdr *udp, void *end, struct outer
 	return gue[1] == IPPROTO_IPIP || gue[1] == IPPROTO_IPV6 ? gue[1] : 0;
 }
 
-/* Whether the packet within has one transport message with a checksum, so that its sum follows from its headers. */
-static __always_inline int sum_of_inner(void *inner, void *end, __u8 protocol, __u32 *sum)
-{
-	struct ipv6hdr *ip6 = inner;
-	struct iphdr *ip4 = inner;
-	struct udphdr *udp;
-	__u8 transport;
-
-	if (protocol == IPPROTO_IPV6) {
-		udp = (void *)(ip6 + 1);
-		if ((void *)(udp + 1) > end)
-			return 0;
-		transport = ip6->nexthdr;
-		*sum = sum_of_packet6(ip6);
-	} else {
-		udp = (void *)(ip4 + 1);
-		if ((void *)(udp + 1) > end || ip4->ihl != 5 || (ip4->frag_off & bpf_htons(IP_FRAGMENT_MASK)))
-			return 0;
-		transport = ip4->protocol;
-		*sum = sum_of_packet4(ip4);
-	}
-	return transport == IPPROTO_TCP || (transport == IPPROTO_UDP && udp->check);
-}
-
-/*
- * False when the checksum of the outer UDP header does not hold. 0 says that there is none, which tunnels may do over
- * IPv6 too (RFC 6935). The stack does not see this header any more; what lies behind it is summed by the packet within,
- * which the stack looks at: so the headers are summed here, and the payload is not read. Not looked at where the sum of
- * the packet within does not follow from its headers.
- */
-static __always_inline int is_udp_intact(struct udphdr *udp, void *inner, void *end, __u8 protocol,
+/* As is_udp_intact, with a header of GUE between or without. */
+static __always_inline int is_gue_intact(struct udphdr *udp, void *inner, void *end, __u8 protocol,
 					 const struct outer_header *outer)
 {
 	__u16 *gue = (void *)(udp + 1);
-	__u32 sum = 0;
 
 	if ((void *)(gue + GUE_HEADER_LENGTH / 2) > end)
 		return 0;
-	if (!udp->check || !sum_of_inner(inner, end, protocol, &sum))
-		return 1;
-	/* The ffff of mapped IPv4 addresses is a zero in this arithmetic. */
-	sum += sum_words(&outer->source, 8) + sum_words(&outer->destination, 8) + bpf_htons(IPPROTO_UDP) + udp->len;
-	sum += sum_words(udp, sizeof(*udp) / 2);
-	if (inner != (void *)gue)
-		sum += sum_words(gue, GUE_HEADER_LENGTH / 2);
-	return fold_checksum(sum) == 0;
-}
-
-/* The outer congestion mark goes into the packet within (RFC 6040 section 4.2); false: it must be dropped. */
-static __always_inline int merge_ecn(__u8 outer, __u8 inner, __u8 *merged)
-{
-	*merged = inner;
-	if (outer == ECN_CE) {
-		*merged = ECN_CE;
-		return inner != 0;
-	}
-	if (outer == ECN_ECT1 && inner == ECN_ECT0)
-		*merged = ECN_ECT1;
-	return 1;
+	return is_udp_intact(udp, inner == (void *)gue ? 0 : sum_words(gue, GUE_HEADER_LENGTH / 2), inner, end, protocol,
+			     outer);
 }
 
 /* Looks at the packet within: one to a VIP of ours, no longer than the outer one says. */
 static __always_inline enum decap_reason check_inner(void *inner, void *end, __u8 protocol,
 						     const struct outer_header *outer)
 {
-	struct decap_address destination = {};
 	struct ipv6hdr *ip6 = inner;
 	struct iphdr *ip4 = inner;
-	__u16 *word = inner;
-	__u16 old_word;
-	__u8 merged;
+	__u32 destination[4];
 
 	if (protocol == IPPROTO_IPV6) {
 		if ((void *)(ip6 + 1) > end || ip6->version != 6 ||
 		    sizeof(*ip6) + bpf_ntohs(ip6->payload_len) > outer->payload)
 			return DROP_DECAP_MALFORMED;
-		__builtin_memcpy(&destination, &ip6->daddr, 16);
-		if (!is_address_of_kind(&destination, DECAP_VIP))
+		__builtin_memcpy(destination, &ip6->daddr, 16);
+		if (!is_address_of_kind(destination, DECAP_VIP))
 			return DROP_DECAP_NOT_VIP;
-		if (!merge_ecn(outer->ecn, (bpf_ntohl(*(__u32 *)ip6) >> 20) & ECN_MASK, &merged))
+		if (!merge_ecn6(ip6, outer->ecn))
 			return DROP_DECAP_CONGESTED;
-		*(__u32 *)ip6 = (*(__u32 *)ip6 & ~bpf_htonl((__u32)ECN_MASK << 20)) |
-				bpf_htonl((__u32)merged << 20);
 		return PASS_DECAPSULATED;
 	}
 	if ((void *)(ip4 + 1) > end || ip4->version != 4 || ip4->ihl < 5 ||
 	    bpf_ntohs(ip4->tot_len) > outer->payload)
 		return DROP_DECAP_MALFORMED;
-	map_address4(&destination, ip4->daddr);
-	if (!is_address_of_kind(&destination, DECAP_VIP))
+	map_address4(destination, ip4->daddr);
+	if (!is_address_of_kind(destination, DECAP_VIP))
 		return DROP_DECAP_NOT_VIP;
-	if (!merge_ecn(outer->ecn, ip4->tos & ECN_MASK, &merged))
+	if (!merge_ecn4(ip4, outer->ecn))
 		return DROP_DECAP_CONGESTED;
-	if (merged != (ip4->tos & ECN_MASK)) {
-		old_word = *word;
-		ip4->tos = (ip4->tos & ~ECN_MASK) | merged;
-		ip4->check = replace_in_checksum(ip4->check, old_word, *word);
-	}
 	return PASS_DECAPSULATED;
-}
-
-/* Takes off the outer header; the Ethernet header, with that many bytes of tags, moves behind it. */
-static __always_inline int take_off(struct xdp_md *context, __u32 network_offset, __u32 length, __be16 protocol)
-{
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
-	__u32 words[5];
-
-	if (data + 22 > end)
-		return 0;
-	__builtin_memcpy(words, data, sizeof(words));
-	if (bpf_xdp_adjust_head(context, (int)length))
-		return 0;
-	data = (void *)(long)context->data;
-	end = (void *)(long)context->data_end;
-	if (data + 22 > end)
-		return 0;
-	__builtin_memcpy(data, words, 12);
-	if (network_offset == 14) {
-		*(__be16 *)(data + 12) = protocol;
-		return 1;
-	}
-	*(__u32 *)(data + 12) = words[3];
-	if (network_offset == 18) {
-		*(__be16 *)(data + 16) = protocol;
-		return 1;
-	}
-	*(__u32 *)(data + 16) = words[4];
-	*(__be16 *)(data + 20) = protocol;
-	return 1;
 }
 
 SEC("xdp.frags")
@@ -306,9 +163,9 @@ int decap(struct xdp_md *context)
 	} else if (protocol != IPPROTO_IPIP && protocol != IPPROTO_IPV6) {
 		return finish(PASS_NOT_TUNNELLED, XDP_PASS);
 	}
-	if (!is_address_of_kind(&outer.destination, DECAP_OWN))
+	if (!is_address_of_kind(outer.destination, DECAP_OWN))
 		return finish(PASS_OTHER_DESTINATION, XDP_PASS);
-	__builtin_memcpy(source.address, &outer.source, 16);
+	__builtin_memcpy(source.address, outer.source, 16);
 	if (!bpf_map_lookup_elem(&decap_sources, &source))
 		return finish(PASS_OTHER_SOURCE, XDP_PASS);
 	/* The stack does not see this header any more, so its checksum is ours to look at. */
@@ -319,8 +176,7 @@ int decap(struct xdp_md *context)
 		struct udphdr *udp = network + (outer.length & OUTER_LENGTH_MASK);
 
 		protocol = read_gue(udp, end, &outer);
-		if (!protocol ||
-		    !is_udp_intact(udp, network + (outer.length & OUTER_LENGTH_MASK), end, protocol, &outer))
+		if (!protocol || !is_gue_intact(udp, network + (outer.length & OUTER_LENGTH_MASK), end, protocol, &outer))
 			return finish(DROP_DECAP_MALFORMED, XDP_DROP);
 	}
 	reason = check_inner(network + (outer.length & OUTER_LENGTH_MASK), end, protocol, &outer);

@@ -12,6 +12,7 @@
 #include "nat_return.h"
 #include "neighbour.h"
 #include "parse.h"
+#include "proxy_arrival.h"
 #include "proxy_host.h"
 #include "serve.h"
 #include "stages.h"
@@ -31,7 +32,7 @@ static __always_inline int handle_ipv4(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OK) {
 		vip = recall_vip4(tuple.vip[0], tuple.vip_port, tuple.protocol);
 		if (!vip)
-			return pass_on(context);
+			return pass_on_packet(context, &tuple);
 		return serve(context, network_offset, &tuple, vip, 0, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMP)
@@ -55,7 +56,7 @@ static __always_inline int handle_ipv6(struct xdp_md *context, __u32 network_off
 	if (parsed == PARSE_OK) {
 		vip = recall_vip6(tuple.vip, tuple.vip_port, tuple.protocol);
 		if (!vip)
-			return pass_on(context);
+			return pass_on_packet(context, &tuple);
 		return serve(context, network_offset, &tuple, vip, 0, 0);
 	}
 	if (parsed == PARSE_OTHER_TRANSPORT && tuple.protocol == IPPROTO_ICMPV6)
@@ -190,6 +191,12 @@ SEC("xdp.frags")
 int l4d_proxy_host(struct xdp_md *context)
 {
 	return handle_proxy_host(context);
+}
+
+SEC("xdp.frags")
+int l4d_proxy_arrival(struct xdp_md *context)
+{
+	return handle_proxy_arrival(context);
 }
 
 char _license[] SEC("license") = "GPL";

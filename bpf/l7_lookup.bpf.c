@@ -54,19 +54,8 @@
 /* Buckets looked at: enough to find a living worker unless nearly all died at once. */
 #define STEERING_TRIES 32
 
-/* Sessions of UDP clients that can be told apart from new ones; further ones are hashed anew while workers change. */
-#define MAX_UDP_FLOWS 262144
-
 /* The most workers there can be, with as many that drain, and again as many. */
 #define MAX_UDP_WORKERS 256
-
-/* A UDP client and what it speaks to; IPv4 addresses are IPv4-mapped, all in network order. See l7/src/io/datagrams/flow-table.ts. */
-struct udp_flow_key {
-	__u32 client[4];
-	__u32 vip[4];
-	__be16 client_port;
-	__be16 vip_port;
-};
 
 enum lookup_reason {
 	LOOKUP_NOT_OURS = 0,    /* no such listener: the kernel's own lookup goes on */

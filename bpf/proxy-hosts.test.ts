@@ -1,18 +1,22 @@
 /** Connections for the proxies of several hosts: what lives here stays, the rest goes by one table, at most twice. */
 
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { connect, createServer, type Socket } from 'node:net';
-import { ipAddress } from '@l4d/kit/ip-address.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import { flowSlot } from '@l4d/l4d/core/forwarding/flow-slot.ts';
 import { type ProxyHost, type ProxySlot, proxySlots } from '@l4d/l4d/core/forwarding/proxy-hosts.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadDataPlane, ownMac, type TestDataPlane } from './testing/data-plane.ts';
-import { counting, mac, tcpFlag } from './testing/packet.ts';
+import { counting, mac, protocolNumber, tcpFlag, udp } from './testing/packet.ts';
 import {
   clientPort,
+  endsOf,
   type Family,
   families,
+  frame,
   sentTo,
   tcpFrame,
   udpFrame,
@@ -32,11 +36,11 @@ const [self, first, second, third] = [0, 1, 2, 3];
 const turned = (text: string) => text.replace(/^02/, '00');
 
 /** All slots alike. */
-function place(owner: number, alternate?: number): void {
+function place(owner: number, alternate?: number, isAlternateFirst = false): void {
   plane.maps.writeProxyMarks(hosts);
   plane.maps.writeProxySlots(
     hosts,
-    Array.from({ length: proxySlots }, (): ProxySlot => ({ owner, alternate })),
+    Array.from({ length: proxySlots }, (): ProxySlot => ({ owner, alternate, isAlternateFirst })),
   );
 }
 
@@ -147,7 +151,7 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     expect(fate(tcpFrame(family, {}, counting(9), { tags: [[0x8100, 7]] }))).toBe('tx tx_proxy_host 1');
   });
 
-  it('without the setting, for datagrams, without a table and by other interfaces nothing changes', () => {
+  it('without the setting, without a table and by other interfaces nothing changes', () => {
     serve();
     place(first, second);
     plane.maps.setFeature('proxy-hosts', false);
@@ -159,10 +163,61 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     plane.maps.writeProxySlots([], []);
     expect(fate(ack())).toBe('pass pass_l7');
     place(first, second);
-    plane.forwarding.apply(vipOf(family, { policy: 'l7', protocol: 'udp', backends: [] }));
-    expect(fate(udpFrame(family, counting(9)))).toBe('pass pass_l7');
     plane.forwarding.apply(vipOf(family));
     expect(plane.send(ack()).reasons).toEqual(['tx_forward']);
+  });
+});
+
+describe.each(families.map((family) => [family.name, family] as const))('%s: datagrams', (_name, family) => {
+  const datagram = () => udpFrame(family, counting(9));
+  const serve = () => plane.forwarding.apply(vipOf(family, { policy: 'l7', protocol: 'udp', backends: [] }));
+
+  it('go to their owner; without a proxy there, to the alternate, and no further', () => {
+    serve();
+    place(first, second);
+    expect(fate(datagram())).toBe('tx tx_proxy_host 1');
+    expect(fate(from(others[2], datagram()))).toBe('tx tx_proxy_second 1');
+    expect(fate(from(turned(others[2]), datagram()))).toBe('pass pass_l7');
+    place(self, second);
+    expect(fate(datagram())).toBe('tx tx_proxy_second 2');
+    place(self);
+    expect(fate(datagram())).toBe('pass pass_l7');
+  });
+
+  it('who had the slot is asked first, and hands on what it has not', () => {
+    serve();
+    place(first, second, true);
+    expect(fate(datagram())).toBe('tx tx_proxy_host 2');
+    // Asked by another host: the owner gets it for the last time.
+    place(first, self, true);
+    expect(fate(from(others[2], datagram()))).toBe('tx tx_proxy_second 1');
+    expect(fate(datagram())).toBe('tx tx_proxy_host 1');
+    place(self, second, true);
+    expect(fate(datagram())).toBe('tx tx_proxy_host 2');
+    expect(fate(from(turned(others[1]), datagram()))).toBe('pass pass_l7');
+    // Connections do not care.
+    plane.forwarding.apply(vipOf(family, { policy: 'l7', backends: [] }));
+    place(first, second, true);
+    expect(fate(tcpFrame(family, { flags: tcpFlag.syn }))).toBe('tx tx_proxy_host 1');
+  });
+
+  it('a session of a worker here keeps its datagrams here', () => {
+    serve();
+    const port = (number: number) => Uint8Array.of(number >> 8, number & 0xff);
+    const key = Buffer.concat([
+      toMappedBytes(ipAddress(family.client)),
+      toMappedBytes(ipAddress(family.vip)),
+      port(clientPort),
+      port(vipPort),
+    ]);
+    libbpf.updateElement(plane.udpFlows, key, new Uint8Array(4));
+    for (const isAskedFirst of [false, true]) {
+      place(first, second, isAskedFirst);
+      for (const source of [undefined, others[0], turned(others[0])])
+        expect(fate(source === undefined ? datagram() : from(source, datagram()))).toBe('pass pass_l7');
+    }
+    libbpf.deleteElement(plane.udpFlows, key);
+    expect(fate(datagram())).toBe('tx tx_proxy_host 2');
   });
 });
 
@@ -175,6 +230,27 @@ describe.each([
     vip: loopback,
     client: loopback,
   };
+
+  it('a datagram for a socket here is taken by the owner alone', async () => {
+    const socket = createSocket(name === 'ipv4' ? 'udp4' : 'udp6');
+    socket.bind(0, loopback);
+    await once(socket, 'listening');
+    const { port } = socket.address();
+    try {
+      plane.forwarding.apply(vipOf(family, { port, protocol: 'udp', policy: 'l7', backends: [] }));
+      const datagram = frame(family, protocolNumber.udp, udp(endsOf(family), clientPort, port, counting(9)));
+      place(self, second);
+      expect(fate(datagram)).toBe('pass pass_l7');
+      expect(fate(from(others[0], datagram))).toBe('pass pass_l7');
+      place(self, second, true);
+      expect(fate(datagram)).toBe('tx tx_proxy_host 2');
+      expect(fate(from(turned(others[1]), datagram))).toBe('pass pass_l7');
+      place(first, self, true);
+      expect(fate(from(others[2], datagram))).toBe('tx tx_proxy_second 1');
+    } finally {
+      socket.close();
+    }
+  });
 
   it('what is connected here stays here, what listens takes only SYNs', async () => {
     const server = createServer({ allowHalfOpen: true }).listen(0, loopback);

@@ -22,6 +22,7 @@ struct handover {
 	__u32 network_offset;
 	__u32 transport_offset;
 	__u32 parsed; /* enum parse_result */
+	__u32 proxy_mark; /* enum proxy_mark: of a packet for the proxy that another host has handed over; 0: a client's */
 };
 
 /* Per CPU: a stage runs at once after the program that goes on to it, on the same CPU. */

@@ -94,6 +94,8 @@ enum feature {
 	FEATURE_PROXY_HOSTS = 1 << 3,
 	/* Some backend is reached through a tunnel: ICMP errors to this host may be about an outer packet. */
 	FEATURE_TUNNELS = 1 << 4,
+	/* Some of those hosts are in other subnets: UDP to this host may be what they hand over. */
+	FEATURE_PROXY_FAR = 1 << 5,
 };
 
 /*
@@ -307,10 +309,50 @@ struct fragment_hosts {
 	struct fragment_host host[MAX_FRAGMENT_HOSTS];
 };
 
+/* How a host of struct proxy_host is reached, and what it is asked. */
+enum proxy_way {
+	PROXY_IS_SELF = 1 << 0,
+	/* In another subnet, by a tunnel: the last byte of its MAC address, which is made up, is its number in proxy_far. */
+	PROXY_IS_FAR = 1 << 1,
+	/* Of an alternate: it may have sessions of UDP from before, and is asked before the owner. */
+	PROXY_ASKED_FIRST = 1 << 2,
+};
+
 /* A host whose proxy serves the same VIPs, as seen from this one. A zero mac: none. Written and read as one word. */
 struct proxy_host {
 	__u8 mac[6];
-	__u16 is_self;
+	__u16 way; /* enum proxy_way */
+};
+
+/*
+ * The way to a host in another subnet. The last eight bytes but four are one word, so that a new next hop is never
+ * taken with half of the old one.
+ */
+struct proxy_far {
+	__u32 remote[4]; /* its address, as that of a vip_key: outer destination, and the only outer source that is taken for it */
+	__u32 source[4]; /* this host's, alike the other way */
+	__u8 mac[6]; /* of the next hop; all zero: not known */
+	__u16 mtu; /* bytes of outer packets that the way carries */
+	__be16 port; /* of UDP at both ends */
+	__u8 pad[6];
+};
+
+/* What follows UDP in packets between hosts of different subnets: GUE's header with four bytes of private data. */
+struct proxy_tunnel_header {
+	__u8 length; /* version 0, and the words behind the first: PROXY_TUNNEL_LENGTH; PROXY_TUNNEL_CONTROL */
+	__u8 type; /* what is within: protocol 4 or 41; of a control message enum proxy_probe */
+	__be16 flags; /* none is known */
+	__u8 mark; /* enum proxy_mark; of a control message 0 */
+	__u8 pad[3];
+};
+
+#define PROXY_TUNNEL_LENGTH 1
+#define PROXY_TUNNEL_CONTROL 0x20
+
+/* Control messages, of the types that GUE leaves to users: whether a host's program runs, and what its way carries. */
+enum proxy_probe {
+	PROXY_PROBE = 0xe0,
+	PROXY_PROBE_ANSWER = 0xe1,
 };
 
 /*
@@ -341,8 +383,22 @@ enum proxy_mark {
 /* The bit of a source MAC address that tells of the last hand-over: "locally administered", turned. */
 #define PROXY_LAST_BIT 0x02
 
+/* First four bytes of the MAC addresses that are made up for hosts in other subnets; two bytes of their number follow. */
+#define PROXY_FAR_MAC 0x026c3464
+
 /* Hosts that share connections for the proxy, at most. */
 #define MAX_PROXY_HOSTS 32
+
+/* Sessions of UDP clients that can be told apart from new ones; further ones are hashed anew while workers or hosts change. */
+#define MAX_UDP_FLOWS 262144
+
+/* A UDP client and what it speaks to; IPv4 addresses are IPv4-mapped, all in network order. See l7/src/io/datagrams/flow-table.ts. */
+struct udp_flow_key {
+	__u32 client[4];
+	__u32 vip[4];
+	__be16 client_port;
+	__be16 vip_port;
+};
 
 /* Per CPU. */
 struct traffic_counter {
@@ -376,6 +432,7 @@ enum reason {
 	DROP_NAT_FULL, /* all source ports that were tried, or the whole table of NAT, are in use */
 	DROP_NAT_STRAY, /* a RST from the client on a connection that NAT does not know */
 	DROP_PROXY_STRAY, /* handed over for the last time, and neither this host nor its view of the others knows the connection */
+	DROP_PROXY_TUNNEL, /* from a host of another subnet, and neither a packet for an l7 VIP nor sound */
 	DROP_NEIGHBOUR, /* who has a VIP: asked of all, and another host answers this client */
 	TX_NEIGHBOUR, /* who has a VIP: this host */
 	TX_FORWARD, /* to a backend */
@@ -383,6 +440,7 @@ enum reason {
 	TX_FRAGMENT_ROUND, /* a fragment whose first one has not come, once round by another host */
 	TX_PROXY_HOST, /* for the proxy of another host */
 	TX_PROXY_SECOND, /* alike, for the last time: the host that may have older connections */
+	TX_PROXY_PROBE, /* to a host of another subnet that asked whether this one runs */
 	TX_ECHO, /* echo reply to the client */
 	TX_RESET, /* RST to the client: its backend is down and the VIP says reset */
 	TX_TUNNEL, /* to a backend, through its tunnel */
@@ -405,6 +463,8 @@ enum reason {
 	NOTE_FLOW_LIMITED, /* flows come faster than they may be stored; the hash answers, or the embryonic table */
 	NOTE_FLOW_EMBRYONIC, /* a flow's first packet was kept in the embryonic table */
 	NOTE_PROXY_UNKNOWN, /* no proxy that could have it has the connection: the stack answers with RST */
+	NOTE_PROXY_WRAPPED, /* it was handed over within a tunnel, to a host of another subnet */
+	NOTE_PROXY_UNWRAPPED, /* it came in such a one */
 	NOTE_QUIC_BY_TUPLE, /* a QUIC packet without a connection id that names a server: as any UDP packet */
 	REASON_COUNT,
 };

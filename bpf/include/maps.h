@@ -13,6 +13,8 @@ const volatile enum backend_flag backend_flag_type = 0;
 const volatile enum reason reason_type = 0;
 const volatile enum feature feature_type = 0;
 const volatile enum proxy_mark proxy_mark_type = 0;
+const volatile enum proxy_way proxy_way_type = 0;
+const volatile enum proxy_probe proxy_probe_type = 0;
 const volatile enum path_error path_error_type = 0;
 
 /*

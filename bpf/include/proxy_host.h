@@ -2,8 +2,8 @@
 /*
  * Which host's proxy gets a packet, when several hosts serve the same VIPs of the proxy.
  *
- * A connection that lives here stays here, whatever the table says: the kernel's own sockets tell. All others go to
- * their slot's owner by its MAC address. Who has got one that is in the middle of a connection which it does not know
+ * A connection that lives here stays here, whatever the table says: the kernel's own sockets tell, and of UDP the table of
+ * sessions. All others go to their slot's owner, by its MAC address or (proxy_far.h) through a tunnel. Who has got one that is in the middle of a connection which it does not know
  * hands it on once more, to the one that may have older connections, from a source address with one bit turned. Such a
  * packet is never handed on: hosts with different views do not play it to and fro.
  */
@@ -13,7 +13,17 @@
 #include "count.h"
 #include "forward.h"
 #include "handover.h"
+#include "proxy_far.h"
 #include "slot.h"
+
+/* The sessions of UDP clients that this host's workers have (bpf/l7_lookup.bpf.c); its pin is the one of that program. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_UDP_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct udp_flow_key);
+	__type(value, __u32);
+} l7_udp_flows SEC(".maps");
 
 enum proxy_local {
 	PROXY_ABSENT, /* no worker of this host's proxy listens */
@@ -27,16 +37,19 @@ static __always_inline __u64 word_of_host(const struct proxy_host *host)
 	return *(const volatile __u64 *)host;
 }
 
-#define PROXY_MAC_BITS 0xffffffffffffull
-
 static __always_inline __u64 mac_of_host(__u64 host)
 {
 	return host & PROXY_MAC_BITS;
 }
 
-static __always_inline int is_self_host(__u64 host)
+static __always_inline __u32 way_of_host(__u64 host)
 {
 	return host >> 48;
+}
+
+static __always_inline int is_self_host(__u64 host)
+{
+	return way_of_host(host) & PROXY_IS_SELF;
 }
 
 static __always_inline int is_other_host(__u64 host)
@@ -69,6 +82,21 @@ static __always_inline int answers_cookie(struct xdp_md *context, struct handove
 	return bpf_tcp_check_syncookie(listener, network, sizeof(struct iphdr), transport, sizeof(struct tcphdr)) == 0;
 }
 
+static __always_inline void fill_socket_key(const struct tuple *tuple, struct bpf_sock_tuple *key)
+{
+	if (tuple->is_ipv6) {
+		__builtin_memcpy(key->ipv6.saddr, tuple->client, 16);
+		__builtin_memcpy(key->ipv6.daddr, tuple->vip, 16);
+		key->ipv6.sport = tuple->client_port;
+		key->ipv6.dport = tuple->vip_port;
+		return;
+	}
+	key->ipv4.saddr = tuple->client[0];
+	key->ipv4.daddr = tuple->vip[0];
+	key->ipv4.sport = tuple->client_port;
+	key->ipv4.dport = tuple->vip_port;
+}
+
 /* What this host's stack has for the tuple. A listener is found as for a SYN: by the program that steers to the proxy. */
 static __always_inline enum proxy_local find_local(struct xdp_md *context, struct handover *handed)
 {
@@ -77,25 +105,46 @@ static __always_inline enum proxy_local find_local(struct xdp_md *context, struc
 	struct bpf_sock_tuple key = {};
 	struct bpf_sock *sk;
 
-	if (tuple->is_ipv6) {
-		__builtin_memcpy(key.ipv6.saddr, tuple->client, 16);
-		__builtin_memcpy(key.ipv6.daddr, tuple->vip, 16);
-		key.ipv6.sport = tuple->client_port;
-		key.ipv6.dport = tuple->vip_port;
+	fill_socket_key(tuple, &key);
+	if (tuple->is_ipv6)
 		sk = bpf_skc_lookup_tcp(context, &key, sizeof(key.ipv6), BPF_F_CURRENT_NETNS, 0);
-	} else {
-		key.ipv4.saddr = tuple->client[0];
-		key.ipv4.daddr = tuple->vip[0];
-		key.ipv4.sport = tuple->client_port;
-		key.ipv4.dport = tuple->vip_port;
+	else
 		sk = bpf_skc_lookup_tcp(context, &key, sizeof(key.ipv4), BPF_F_CURRENT_NETNS, 0);
-	}
 	if (!sk)
 		return PROXY_ABSENT;
 	if (sk->state == BPF_TCP_LISTEN)
 		found = answers_cookie(context, handed, sk) ? PROXY_CONNECTED : PROXY_LISTENS;
 	bpf_sk_release(sk);
 	return found;
+}
+
+/* As find_local, of datagrams: a worker's session, or a socket for new ones. */
+static __always_inline enum proxy_local find_session(struct xdp_md *context, const struct tuple *tuple)
+{
+	struct bpf_sock_tuple key = {};
+	struct udp_flow_key flow = {};
+	struct bpf_sock *sk;
+
+	if (tuple->is_ipv6) {
+		__builtin_memcpy(flow.client, tuple->client, 16);
+		__builtin_memcpy(flow.vip, tuple->vip, 16);
+	} else {
+		map_address4(flow.client, tuple->client[0]);
+		map_address4(flow.vip, tuple->vip[0]);
+	}
+	flow.client_port = tuple->client_port;
+	flow.vip_port = tuple->vip_port;
+	if (bpf_map_lookup_elem(&l7_udp_flows, &flow))
+		return PROXY_CONNECTED;
+	fill_socket_key(tuple, &key);
+	if (tuple->is_ipv6)
+		sk = bpf_sk_lookup_udp(context, &key, sizeof(key.ipv6), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(context, &key, sizeof(key.ipv4), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return PROXY_ABSENT;
+	bpf_sk_release(sk);
+	return PROXY_LISTENS;
 }
 
 static __always_inline int hand_over(struct xdp_md *context, const struct handover *handed, __u64 host, int is_last)
@@ -115,6 +164,8 @@ static __always_inline int hand_over(struct xdp_md *context, const struct handov
 	mark = bpf_map_lookup_elem(&proxy_marks, &key);
 	if (!mark || *mark != PROXY_SELF)
 		return finish(PASS_L7, XDP_PASS);
+	if (way_of_host(host) & PROXY_IS_FAR)
+		return hand_far(context, handed, mac >> 40, is_last);
 	if (network_offset > 22 || !take_hop(data + network_offset, end, handed->tuple.is_ipv6))
 		return finish(DROP_TTL_EXPIRED, XDP_DROP);
 	copy_mac(ethernet->h_source, ethernet->h_dest);
@@ -135,6 +186,24 @@ static __always_inline int place_begin(struct xdp_md *context, const struct hand
 	if (is_other_host(owner))
 		return hand_over(context, handed, owner, mark == PROXY_HANDED);
 	if (is_other_host(alternate))
+		return hand_over(context, handed, alternate, 1);
+	return finish(PASS_L7, XDP_PASS);
+}
+
+/*
+ * A datagram of no session here. Any may begin one, so who may have it from before is asked first, where the table names
+ * one (a host that drains, or who was the owner before one that joins), and the owner takes it when that one has none.
+ */
+static __always_inline int place_datagram(struct xdp_md *context, const struct handover *handed,
+					  enum proxy_local local, __u32 mark, __u64 owner, __u64 alternate)
+{
+	if (mark == PROXY_HANDED_LAST)
+		return finish(PASS_L7, XDP_PASS);
+	if (!mark && (way_of_host(alternate) & PROXY_ASKED_FIRST) && is_other_host(alternate))
+		return hand_over(context, handed, alternate, 0);
+	if (is_other_host(owner))
+		return hand_over(context, handed, owner, mark == PROXY_HANDED);
+	if (local == PROXY_ABSENT && is_other_host(alternate))
 		return hand_over(context, handed, alternate, 1);
 	return finish(PASS_L7, XDP_PASS);
 }
@@ -171,6 +240,7 @@ static __always_inline int handle_proxy_host(struct xdp_md *context)
 	const struct proxy_slot *slot;
 	enum proxy_local local;
 	__u32 index, *mark;
+	int is_datagram;
 
 	if (!handed || (void *)(ethernet + 1) > end)
 		return finish(PASS_NO_STAGE, XDP_PASS);
@@ -187,9 +257,13 @@ static __always_inline int handle_proxy_host(struct xdp_md *context)
 			key.mac[0] ^= PROXY_LAST_BIT;
 		__builtin_memcpy(&sender, key.mac, 6);
 	}
-	local = find_local(context, handed);
+	handed->proxy_mark = mark ? *mark : 0;
+	is_datagram = handed->tuple.protocol == IPPROTO_UDP;
+	local = is_datagram ? find_session(context, &handed->tuple) : find_local(context, handed);
 	if (local == PROXY_CONNECTED || owner == 0)
 		return finish(PASS_L7, XDP_PASS);
+	if (is_datagram)
+		return place_datagram(context, handed, local, mark ? *mark : 0, owner, alternate);
 	if (handed->tuple.begins)
 		return place_begin(context, handed, local, mark ? *mark : 0, owner, alternate);
 	return place_other(context, handed, mark ? *mark : 0, sender, owner, alternate);

@@ -39,6 +39,18 @@ static __always_inline int pass_on(struct xdp_md *context)
 	return finish(PASS_NOT_VIP, XDP_PASS);
 }
 
+/* As pass_on, of a whole packet whose tuple is known: UDP may come from a host of another subnet. */
+static __always_inline int pass_on_packet(struct xdp_md *context, const struct tuple *tuple)
+{
+	__u32 used = features;
+
+	if (!(used & (FEATURE_NAT | FEATURE_PROXY_FAR)))
+		return finish(PASS_NOT_VIP, XDP_PASS);
+	if ((used & FEATURE_PROXY_FAR) && tuple->protocol == IPPROTO_UDP)
+		return GO_ON(context, STAGE_PROXY_ARRIVAL);
+	return pass_on(context);
+}
+
 /* Goes on with NAT in a stage of its own. */
 static __always_inline int enter_nat(struct xdp_md *context, const struct tuple *tuple, const struct vip *vip,
 				     const int is_quote)
@@ -59,7 +71,7 @@ static __always_inline int enter_proxy(struct xdp_md *context, __u32 network_off
 {
 	struct handover *handover;
 
-	if (!has_feature(FEATURE_PROXY_HOSTS) || tuple->protocol != IPPROTO_TCP)
+	if (!has_feature(FEATURE_PROXY_HOSTS))
 		return finish(PASS_L7, XDP_PASS);
 	handover = handed_over();
 	if (!handover)

@@ -23,6 +23,8 @@ enum stage {
 	STAGE_NEIGHBOUR,
 	STAGE_TUNNEL_ERROR, /* an ICMP error that may be about an outer packet */
 	STAGE_PROXY_HOST, /* for the proxy, which several hosts have */
+	STAGE_PROXY_ARRIVAL, /* UDP to this host, perhaps a tunnel between such hosts */
+	STAGE_ANEW, /* what was in it, from the begin on */
 	STAGE_COUNT,
 };
 
@@ -38,6 +40,8 @@ int l4d_nat_return(struct xdp_md *context);
 int l4d_neighbour(struct xdp_md *context);
 int l4d_tunnel_error(struct xdp_md *context);
 int l4d_proxy_host(struct xdp_md *context);
+int l4d_proxy_arrival(struct xdp_md *context);
+int l4d_xdp(struct xdp_md *context);
 
 /*
  * One for each loaded set of programs, so that a set never goes on to a stage of another version. The kernel
@@ -62,6 +66,8 @@ struct {
 		[STAGE_NEIGHBOUR] = (void *)&l4d_neighbour,
 		[STAGE_TUNNEL_ERROR] = (void *)&l4d_tunnel_error,
 		[STAGE_PROXY_HOST] = (void *)&l4d_proxy_host,
+		[STAGE_PROXY_ARRIVAL] = (void *)&l4d_proxy_arrival,
+		[STAGE_ANEW] = (void *)&l4d_xdp,
 	},
 };
 

@@ -147,6 +147,8 @@ export function loadDataPlane(options: LoadOptions = {}) {
     /** Addresses of the segment, and until when this host speaks for virtual routers. */
     neighbours: libbpf.mapFd(object, 'neighbours'),
     neighbourOwners: libbpf.mapFd(object, 'neighbour_owners'),
+    /** Sessions of UDP clients, as the proxy's workers write them. */
+    udpFlows: libbpf.mapFd(object, 'l7_udp_flows'),
     maps,
     forwarding,
 

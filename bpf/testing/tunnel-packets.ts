@@ -16,7 +16,13 @@ export interface OuterParts {
   /** IPv6 alone. */
   readonly flowLabel?: number;
   readonly ttl?: number;
-  readonly gue?: { readonly sourcePort: number; readonly variant: 0 | 1; readonly hasChecksum?: boolean };
+  readonly gue?: {
+    readonly sourcePort: number;
+    readonly variant: 0 | 1;
+    readonly hasChecksum?: boolean;
+    /** Of packets between hosts that share connections for the proxy: what is said in private data. */
+    readonly mark?: number;
+  };
   readonly vxlan?: VxlanParts;
 }
 
@@ -63,11 +69,13 @@ export function encapsulated(parts: OuterParts, inner: Uint8Array): Uint8Array {
 
 function gue(
   parts: OuterParts,
-  { sourcePort, variant, hasChecksum }: NonNullable<OuterParts['gue']>,
+  { sourcePort, variant, hasChecksum, mark }: NonNullable<OuterParts['gue']>,
   within: number,
   inner: Uint8Array,
 ): Uint8Array {
-  const payload = variant === 1 ? inner : join(Uint8Array.of(0, within, 0, 0), inner);
+  const header =
+    mark === undefined ? Uint8Array.of(0, within, 0, 0) : Uint8Array.of(1, within, 0, 0, mark, 0, 0, 0);
+  const payload = variant === 1 ? inner : join(header, inner);
   return datagramOf(parts, sourcePort, 6080, payload, hasChecksum);
 }
 

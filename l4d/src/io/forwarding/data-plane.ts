@@ -113,6 +113,7 @@ export function openDataPlane(options: DataPlaneOptions) {
     const object = libbpf.openObject(objectPath('l4d_xdp'));
     try {
       for (const name of pinnedMaps) libbpf.reuseMap(object, objectMapName(name), mapFds[name]);
+      libbpf.reuseMap(object, 'l7_udp_flows', lookupFds.udpFlows);
       const pinOthers = useAnnouncerMaps(bpfFolder, object, types);
       setReadOnlyData(object, types, {
         mac: place.on.mac,

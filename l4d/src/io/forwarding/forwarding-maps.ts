@@ -6,7 +6,12 @@ import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
 import type { NatSettings } from '../../core/forwarding/nat-settings.ts';
-import { type ProxyHost, type ProxySlot, proxySlots } from '../../core/forwarding/proxy-hosts.ts';
+import {
+  type ProxyFar,
+  type ProxyHost,
+  type ProxySlot,
+  proxySlots,
+} from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
@@ -44,6 +49,8 @@ export const pinnedMaps = [
   'fragment_hosts',
   'proxy_slots',
   'proxy_marks',
+  'proxy_far',
+  'proxy_far_numbers',
   'nat_settings',
   'nat4_out',
   'nat4_in',
@@ -339,11 +346,42 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     /** Which host's proxy gets the connections of each slot; without slots each host keeps what it gets. */
     writeProxySlots(hosts: readonly ProxyHost[], slots: readonly ProxySlot[]): void {
       const words = hosts.map((host) => codec.proxyHostWord(host));
+      const askedFirst = hosts.map((host) => codec.proxyHostWord(host, true));
       for (let index = 0; index < proxySlots; index++) {
-        const { owner, alternate } = slots[index] ?? { owner: -1, alternate: undefined };
+        const { owner, alternate, isAlternateFirst } = slots[index] ?? { owner: -1, alternate: undefined };
+        const other = isAlternateFirst === true ? askedFirst : words;
         proxyWords[2 * index] = words[owner] ?? 0n;
-        proxyWords[2 * index + 1] = words[alternate ?? -1] ?? 0n;
+        proxyWords[2 * index + 1] = other[alternate ?? -1] ?? 0n;
       }
+    },
+
+    /** The ways to hosts in other subnets; what comes from other addresses is no packet of a host. */
+    writeProxyFar(hosts: readonly ProxyFar[]): void {
+      const wanted = new Map(
+        hosts.map((host) => [Buffer.from(codec.encodeTunnelEndKey(host.remote)).toString('hex'), host]),
+      );
+      for (const key of libbpf.mapKeys(fds.proxy_far_numbers, codec.tunnelEndKeySize)) {
+        if (!wanted.has(Buffer.from(key).toString('hex'))) libbpf.deleteElement(fds.proxy_far_numbers, key);
+      }
+      for (const host of hosts) {
+        libbpf.updateElement(fds.proxy_far, indexKey(host.number), codec.encodeProxyFar(host));
+        libbpf.updateElement(
+          fds.proxy_far_numbers,
+          codec.encodeTunnelEndKey(host.remote),
+          indexKey(host.number),
+        );
+      }
+    },
+
+    /** The numbers of hosts in other subnets that the kernel has. */
+    readProxyFarNumbers(): Array<{ readonly remote: IpAddress; readonly number: number }> {
+      return libbpf.mapKeys(fds.proxy_far_numbers, codec.tunnelEndKeySize).flatMap((key) => {
+        const value = new Uint8Array(4);
+        if (!libbpf.lookupElement(fds.proxy_far_numbers, key, value)) return [];
+        return [
+          { remote: codec.decodeTunnelEndKey(key), number: new DataView(value.buffer).getUint32(0, true) },
+        ];
+      });
     },
 
     writeNatSettings(settings: NatSettings): void {

@@ -15,7 +15,7 @@ import {
 } from '../../core/forwarding/forwarding-plan.ts';
 import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragment-hosts.ts';
 import { addressesOf, type NatSettings } from '../../core/forwarding/nat-settings.ts';
-import type { ProxyHost } from '../../core/forwarding/proxy-hosts.ts';
+import type { ProxyFar, ProxyHost } from '../../core/forwarding/proxy-hosts.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import { pathErrors, type TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
@@ -58,7 +58,7 @@ export interface VipKey {
 }
 
 /** What VIPs may use of the program that most do not (enum feature). */
-export const features = ['any-port', 'neighbours', 'nat', 'proxy-hosts', 'tunnels'] as const;
+export const features = ['any-port', 'neighbours', 'nat', 'proxy-hosts', 'tunnels', 'proxy-far'] as const;
 
 /** One of them. */
 export type Feature = (typeof features)[number];
@@ -90,6 +90,7 @@ export function createMapCodec(types: ObjectTypes) {
     fragmentHosts: structLayout(types, 'fragment_hosts'),
     proxyHost: structLayout(types, 'proxy_host'),
     proxyMark: structLayout(types, 'proxy_mark_key'),
+    proxyFar: structLayout(types, 'proxy_far'),
     nat: structLayout(types, 'nat_settings'),
   };
   const flag = {
@@ -109,6 +110,11 @@ export function createMapCodec(types: ObjectTypes) {
     vxlan: enumConstant(types, 'backend_flag', 'BACKEND_VXLAN'),
     nat: enumConstant(types, 'backend_flag', 'BACKEND_NAT'),
     vipNat: enumConstant(types, 'vip_flag', 'VIP_NAT'),
+  };
+  const proxyWay = {
+    isSelf: enumConstant(types, 'proxy_way', 'PROXY_IS_SELF'),
+    isFar: enumConstant(types, 'proxy_way', 'PROXY_IS_FAR'),
+    askedFirst: enumConstant(types, 'proxy_way', 'PROXY_ASKED_FIRST'),
   };
   const proxyMark = {
     handed: enumConstant(types, 'proxy_mark', 'PROXY_HANDED'),
@@ -370,10 +376,26 @@ export function createMapCodec(types: ObjectTypes) {
     },
 
     /** A host as one word, as `proxy_slots` holds it; 0: none. */
-    proxyHostWord(host: ProxyHost | undefined): bigint {
+    proxyHostWord(host: ProxyHost | undefined, isAskedFirst = false): bigint {
       if (host === undefined) return 0n;
-      const value = encodeStruct(layouts.proxyHost, { mac: host.mac, is_self: host.isSelf ? 1 : 0 });
+      const way =
+        (host.isSelf ? proxyWay.isSelf : 0) |
+        (host.isFar === true ? proxyWay.isFar : 0) |
+        (isAskedFirst ? proxyWay.askedFirst : 0);
+      const value = encodeStruct(layouts.proxyHost, { mac: host.mac, way });
       return new DataView(value.buffer).getBigUint64(0, true);
+    },
+
+    proxyFarSize: layouts.proxyFar.size,
+
+    encodeProxyFar({ remote, source, mac, mtu, port }: ProxyFar): Uint8Array {
+      return encodeStruct(layouts.proxyFar, {
+        remote: toMappedBytes(remote),
+        source: toMappedBytes(source),
+        mac: mac ?? new Uint8Array(6),
+        mtu,
+        port,
+      });
     },
 
     proxyMarkSize: layouts.proxyMark.size,

@@ -15,6 +15,8 @@ export interface LookupFds {
   readonly steeringKey: number;
   /** What became of connections, by CPU. */
   readonly stats: number;
+  /** Sessions of UDP clients, which the XDP program reads too. */
+  readonly udpFlows: number;
 }
 
 /** All maps of the program, which are pinned under these names. */
@@ -59,6 +61,7 @@ export function openLookupMaps(bpfFolder: string, logger: Logger): LookupFds {
       sockets: fd('l7_sockets'),
       steeringKey: fd('l7_steering_key'),
       stats: fd('l7_lookup_stats'),
+      udpFlows: fd('l7_udp_flows'),
     };
   } finally {
     libbpf.closeObject(object);
