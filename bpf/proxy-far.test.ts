@@ -29,6 +29,7 @@ import {
   clientPort,
   families,
   frame,
+  ipHeaderWith,
   networkPacket,
   routerMac,
   sentTo,
@@ -52,7 +53,6 @@ type Outer = (typeof outers)[number];
 
 /** Indices into hosts. */
 const [self, near, far, further] = [0, 1, 2, 3];
-const numbers = { [far]: 7, [further]: 31 };
 const hosts: readonly ProxyHost[] = [
   { mac: mac(ownMac), isSelf: true },
   { mac: mac(nearMac), isSelf: false },
@@ -95,14 +95,8 @@ function datagramFrom(outer: Outer, payload: Uint8Array, sent: Sent = {}): Uint8
   const ends = { source: sent.from ?? outer.remote, destination: sent.to ?? outer.own };
   sent.change?.(payload);
   const message = udp(ends, 50_000, sent.port ?? port, payload);
-  const network = networkPacket(
-    families[outer.family === 4 ? 0 : 1],
-    protocolNumber.udp,
-    message,
-    sent.trafficClass === undefined
-      ? ends
-      : { ...ends, trafficClass: sent.trafficClass, tos: sent.trafficClass },
-  );
+  const whole = networkPacket(families[outer.family === 4 ? 0 : 1], protocolNumber.udp, message, ends);
+  const network = sent.trafficClass === undefined ? whole : ipHeaderWith(whole, sent.trafficClass);
   const out = ethernet(
     {
       destination: ownMac,
@@ -250,6 +244,17 @@ describe.each(
       expected[6] = 0;
       expect(Buffer.from(packet)).toEqual(Buffer.from(expected));
     }
+  });
+
+  it('a congestion mark that a router has set goes on with the packet, and ends one that knows none', () => {
+    place(self);
+    const plain = syn();
+    const at = plain.length - networkOf(plain).length;
+    const withClass = (trafficClass: number) =>
+      join(plain.subarray(0, at), ipHeaderWith(networkOf(plain), trafficClass));
+    const { packet } = plane.send(handed(outer, last, withClass(2), { trafficClass: 3 }));
+    expect(Buffer.from(networkOf(packet))).toEqual(Buffer.from(networkOf(withClass(3))));
+    expect(words(handed(outer, last, plain, { trafficClass: 3 }))).toBe('drop drop_proxy_tunnel');
   });
 
   it('nobody else can write a mark', () => {

@@ -100,9 +100,12 @@ export const fieldTexts: Readonly<Record<string, string>> = {
   'host.proxy.workers': 'Processes that serve connections; by default one for each core.',
   'host.proxy.drainAtMost':
     'A worker that is replaced or ended may take so long to finish its connections; then they are broken off.',
+  'host.proxy.handoverPort':
+    'UDP port of the tunnels between hosts of different subnets; the same on all of them.',
   'host.proxy.hosts':
     'Hosts whose proxies share the connections of l7 VIPs, this one too: 2 to 32, the same list on all of them; see [several hosts](l7.md#several-hosts). Without it each host keeps what it gets.',
-  'host.proxy.hosts[].address': "Its own address in the interface's subnet.",
+  'host.proxy.hosts[].address':
+    'Its own address on its interface. A host behind a router gets connections through a [tunnel](l7.md#hosts-of-other-subnets).',
   'host.proxy.hosts[].state':
     '`joining`: it takes new connections, and older ones are looked for where they were before it came. `draining`: it takes no new ones and keeps those that it has.',
   'host.capacity.embryonicFlows':

@@ -105,8 +105,9 @@ function lookupLines(lookups: FabricStatus['dataplane']['lookups'] = {}): string
 /** Each with its state and its share of new connections. */
 function proxyHostsText(hosts: NonNullable<FabricStatus['proxyHosts']>): string {
   return hosts
-    .map(({ address, state, isSelf, isLive, share }) => {
-      const what = isLive ? `${state} ${Math.round(share * 100)}%` : 'does not answer';
+    .map(({ address, state, isSelf, isLive, share, tunnelMtu }) => {
+      const way = tunnelMtu === undefined ? '' : ` by tunnel (MTU ${tunnelMtu})`;
+      const what = isLive ? `${state} ${Math.round(share * 100)}%${way}` : 'does not answer';
       return `${address}${isSelf ? ' (this one)' : ''} ${what}`;
     })
     .join(', ');

@@ -276,6 +276,10 @@ export const proxyDesiredSchema = z
     workers: z.int().min(1).max(maxProxyWorkers).exactOptional(),
     /** How long a process that is replaced or ended may take to finish its connections. */
     drainMs: z.int().min(0).max(86_400_000).default(30_000),
+    /** The largest TCP segments that clients are told to send; left out: what the interface allows. */
+    segmentLimit: z
+      .strictObject({ ipv4: z.int().min(88).max(65_495), ipv6: z.int().min(88).max(65_475) })
+      .exactOptional(),
   })
   .superRefine((desired, context) => {
     const refuse = (path: (string | number)[], message: string) =>

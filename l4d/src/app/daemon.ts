@@ -189,6 +189,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       clock,
       listeners: dataPlane.listeners,
       workersLive: dataPlane.workersLive,
+      segmentLimit: () => proxyHosts.segmentLimit(),
       onChange: () => fabric.touchProxied(),
     }),
     runtime,
@@ -220,7 +221,12 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const tunnelPaths = watchPaths({ dataPlane, clock, logger });
   const { flowTable } = desired().host;
   const fragmentNeighbours = followFragmentHosts({ logger, write: dataPlane.maps.writeFragmentHosts });
-  const proxyHosts = followProxyHosts({ maps: dataPlane.maps, clock, logger });
+  const proxyHosts = followProxyHosts({
+    maps: dataPlane.maps,
+    clock,
+    logger,
+    onSegments: () => fabric.touchProxied(),
+  });
   const statusParts: StatusParts = {
     flowPasses,
     flowTable,
@@ -265,7 +271,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
   const followHosts = () => {
     fragmentNeighbours.follow(desired().host.fragments?.hosts ?? [], on);
-    proxyHosts.follow(desired().host.proxy.hosts ?? [], on);
+    const { proxy, tunnel } = desired().host;
+    proxyHosts.follow({ hosts: proxy.hosts ?? [], port: proxy.handoverPort, mtu: tunnel.mtu }, on);
   };
   const takeDesired = async () => {
     egress.rewrite();

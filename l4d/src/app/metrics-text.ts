@@ -2,6 +2,7 @@ import type { ChangesAnswer } from '@l4d/announcer/core/latency.ts';
 import { routePrefix } from '../core/announced-routes.ts';
 import type { ControlPort } from '../core/control-port.ts';
 import { vipKeyText } from '../core/desired/vip.ts';
+import { proxyHostMetrics } from '../core/proxy-host-metrics.ts';
 import { proxyMetrics } from '../core/proxy-metrics.ts';
 import { tlsMetrics } from '../core/tls-metrics.ts';
 import { verdictLatency } from '../core/verdict-latency.ts';
@@ -32,6 +33,7 @@ export async function* metricsText(parts: MetricsParts): AsyncGenerator<string> 
     ...verdictLatency(verdicts, changes),
     ...tlsMetrics(proxy?.listeners ?? []),
     ...proxyMetrics(proxy),
+    ...proxyHostMetrics(parts.proxyHosts.view()),
   ]);
   const show = showVips(parts);
   const { forwarding } = parts.dataPlane;

@@ -37,6 +37,8 @@ export interface ProxyHandoffOptions {
   readonly listeners: ListenerTable;
   /** Whether a worker of the proxy lives whose sockets the kernel steers to. */
   readonly workersLive: () => boolean;
+  /** The largest TCP segments that clients may send; undefined: any. */
+  readonly segmentLimit?: () => { readonly ipv4: number; readonly ipv6: number } | undefined;
   readonly clock: Clock;
   /** Called when `problem` may have another answer and nothing else would tell. */
   readonly onChange: () => void;
@@ -71,7 +73,7 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       // A VIP that ends keeps its listener in the proxy until the end, without new desired state for it.
       if (toServe.length === 0) await proxy.follow(undefined);
       else if (ending.length === 0 && settings !== undefined)
-        await proxy.follow(proxyDesired(proxied, settings));
+        await proxy.follow(proxyDesired(proxied, settings, options.segmentLimit?.()));
       const text = toServe.map((vip) => `${formatIpAddress(vip.address)} ${vip.port} ${vip.protocol}`).join();
       if (text === last && !force) return 0;
       await replaceLocalRoutes(toServe.map(({ address }) => address));

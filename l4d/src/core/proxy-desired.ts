@@ -15,8 +15,13 @@ export interface ProxiedVip {
 }
 
 /** The body of the proxy's `PUT /v1/desired`: each pool with its healthy backends. */
-export function proxyDesired(vips: readonly ProxiedVip[], proxy: HostProxy): ProxyDesiredInput {
+export function proxyDesired(
+  vips: readonly ProxiedVip[],
+  proxy: HostProxy,
+  segmentLimit?: ProxyDesiredInput['segmentLimit'],
+): ProxyDesiredInput {
   return {
+    ...(segmentLimit === undefined ? {} : { segmentLimit }),
     ...(proxy.workers === undefined ? {} : { workers: proxy.workers }),
     drainMs: proxy.drainAtMost,
     listeners: vips.map(({ vip, healthy }) => {

@@ -337,10 +337,12 @@ export interface ProxyHostView {
   readonly address: string;
   readonly state: 'active' | 'joining' | 'draining';
   readonly isSelf: boolean;
-  /** It answers ARP or neighbour discovery. */
+  /** It answers: ARP or neighbour discovery, in another subnet its XDP program. */
   readonly isLive: boolean;
   /** Share of new connections, 0 to 1. */
   readonly share: number;
+  /** Of a host in another subnet: bytes that packets through the tunnel to it may have, outer headers counted. */
+  readonly tunnelMtu?: number;
 }
 
 /** One difference between two desired states. */

@@ -58,6 +58,7 @@ export const constant = {
   IPPROTO_IPV6: 41,
   IPV6_V6ONLY: 26,
   IPV6_TCLASS: 67,
+  TCP_MAXSEG: 2,
   TCP_USER_TIMEOUT: 18,
   TCP_MD5SIG: 14,
   SOL_NETLINK: 270,

@@ -1,6 +1,6 @@
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { maxProxyWorkers } from '@l4d/kit/proxy-api.ts';
-import { choice, durationText, integer, ipAddressText, list } from '@l4d/kit/schema/scalars.ts';
+import { choice, durationText, integer, ipAddressText, list, portNumber } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
 import { maxProxyHosts } from '../forwarding/proxy-hosts.ts';
 
@@ -9,7 +9,7 @@ const countError = (what: string) =>
 
 /** A host whose proxy shares the connections of l7 VIPs with others. */
 const proxyHostSchema = z.strictObject({
-  /** Its own address in the interface's subnet. */
+  /** Its own address on its interface, in this host's subnet or another one. */
   address: ipAddressText,
   /** `joining`: new connections, older ones are asked for elsewhere. `draining`: only those that it has. */
   state: choice('a state', ['active', 'joining', 'draining']).prefault('active'),
@@ -26,6 +26,8 @@ export const hostProxySchema = z.strictObject({
     .min(2, { error: countError('fewer than 2') })
     .max(maxProxyHosts, { error: countError(`more than ${maxProxyHosts}`) })
     .exactOptional(),
+  /** UDP port by which connections are handed over between hosts of different subnets; the same on all of them. */
+  handoverPort: portNumber.prefault(6080),
 });
 
 /** The proxy of this host, which serves its l7 VIPs. */

@@ -1,4 +1,6 @@
 import { listenOn } from '@l4d/kit/ffi/event-socket.ts';
+import { constant, setSocketOptionInt } from '@l4d/kit/ffi/libc.ts';
+import type { ProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { defaultLimits } from '../../core/limits.ts';
 import { type Deaths, noDeaths } from '../../core/restart-pause.ts';
 import { datagramSocket } from '../datagrams/datagram-socket.ts';
@@ -41,6 +43,16 @@ export function newPlace(
     pause: undefined,
     onStarted: undefined,
   };
+}
+
+/**
+ * Has the kernel tell clients of new connections to send no larger segments: what is handed over between hosts of different
+ * subnets has headers around it. Undefined: as large as the interface allows. Throws SyscallError.
+ */
+export function limitSegments({ sockets }: Place, limit: ProxyDesired['segmentLimit']): void {
+  const { IPPROTO_TCP, TCP_MAXSEG } = constant;
+  setSocketOptionInt(sockets[0], IPPROTO_TCP, TCP_MAXSEG, limit?.ipv4 ?? 0);
+  setSocketOptionInt(sockets[1], IPPROTO_TCP, TCP_MAXSEG, limit?.ipv6 ?? 0);
 }
 
 /** Bound, and listening from the begin: the kernel steers to listening sockets only, and their queues are there. */

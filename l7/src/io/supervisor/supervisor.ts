@@ -15,7 +15,7 @@ import {
   workerSocketName,
 } from '../../core/worker-messages.ts';
 import { createKeptState, type Policy } from './kept-state.ts';
-import { newPlace, type Place } from './place.ts';
+import { limitSegments, newPlace, type Place } from './place.ts';
 import { refuseWaiting } from './refuse-waiting.ts';
 import { startWorker } from './start-worker.ts';
 import { openSteeringMap, type SocketPair } from './steering-map.ts';
@@ -207,6 +207,8 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
       if (place.worker === undefined && place.starting === undefined && place.pause === undefined)
         start(place);
     }
+    const policy = kept.policy?.desired;
+    if (policy !== undefined) for (const place of places.values()) limitSegments(place, policy.segmentLimit);
     const old = [...places.values()].some(
       ({ worker }) => worker !== undefined && worker.hello.build !== options.build,
     );
