@@ -19,6 +19,7 @@ import { pinName, pinPath } from '../io/forwarding/bpf-folder.ts';
 import { openDataPlane } from '../io/forwarding/data-plane.ts';
 import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
 import { watchInterfaces } from '../io/interface-watch.ts';
+import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
@@ -188,6 +189,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       proxy,
       clock,
       listeners: dataPlane.listeners,
+      replaceRoutes: replaceLocalRoutes,
       workersLive: dataPlane.workersLive,
       segmentLimit: () => proxyHosts.segmentLimit(),
       onChange: () => fabric.touchProxied(),

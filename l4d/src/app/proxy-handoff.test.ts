@@ -1,3 +1,4 @@
+import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { createManualClock } from '@l4d/kit/manual-clock.ts';
 import type { ProxyStatus } from '@l4d/kit/proxy-api.ts';
 import { expect, test } from 'vitest';
@@ -5,8 +6,12 @@ import type { Vip } from '../core/desired/vip.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 
-const plain = { name: 'web' } as Vip;
-const withTls = { name: 'web', tls: { certificates: [{ cert: '/a.pem' }] } } as unknown as Vip;
+const place = { address: ipAddress('203.0.113.1'), port: 80, protocol: 'tcp' } as const;
+const plain = { name: 'web', ...place } as Vip;
+const withTls = {
+  ...plain,
+  tls: { certificates: [{ cert: '/a.pem' }] },
+} as unknown as Vip;
 
 function handoffUnderTest() {
   const clock = createManualClock();
@@ -31,6 +36,7 @@ function handoffUnderTest() {
     proxy,
     clock,
     listeners: { replace: () => 0 },
+    replaceRoutes: async () => undefined,
     workersLive: () => state.live,
     onChange: () => {
       looks += 1;
@@ -60,6 +66,19 @@ test('it is as well for a VIP that nobody has looked at for an hour', async () =
   expect(handoff.problem(plain)).toBeUndefined();
   await clock.advance(30_500);
   expect(handoff.problem(plain)).toBe('it does not answer');
+});
+
+test('another VIP that leaves or comes while the supervisor is away changes nothing for one that stays', async () => {
+  const { state, handoff } = handoffUnderTest();
+  const other = { ...place, port: 81 };
+  await handoff.sync({ vips: [], proxy: undefined }, [place, other], false);
+  state.inSync = false;
+  await handoff.sync({ vips: [], proxy: undefined }, [place], false);
+  expect(handoff.problem(plain)).toBeUndefined();
+  await handoff.sync({ vips: [], proxy: undefined }, [place, other], false);
+  expect(handoff.problem(plain)).toBeUndefined();
+  // It came while nobody could take it.
+  expect(handoff.problem({ ...plain, ...other })).toBe('it does not answer');
 });
 
 test('without a worker nobody serves, from this moment on', () => {

@@ -1,12 +1,11 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { HostProxy } from '../core/desired/host-proxy.ts';
 import type { Vip } from '../core/desired/vip.ts';
 import { type ProxiedVip, proxyDesired } from '../core/proxy-desired.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import type { ListenerTable, ProxyListener } from '../io/forwarding/listener-table.ts';
-import { replaceLocalRoutes } from '../io/local-routes.ts';
 
 /** The l7 VIPs of this host, and what its proxy is to be. */
 export interface ProxiedVips {
@@ -39,6 +38,8 @@ export interface ProxyHandoffOptions {
   readonly workersLive: () => boolean;
   /** The largest TCP segments that clients may send; undefined: any. */
   readonly segmentLimit?: () => { readonly ipv4: number; readonly ipv6: number } | undefined;
+  /** Has the kernel deliver these addresses, and no others of ours, to its stack. */
+  readonly replaceRoutes: (addresses: readonly IpAddress[]) => Promise<void>;
   readonly clock: Clock;
   /** Called when `problem` may have another answer and nothing else would tell. */
   readonly onChange: () => void;
@@ -48,8 +49,11 @@ export interface ProxyHandoffOptions {
 export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
   const { proxy, listeners, clock } = options;
   let last: string | undefined;
-  /** Listeners that the proxy serves, as far as it has said that all is well. */
-  let served: { readonly text: string | undefined } | undefined;
+  /**
+   * Listeners that the proxy serves, as far as it has said that all is well. One by one: another VIP that leaves while the
+   * supervisor is away takes nothing from those that stay.
+   */
+  const served = new Set<string>();
   /** Since when it has not. */
   let troubledSince: number | undefined;
   let looking = false;
@@ -74,15 +78,17 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       if (toServe.length === 0) await proxy.follow(undefined);
       else if (ending.length === 0 && settings !== undefined)
         await proxy.follow(proxyDesired(proxied, settings, options.segmentLimit?.()));
-      const text = toServe.map((vip) => `${formatIpAddress(vip.address)} ${vip.port} ${vip.protocol}`).join();
+      const texts = toServe.map(listenerText);
+      const text = texts.join();
       if (text === last && !force) return 0;
-      await replaceLocalRoutes(toServe.map(({ address }) => address));
+      await options.replaceRoutes(toServe.map(({ address }) => address));
       const changes = listeners.replace(
         toServe.map(({ address, port, protocol }) => ({ address, port, protocol })),
       );
       last = text;
+      for (const one of served) if (!texts.includes(one)) served.delete(one);
       // VIPs may not be looked at for long: whether the proxy has these is known now.
-      if (toldProblem() === undefined) served = { text };
+      if (toldProblem() === undefined) for (const one of texts) served.add(one);
       return changes;
     },
     problem(vip) {
@@ -91,13 +97,13 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       const problem = toldProblem();
       const now = clock.now();
       if (problem === undefined) {
-        served = { text: last };
+        served.add(listenerText(vip));
         troubledSince = undefined;
         return tlsProblem(vip);
       }
       // A supervisor that was killed or is upgraded takes its workers over: they serve what they were told.
       troubledSince ??= now;
-      const servesOn = served !== undefined && served.text === last && now - troubledSince < unsupervised;
+      const servesOn = served.has(listenerText(vip)) && now - troubledSince < unsupervised;
       if (!servesOn || !options.workersLive()) return problem;
       if (!looking) {
         looking = true;
@@ -109,4 +115,8 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
       return undefined;
     },
   };
+}
+
+function listenerText({ address, port, protocol }: ProxyListener): string {
+  return `${formatIpAddress(address)} ${port} ${protocol}`;
 }
