@@ -473,6 +473,10 @@ enum reason {
 #define CHECK_MARK 0x4c000000u
 #define CHECK_MARK_MASK 0xff000000u
 
+/* Mark of what a backend answers to a client's own address and a socket of the proxy waits for. */
+#define RETURN_MARK 0x4d000000u
+#define RETURN_MARK_MASK 0xff000000u
+
 /* Defaults of the maps; the daemon sets the sizes from its configuration before loading. */
 #define MAX_VIPS 20480
 #define MAX_BACKENDS 131072

@@ -383,6 +383,10 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'l7 only: further tries, in percent of the requests or connections, of each worker; 10 a second are always allowed, with 0 none. By default 20.',
   'vips[].proxyProtocol':
     'l7 only: connections to backends begin with a PROXY header of this version, which tells the client and the VIP; checks at the port of the service begin with one too. By default none.',
+  'vips[].source':
+    "l7 only, modes `http`, `tcp`, `tls-passthrough`: `client`, connections to backends come from the client's own address. Each backend must send what it answers by way of this host, which every check proves. See [the client's own address](l7.md#the-clients-own-address). By default they come from the host's.",
+  'vips[].sourceProbes':
+    "With `source`: addresses, not the host's and no client's, from which the return path is proven; each of the backend's family with every check. By default `192.0.0.8` and `100::8`.",
   'vips[].check.type': 'What is asked.',
   'vips[].check.interval': 'Time between the starts of two checks of one backend, ± 10 %.',
   'vips[].check.timeout': 'Bounded by the interval: checks of one backend never overlap.',

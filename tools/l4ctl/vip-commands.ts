@@ -55,6 +55,8 @@ interface AddOptions {
   readonly forwardedHeader?: true;
   readonly via?: string;
   readonly proxyProtocol?: string;
+  readonly source?: string;
+  readonly sourceProbe?: readonly string[];
   readonly set?: readonly FieldArgument[];
 }
 
@@ -213,6 +215,12 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .option('--forwarded-header', 'l7: backends get a Forwarded field too')
     .option('--via <name>', 'l7: backends get a Via field with this name')
     .option('--proxy-protocol <version>', 'l7: v1 or v2; connections to backends begin with a PROXY header')
+    .option('--source <who>', "l7: client; connections to backends come from the client's own address")
+    .option(
+      '--source-probe <address>',
+      'l7, with --source: from which return paths are proven; again for each',
+      repeated(String),
+    )
     .option(
       '--set <field=value>',
       'any other field by its name in the configuration, as vip set takes it; again for each',
@@ -284,6 +292,8 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     forwardedHeader: options.forwardedHeader,
     via: options.via,
     proxyProtocol: options.proxyProtocol,
+    source: options.source,
+    sourceProbes: options.sourceProbe,
   });
   return { ...body, ...patchOf(body, options.set ?? []) };
 }

@@ -211,8 +211,17 @@ export function explainVip(name: string, status: VipStatus | undefined): string 
         (backend.path === undefined ? '' : `\n    ${pathText(backend.path)}`),
     ),
     ...(status.backends.some(({ forward }) => forward === 'nat') ? [`  ${natBound}`] : []),
+    ...sourceLines(status.sourceRefused),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** Why backends were passed over because of clients' addresses; nothing while none was. */
+function sourceLines(refused: VipStatus['sourceRefused'] = {}): string[] {
+  const counts = Object.entries(refused).filter(([, count]) => count > 0);
+  if (counts.length === 0) return [];
+  const text = counts.map(([reason, count]) => `${reason} ${compactCount(count)}`).join(', ');
+  return [`  passed over, as they cannot be spoken to from the client's address: ${text}`];
 }
 
 function announcedText({ announced, ending }: VipStatus): string {

@@ -159,6 +159,26 @@ export const datagramDrops = [
 ] as const;
 export type DatagramDrop = (typeof datagramDrops)[number];
 
+/** Why a backend is not spoken to from a client's own address. */
+export const sourceRefusals = [
+  /** The client's address is of the other family than the backend's. */
+  'family',
+  /** Client and backend are in one subnet: the backend would answer the client past the proxy. */
+  'subnet',
+  /** No host can be reached at the client's address, or it is the backend's own. */
+  'address',
+  /** All ports of that client's address towards the backend are in use. */
+  'ports',
+  /** The kernel refuses the address (CAP_NET_ADMIN is missing). */
+  'kernel',
+] as const;
+export type SourceRefusal = (typeof sourceRefusals)[number];
+
+const clientSourceSchema = z.strictObject({
+  /** Subnets of which a backend that is in one reaches clients that are in the same past this host. */
+  subnets: z.array(prefix).max(10_000).default([]),
+});
+
 const udpSchema = z.strictObject({
   /** Of each process. */
   maxSessions: z.int().min(1).max(maxUdpSessions).default(16_384),
@@ -210,6 +230,8 @@ const listenerSchema = z.strictObject({
   via: z.string().regex(viaNamePattern).exactOptional(),
   /** Connections to backends begin with a PROXY header of this version. */
   proxyProtocol: z.enum(proxyProtocols).exactOptional(),
+  /** Connections to backends come from the address of the client. */
+  clientSource: clientSourceSchema.exactOptional(),
   /** Of modes connect and socks: what clients may reach; a destination that fits none is refused. */
   destinations: z.array(destinationSchema).max(1000).default([]),
   /** Empty: everything goes to the pool named "default", where there is one. */
@@ -319,6 +341,8 @@ export const proxyDesiredSchema = z
       }
       if (listener.mode === 'tls-passthrough' && listener.tls !== undefined)
         refuse(['listeners', i, 'tls'], 'mode tls-passthrough leaves TLS to the backends');
+      if (listener.clientSource !== undefined && !['http', 'tcp', 'tls-passthrough'].includes(listener.mode))
+        refuse(['listeners', i, 'clientSource'], `is not for mode ${listener.mode}`);
       const isForwardProxy = listener.mode === 'connect' || listener.mode === 'socks';
       if (isForwardProxy && listener.destinations.length === 0)
         refuse(['listeners', i, 'destinations'], `mode ${listener.mode} needs at least one`);
@@ -485,6 +509,8 @@ export const proxyStatusSchema = z.object({
       retriesRefused: count.default(0),
       /** Connections (where the mode is not `http`) for which there was no route, or no backend that could be reached. */
       unserved: count.default(0),
+      /** With `clientSource`: times that a backend was passed over because of it, by SourceRefusal. */
+      sourceRefused: z.record(z.string(), count).optional(),
       /** By class of status, `1xx` (switching protocols) to `5xx`. */
       responses: z.record(z.string(), count),
       /** Of mode udp, whose sessions are counted as connections. */

@@ -14,6 +14,7 @@ import {
   vipKeyText,
   vxlanEndOf,
 } from '../core/desired/vip.ts';
+import { sourceProbesOf } from '../core/desired/vip-source.ts';
 import { sameVxlanEnd } from '../core/forwarding/vxlan-end.ts';
 import { outsideSubnet } from '../core/outside-subnet.ts';
 import { backendKey } from '../core/runtime-state.ts';
@@ -33,6 +34,10 @@ export interface BackendFactsParts {
   readonly wallClock: () => number;
   /** Of the host's interfaces. */
   readonly subnets: () => readonly IpPrefix[];
+  /** Whether an interface of the host has an address. */
+  readonly isOwnAddress?: (address: IpAddress) => boolean;
+  /** Why no backend can be spoken to from its clients' addresses; undefined when they can. */
+  readonly sourceProblem?: () => string | undefined;
   /** Index of the interface in whose segment an address is. */
   readonly segmentOf: (address: IpAddress) => number;
   /** Number of an interface in the kernel's tables, or why packets cannot leave by it. */
@@ -66,6 +71,17 @@ export function createBackendFacts(parts: BackendFactsParts) {
   const keyOf = (vip: Vip, backend: Backend) =>
     backendKey(vipKeyText(vip), formatIpAddress(backend.address), backendPort(vip, backend));
 
+  /**
+   * Of what checks say of it. A verdict without a return path, or with that to other addresses, says nothing of one with
+   * this: it has a key of its own.
+   */
+  const checkKeyOf = (vip: Vip, backend: Backend) => {
+    const probes = sourceProbesOf(vip, backend.address.family);
+    return probes.length === 0
+      ? keyOf(vip, backend)
+      : `${keyOf(vip, backend)}|${probes.map(formatIpAddress).join()}`;
+  };
+
   const heldBackend = (vip: Vip, address: IpAddress) => forwarding.heldBackend(vipKeyText(vip), address);
 
   /** Takes note of a next hop, and forgets the MAC of one that nothing is behind any more. */
@@ -93,9 +109,43 @@ export function createBackendFacts(parts: BackendFactsParts) {
 
   /** The verdict from before this process; a kernel entry that takes flows was up. */
   function verdictBefore(vip: Vip, backend: Backend): Verdict | undefined {
-    const saved = runtime.verdict(keyOf(vip, backend));
-    if (saved !== undefined) return saved;
+    const saved = runtime.verdict(checkKeyOf(vip, backend));
+    // What the kernel holds of an l7 VIP tells nothing of return paths.
+    if (saved !== undefined || vip.source !== undefined) return saved;
     return heldBackend(vip, backend.address)?.state === 'up' ? 'up' : undefined;
+  }
+
+  /** Why a backend cannot be spoken to from clients' addresses whatever its checks say; undefined for one that may be. */
+  function sourceProblem(vip: Vip, backend: Backend): string | undefined {
+    if (vip.source === undefined) return undefined;
+    const problem = parts.sourceProblem?.();
+    if (problem !== undefined) return `clients' addresses cannot be kept: ${problem}`;
+    if (isOwn(backend.address))
+      return 'it is this host itself: what it answers to clients never comes back to the proxy (source: client)';
+    const probe = sourceProbesOf(vip, backend.address.family).find(isOwn);
+    if (probe === undefined) return undefined;
+    return `its return path cannot be proven: ${formatIpAddress(probe)} of sourceProbes is this host's own address`;
+  }
+
+  const isOwn = (address: IpAddress) => parts.isOwnAddress?.(address) === true;
+
+  /** Backends that are asked less than before, no longer for a return path, are what they were. */
+  function keepProven(removed: readonly Vip[], added: readonly Vip[]): void {
+    const sourced = new Map(
+      removed.flatMap((vip) =>
+        vip.source === undefined
+          ? []
+          : vip.backends.map((one) => [keyOf(vip, one), checkKeyOf(vip, one)] as const),
+      ),
+    );
+    for (const vip of added) {
+      if (vip.source !== undefined) continue;
+      for (const backend of vip.backends) {
+        const before = sourced.get(keyOf(vip, backend));
+        if (before !== undefined && runtime.verdict(before) === 'up')
+          runtime.setVerdict(keyOf(vip, backend), 'up');
+      }
+    }
   }
 
   /** The neighbour that packets to a backend go to; undefined before a route was looked up. */
@@ -108,6 +158,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
 
   return {
     keyOf,
+    checkKeyOf,
 
     /** Takes note of a neighbour's address; undefined: it was given up. */
     learnMac(interfaceIndex: number, address: IpAddress, mac: MacAddress | undefined): void {
@@ -168,11 +219,17 @@ export function createBackendFacts(parts: BackendFactsParts) {
     /** How a backend is treated and shown now. */
     condition(vip: Vip, backend: Backend): BackendCondition {
       const key = keyOf(vip, backend);
-      const status = checker.status(key);
+      const status = checker.status(checkKeyOf(vip, backend));
+      const unsourced = sourceProblem(vip, backend);
       const isChecked = vip.check.type !== 'none';
-      const verdict = isChecked ? (status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown') : 'up';
+      const verdict =
+        unsourced !== undefined
+          ? 'down'
+          : isChecked
+            ? (status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown')
+            : 'up';
       const before = isChecked ? 'known from before the restart' : 'not checked';
-      const reason = status?.history.at(-1)?.reason ?? before;
+      const reason = unsourced ?? status?.history.at(-1)?.reason ?? before;
       return judgeBackend({
         backend,
         verdict,
@@ -193,7 +250,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
       if (vip.check.type === 'none') return undefined;
       const adoptedVerdict = verdictBefore(vip, backend);
       const common = {
-        key: keyOf(vip, backend),
+        key: checkKeyOf(vip, backend),
         check: vip.check,
         port: backendPort(vip, backend),
         ...(adoptedVerdict === undefined ? {} : { adoptedVerdict }),
@@ -201,7 +258,9 @@ export function createBackendFacts(parts: BackendFactsParts) {
       if (vip.policy === 'l7') {
         const { proxyProtocol } = vip;
         const said = proxyProtocol === undefined ? {} : { proxyProtocol };
-        return { ...common, ...said, address: backend.address };
+        const returnPathOf = sourceProbesOf(vip, backend.address.family);
+        const proof = returnPathOf.length === 0 ? {} : { returnPathOf };
+        return { ...common, ...said, ...proof, address: backend.address };
       }
       // What is translated is reached as the host reaches it, and asked so.
       if (forwardModeOf(vip, backend) === 'nat') return { ...common, address: backend.address };
@@ -214,12 +273,14 @@ export function createBackendFacts(parts: BackendFactsParts) {
     /** Drops what is saved of backends of `removed` that are not in `added`, and begins the time of new drains. */
     changeRuntime(removed: readonly Vip[], added: readonly Vip[]): void {
       for (const vip of removed) drains.delete(vipKeyText(vip));
+      keepProven(removed, added);
       const keys = new Set<string>();
       for (const vip of added) {
         const deadlines: number[] = [];
         for (const backend of vip.backends) {
           const key = keyOf(vip, backend);
           keys.add(key);
+          keys.add(checkKeyOf(vip, backend));
           if (!isDrained(backend)) {
             runtime.forgetDrain(key);
             continue;
@@ -234,13 +295,18 @@ export function createBackendFacts(parts: BackendFactsParts) {
         for (const backend of vip.backends) {
           const key = keyOf(vip, backend);
           if (!keys.has(key)) runtime.forgetBackend(key);
+          if (!keys.has(checkKeyOf(vip, backend))) runtime.forgetBackend(checkKeyOf(vip, backend));
         }
       }
     },
 
     /** Drops what is saved of all other backends, such as those that went while no daemon ran. */
     keepRuntimeOf(vips: readonly Vip[]): void {
-      runtime.keepOnly(new Set(vips.flatMap((vip) => vip.backends.map((backend) => keyOf(vip, backend)))));
+      runtime.keepOnly(
+        new Set(
+          vips.flatMap((vip) => vip.backends.flatMap((one) => [keyOf(vip, one), checkKeyOf(vip, one)])),
+        ),
+      );
     },
 
     /** Keys of the VIPs with drains of limited time that were not over when they were last looked at. */

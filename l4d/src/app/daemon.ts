@@ -2,7 +2,7 @@ import { announcerClient } from '@l4d/announcer/io/client.ts';
 import { createHealthChecker } from '@l4d/health/io/health-checker.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import type { IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { formatMacAddress } from '@l4d/kit/mac-address.ts';
 import { version } from '@l4d/kit/version.ts';
@@ -38,6 +38,7 @@ import { createPlannedStop } from './planned-stop.ts';
 import { createProxyHandoff } from './proxy-handoff.ts';
 import { followProxyHosts } from './proxy-hosts.ts';
 import { watchRedirectTargets } from './redirect-targets.ts';
+import { createSourceReturn } from './source-return.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 import { openStoredState, takeConfig } from './take-config.ts';
 
@@ -104,6 +105,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       egress.rewrite();
       redirectTargets.look();
       neighbours.interfacesChanged();
+      // The proxy is told of the host's subnets where clients' addresses are kept.
+      if (desired().vips.some(({ source }) => source !== undefined)) fabric.touchProxied();
     },
   });
   // What came by an interface goes back by it without being redirected; and generic XDP sends by any.
@@ -147,9 +150,13 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       fabric.touch([vipKey]);
     },
   });
+  const sourceReturn = createSourceReturn({ bpfFolder: folders.bpfDir, clock, logger });
   const facts = createBackendFacts({
     ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
     ...{ subnets, segmentOf, egressOf: egress.numberOf },
+    isOwnAddress: (address) =>
+      interfaces.all().some(({ ownAddresses }) => ownAddresses.has(formatIpAddress(address))),
+    sourceProblem: sourceReturn.problem,
   });
   const neighbours = watchBackendNeighbours({
     logger,
@@ -192,6 +199,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       replaceRoutes: replaceLocalRoutes,
       workersLive: dataPlane.workersLive,
       segmentLimit: () => proxyHosts.segmentLimit(),
+      settleSources: sourceReturn.settle,
+      subnets,
       onChange: () => fabric.touchProxied(),
     }),
     runtime,
@@ -245,6 +254,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     fragmentWarnings: fragmentNeighbours.warnings,
     proxyHosts,
     nat: nat.status,
+    sourceReturns: sourceReturn.results,
     paths: tunnelPaths,
     facts,
     checker,
@@ -401,6 +411,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       tunnelPaths.stop();
       fabric.stop();
       nat.stop();
+      sourceReturn.stop();
       checker.stop();
       neighbours.stop();
       fragmentNeighbours.stop();

@@ -24,6 +24,7 @@ import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
 import { dropXdpLinks, unpinStages } from '../io/forwarding/xdp-attachment.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
+import { removeSourceReturn } from './source-return.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
 
 /** Milliseconds that a process has to answer: the brake does not wait for one that hangs. */
@@ -75,6 +76,7 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
     if (name !== undefined) await removeCheckRouting({ interfaceName: name });
   }
   await replaceLocalRoutes([]);
+  await removeSourceReturn(folders.bpfDir);
   await replaceAggregateRoutes([]);
   await pokeDaemon(paths.apiSocket);
   if (forget) {

@@ -56,6 +56,8 @@ export interface StatusParts {
   readonly proxyHosts: Pick<ProxyHosts, 'view' | 'warnings'>;
   /** Undefined while nothing is translated. */
   readonly nat: () => NatStatus | undefined;
+  /** Packets of backends to clients' own addresses; undefined while no VIP has source. */
+  readonly sourceReturns: () => Readonly<Record<string, number>> | undefined;
   readonly paths: Pick<PathWatch, 'paths' | 'pathTo'>;
   readonly facts: BackendFactsSource;
   readonly flowPasses: FlowPasses;
@@ -102,6 +104,7 @@ export function hostStatus(parts: StatusParts): HostStatus {
   const lastError = fabric.lastError();
   const nat = parts.nat();
   const paths = parts.paths.paths();
+  const sourceReturns = parts.sourceReturns();
   return {
     version: parts.version,
     pid: process.pid,
@@ -120,6 +123,7 @@ export function hostStatus(parts: StatusParts): HostStatus {
       mode,
       dropReasons: dataPlane.maps.readReasons(),
       lookups: dataPlane.readLookups(),
+      ...(sourceReturns === undefined ? {} : { sourceReturns }),
       flowTable: flowTableStatus(parts),
     },
     ...(nat === undefined ? {} : { nat }),
@@ -277,7 +281,7 @@ function vipStatus(
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
       const now = parts.facts.condition(vip, backend);
-      const health = parts.checker.status(parts.facts.keyOf(vip, backend));
+      const health = parts.checker.status(parts.facts.checkKeyOf(vip, backend));
       const way = vip.policy === 'forward' ? parts.facts.wayOf(vip, backend) : undefined;
       const mac = way?.mac;
       const by = way === undefined ? undefined : parts.dataPlane.egress.placed().get(way.egress)?.name;
@@ -317,6 +321,7 @@ function vipStatus(
     }),
     counters: parts.dataPlane.forwarding.vipCounter(key) ?? { packets: 0, bytes: 0, flows: 0 },
     ...(listener?.tls === undefined ? {} : { tls: listener.tls }),
+    ...(listener?.sourceRefused === undefined ? {} : { sourceRefused: listener.sourceRefused }),
   };
 }
 

@@ -46,6 +46,8 @@ export async function* metricsText(parts: MetricsParts): AsyncGenerator<string> 
       return { announced, code: verdict.code };
     },
     up: (vip) => (parts.fabric.view(vip)?.conditions ?? []).map(({ shown }) => shown === 'up'),
+    returnPath: (vip, backend) =>
+      parts.checker.status(parts.facts.checkKeyOf(vip, backend))?.history.at(-1)?.returnPath,
     activeFlows: (vip, backend) => forwarding.activeFlows(vipKeyText(vip), backend.address),
     counters: forwarding.counters(),
   });

@@ -100,6 +100,13 @@ export async function hostMetrics(status: HostStatus, more: readonly MetricFamil
   ]);
   for (const [result, count] of Object.entries(status.dataplane.lookups ?? {}))
     lookups.inc({ result }, count);
+  const returns = counter(
+    'l4d_source_returns_total',
+    "Packets of backends to clients' addresses, of VIPs with source, by what became of them",
+    ['result'],
+  );
+  for (const [result, count] of Object.entries(status.dataplane.sourceReturns ?? {}))
+    returns.inc({ result }, count);
 
   // The announcer says the same of itself where it runs alone.
   const announcer = metricText([

@@ -38,6 +38,8 @@ function handoffUnderTest() {
     listeners: { replace: () => 0 },
     replaceRoutes: async () => undefined,
     workersLive: () => state.live,
+    settleSources: async () => undefined,
+    subnets: () => [],
     onChange: () => {
       looks += 1;
     },

@@ -1,11 +1,13 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { HostProxy } from '../core/desired/host-proxy.ts';
-import type { Vip } from '../core/desired/vip.ts';
+import { backendPort, type Vip } from '../core/desired/vip.ts';
 import { type ProxiedVip, proxyDesired } from '../core/proxy-desired.ts';
 import type { ProxyFollower } from '../io/companions.ts';
 import type { ListenerTable, ProxyListener } from '../io/forwarding/listener-table.ts';
+import type { SourcedService } from '../io/forwarding/source-return.ts';
 
 /** The l7 VIPs of this host, and what its proxy is to be. */
 export interface ProxiedVips {
@@ -40,6 +42,10 @@ export interface ProxyHandoffOptions {
   readonly segmentLimit?: () => { readonly ipv4: number; readonly ipv6: number } | undefined;
   /** Has the kernel deliver these addresses, and no others of ours, to its stack. */
   readonly replaceRoutes: (addresses: readonly IpAddress[]) => Promise<void>;
+  /** Makes the way back of connections to backends that come from their clients' addresses. */
+  readonly settleSources: (services: readonly SourcedService[]) => Promise<void>;
+  /** Of the host's interfaces. */
+  readonly subnets: () => readonly IpPrefix[];
   readonly clock: Clock;
   /** Called when `problem` may have another answer and nothing else would tell. */
   readonly onChange: () => void;
@@ -57,6 +63,33 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
   /** Since when it has not. */
   let troubledSince: number | undefined;
   let looking = false;
+  /** Backends of listeners that are spoken to from clients' addresses, by the text of the listener. */
+  let sourced = new Map<string, readonly SourcedService[]>();
+
+  /** Those of VIPs, and of what ends still, as long as connections may be there. */
+  function sourcedServices(
+    proxied: readonly ProxiedVip[],
+    ending: readonly ProxyListener[],
+  ): SourcedService[] {
+    const kept = ending.map(
+      (listener) => [listenerText(listener), sourced.get(listenerText(listener))] as const,
+    );
+    const wanted = proxied.flatMap(({ vip }) =>
+      vip.source === undefined
+        ? []
+        : [
+            [
+              listenerText(vip),
+              vip.backends.map((one) => ({ address: one.address, port: backendPort(vip, one) })),
+            ] as const,
+          ],
+    );
+    sourced = new Map([
+      ...kept.flatMap(([text, all]) => (all === undefined ? [] : [[text, all] as const])),
+      ...wanted,
+    ]);
+    return [...sourced.values()].flat();
+  }
 
   function toldProblem(): string | undefined {
     if (!proxy.inSync()) return 'it does not answer';
@@ -74,10 +107,12 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
     async sync({ vips: proxied, proxy: settings }, ending, force) {
       const toServe: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
       if (force) proxy.tellAgain();
+      // Before a backend is asked whether its answers come back, and before the proxy speaks to it.
+      await options.settleSources(sourcedServices(proxied, ending));
       // A VIP that ends keeps its listener in the proxy until the end, without new desired state for it.
       if (toServe.length === 0) await proxy.follow(undefined);
       else if (ending.length === 0 && settings !== undefined)
-        await proxy.follow(proxyDesired(proxied, settings, options.segmentLimit?.()));
+        await proxy.follow(proxyDesired(proxied, settings, options.segmentLimit?.(), options.subnets()));
       const texts = toServe.map(listenerText);
       const text = texts.join();
       if (text === last && !force) return 0;

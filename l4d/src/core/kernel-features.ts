@@ -22,6 +22,11 @@ export const kernelFeatures = {
     since: '4.5',
   },
   lookup: { name: 'sk_lookup, for l7 VIPs', since: '5.9' },
+  sourceReturn: {
+    name: "tc programs that look for sockets, for clients' own addresses towards backends",
+    since: '5.2',
+    without: 'l7 VIPs cannot have source: client',
+  },
   links: { name: 'XDP links whose program is swapped while packets flow', since: '5.9' },
   jiffies: {
     name: 'the time in ticks without a call',

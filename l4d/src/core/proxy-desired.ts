@@ -1,5 +1,5 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
-import { formatIpPrefix } from '@l4d/kit/ip-prefix.ts';
+import { formatIpPrefix, type IpPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
 import type { HostProxy } from './desired/host-proxy.ts';
 import { backendPool, backendPort, type Vip } from './desired/vip.ts';
@@ -14,11 +14,12 @@ export interface ProxiedVip {
   readonly healthy: readonly boolean[];
 }
 
-/** The body of the proxy's `PUT /v1/desired`: each pool with its healthy backends. */
+/** The body of the proxy's `PUT /v1/desired`: each pool with its healthy backends. `subnets`: of the host's interfaces. */
 export function proxyDesired(
   vips: readonly ProxiedVip[],
   proxy: HostProxy,
   segmentLimit?: ProxyDesiredInput['segmentLimit'],
+  subnets: readonly IpPrefix[] = [],
 ): ProxyDesiredInput {
   return {
     ...(segmentLimit === undefined ? {} : { segmentLimit }),
@@ -61,6 +62,7 @@ export function proxyDesired(
         forwarded: vip.forwardedHeader ?? false,
         ...(vip.via === undefined ? {} : { via: vip.via }),
         ...(vip.proxyProtocol === undefined ? {} : { proxyProtocol: vip.proxyProtocol }),
+        ...(vip.source === undefined ? {} : { clientSource: { subnets: directSubnets(vip, subnets) } }),
         ...(vip.tls === undefined ? {} : { tls: listenerTls(vip.tls) }),
         ...(vip.redirectToHttps === undefined ? {} : { redirectToHttps: vip.redirectToHttps }),
       };
@@ -91,4 +93,10 @@ function poolTls({ backendTls }: Vip, pool: string): Pick<PoolInput, 'tls'> {
   if (backendTls === undefined) return {};
   const { pools, ...tls } = backendTls;
   return pools === undefined || pools.includes(pool) ? { tls } : {};
+}
+
+/** Subnets whose machines answer each other past this host, as far as nothing proves that they do not. */
+function directSubnets({ sourceProbes = [] }: Vip, subnets: readonly IpPrefix[]): string[] {
+  const unproven = subnets.filter((subnet) => !sourceProbes.some((probe) => prefixContains(subnet, probe)));
+  return [...new Set(unproven.map(formatIpPrefix))];
 }

@@ -82,6 +82,13 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
       byVip(({ retriesRefused }) => retriesRefused),
     ),
     counter(
+      'l4d_proxy_source_refused_total',
+      "Times that a backend was passed over because it cannot be spoken to from the client's address, by reason",
+      listeners.flatMap(({ name, sourceRefused = {} }) =>
+        Object.entries(sourceRefused).map(([reason, value]) => ({ labels: { vip: name, reason }, value })),
+      ),
+    ),
+    counter(
       'l4d_proxy_unknown_connections_total',
       'Connections for an address and port without a listener',
       one(status.unknownConnections),

@@ -125,6 +125,8 @@ export interface VipStatus {
   readonly counters: CountersView;
   /** Of an l7 VIP with `tls`, while the proxy answers. */
   readonly tls?: VipTlsStatus;
+  /** Of an l7 VIP with `source`: times that a backend was passed over because it cannot be spoken to from a client's address. */
+  readonly sourceRefused?: Readonly<Record<string, number>>;
 }
 
 /** One BGP neighbour, as the announcer tells it. */
@@ -293,6 +295,11 @@ export interface DataplaneStatus {
    * lives (`no_proxy`) or the port is none of the VIP's (`other_port`), `not_ours`. Undefined of a daemon before it counted.
    */
   readonly lookups?: Readonly<Record<string, number>>;
+  /**
+   * Packets of backends to their clients' own addresses, of VIPs with `source`: `delivered` to the proxy, ICMP errors alike
+   * (`error_delivered`), for no socket of it (`no_socket`: they go their way). Undefined while no VIP has it.
+   */
+  readonly sourceReturns?: Readonly<Record<string, number>>;
   readonly flowTable: FlowTableStatus;
 }
 

@@ -13,6 +13,7 @@ function source(
     vips: parsed.value.vips,
     shown: () => ({ announced: true, code: 'announced' }),
     up: () => [true, false],
+    returnPath: () => true,
     activeFlows: () => 7,
     counters: { vip: () => 5, backend: (_identity, _address, place) => (place === 0 ? 3 : undefined) },
     ...more,

@@ -15,6 +15,8 @@ export interface VipMetricSource {
   shown(vip: Vip): { readonly announced: boolean; readonly code: VerdictCode } | undefined;
   /** Whether each backend takes new flows, in their order. */
   up(vip: Vip): readonly boolean[];
+  /** Of VIPs with source: whether the last check has proven the return path of a backend; undefined: not asked yet. */
+  returnPath(vip: Vip, backend: Backend): boolean | undefined;
   /** Of VIPs with least-connections. */
   activeFlows(vip: Vip, backend: Backend): number | undefined;
   readonly counters: {
@@ -121,6 +123,15 @@ const families: readonly Family[] = [
     lines: ofBackends((source, vip) => {
       const up = source.up(vip);
       return (_, place) => (up[place] === true ? 1 : 0);
+    }),
+  },
+  {
+    name: 'l4d_backend_return_path_proven',
+    help: 'Whether what the backend answers to clients comes back by this host, of VIPs with source',
+    type: 'gauge',
+    lines: ofBackends((source, vip) => (backend) => {
+      const proven = vip.source === undefined ? undefined : source.returnPath(vip, backend);
+      return proven === undefined ? undefined : Number(proven);
     }),
   },
   backendCounter('l4d_backend_packets_total', 'Packets forwarded', 'packets'),

@@ -51,6 +51,12 @@ export async function probeKernel(interfaceName?: string): Promise<ProbeResult[]
     }),
   );
   await attempt('lookup', () => withSmallObject('l7_lookup', () => undefined));
+  await attempt('sourceReturn', () =>
+    withSmallObject('source_return', (object) => {
+      const program = libbpf.programFd(object, 'source_return');
+      return inFreshNetwork((run) => run(() => libbpf.attachTcIngress(program, loopbackIndex)));
+    }),
+  );
   await attempt('links', () =>
     withSmallObject('pass', (object) => {
       const program = libbpf.programFd(object, 'pass');

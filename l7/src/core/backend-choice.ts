@@ -12,7 +12,8 @@ export interface RetryCounts {
 
 /**
  * Whom a request or a connection is given to at `now` (ms), after those that were `tried` in vain. Undefined: nobody is
- * left, it was given to as many as may be asked, or the pool's budget for further tries is spent.
+ * left, it was given to as many as may be asked, or the pool's budget for further tries is spent. Those that were `passed`
+ * over were not asked, and are no tries.
  */
 export function nextBackend(
   { tries, budgetPercent }: Listener,
@@ -20,9 +21,11 @@ export function nextBackend(
   tried: ReadonlySet<Backend> = nobody,
   counts: RetryCounts,
   now: number,
+  passed: ReadonlySet<Backend> = nobody,
 ): Backend | undefined {
   if (tried.size >= tries) return undefined;
-  const backend = chooseWeighted(backends, tried, now);
+  const skipped = passed.size === 0 ? tried : new Set([...tried, ...passed]);
+  const backend = chooseWeighted(backends, skipped, now);
   if (backend === undefined) return undefined;
   if (tried.size > 0) {
     if (!takeRetry(budget, budgetPercent, now)) {
@@ -36,8 +39,12 @@ export function nextBackend(
   return backend;
 }
 
-/** It could not be reached: for a while others are asked, where there are others. */
+/**
+ * It could not be reached: for a while others are asked, where there are others. Not one that is spoken to from clients'
+ * addresses: it may be the way back to this client alone, and the others would pay for it.
+ */
 export function letRest(backend: Backend, now: number): void {
+  if (backend.sourced !== undefined) return;
   backend.restsUntil = now + restMs;
 }
 

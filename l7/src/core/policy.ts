@@ -15,6 +15,7 @@ import {
   proxyHeader,
 } from '@l4d/kit/proxy-protocol.ts';
 import type { AccessList } from './access.ts';
+import type { SourcedBackend } from './client-source.ts';
 import type { DestinationRule } from './forward-proxy/destinations.ts';
 import { type ViaName, viaName } from './http1/hops.ts';
 import { defaultListenerLimits, type ListenerLimits } from './limits.ts';
@@ -32,6 +33,8 @@ export interface Backend extends Weighted {
   readonly connectionKey: string;
   /** Undefined: it is spoken to in the clear. */
   readonly tls: ProxyBackendTls | undefined;
+  /** It is spoken to from the client's address; undefined: from the host's own. */
+  readonly sourced: SourcedBackend | undefined;
 }
 
 /** Backends among which requests are shared out. */
@@ -71,6 +74,8 @@ export interface Listener {
   readonly via: ViaName | undefined;
   /** How connections to backends begin; undefined: with the request. */
   readonly proxyProtocol: ProxyProtocol | undefined;
+  /** Each connection to a backend is for one client alone, whom it tells of: nobody else's requests may go over it. */
+  readonly isClientBound: boolean;
   readonly connectMs: number;
   readonly responseMs: number;
   /** From a request, or the last byte of its body, to the begin of its answer, over all tries. */
@@ -128,6 +133,7 @@ function compileListener(
   previous: Listener | undefined,
   base: ListenerLimits,
 ): Listener {
+  const subnets = listener.clientSource?.subnets.map(ipPrefix);
   const pools = listener.pools.map((pool) => {
     const poolBefore = previous?.pools.find((other) => other.name === pool.name);
     const credits = new Map(poolBefore?.backends.map((backend) => [backend.key, backend]));
@@ -140,8 +146,13 @@ function compileListener(
         const credit = old !== undefined && old.weight === backend.weight ? old.credit : 0;
         const { tls } = pool;
         const connectionKey = tls === undefined ? backendKey : `${backendKey} ${JSON.stringify(tls)}`;
+        const address = ipAddress(backend.address);
+        const sourced = subnets && {
+          address,
+          subnets: subnets.filter((subnet) => prefixContains(subnet, address)),
+        };
         const restsUntil = old?.restsUntil ?? 0;
-        return { ...backend, key: backendKey, connectionKey, tls, credit, restsUntil };
+        return { ...backend, key: backendKey, connectionKey, tls, sourced, credit, restsUntil };
       }),
     };
   });
@@ -175,6 +186,7 @@ function compileListener(
     withForwarded: listener.forwarded,
     via: listener.via === undefined ? undefined : viaName(listener.via),
     proxyProtocol: listener.proxyProtocol,
+    isClientBound: listener.proxyProtocol !== undefined || listener.clientSource !== undefined,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
     requestMs: listener.timeouts.requestMs ?? Math.max(usualRequestMs, listener.timeouts.responseMs),

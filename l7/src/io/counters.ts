@@ -3,6 +3,8 @@ import {
   datagramDrops,
   type ProxyStatus,
   type ProxyTlsStatus,
+  type SourceRefusal,
+  sourceRefusals,
 } from '@l4d/kit/proxy-api.ts';
 import { addCounts, type Counts } from '../core/counts.ts';
 import type { Listener, PolicyTable } from '../core/policy.ts';
@@ -44,6 +46,8 @@ export interface ListenerCounters {
   retriesRefused: number;
   /** Connections that no backend was found for. */
   unserved: number;
+  /** Times that a backend was passed over because it cannot be spoken to from the client's address. */
+  readonly sourceRefused: Map<SourceRefusal, number>;
   /** By class of status: the first is of 1xx. */
   readonly responses: [number, number, number, number, number];
   readonly tls: TlsCounters;
@@ -75,6 +79,7 @@ function noCounts(): ListenerCounters {
     retries: 0,
     retriesRefused: 0,
     unserved: 0,
+    sourceRefused: new Map(),
     responses: [0, 0, 0, 0, 0],
     tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
     datagrams: undefined,
@@ -106,6 +111,11 @@ export function backendCounters(counters: ListenerCounters, key: string): Backen
   return found;
 }
 
+/** Counts a backend that was passed over because it cannot be spoken to from the client's address. */
+export function countSourceRefusal({ sourceRefused }: ListenerCounters, refusal: SourceRefusal): void {
+  sourceRefused.set(refusal, (sourceRefused.get(refusal) ?? 0) + 1);
+}
+
 /** Counts one answer of status 100 to 599 under its class. */
 export function countResponse(counters: ListenerCounters, status: number): void {
   const kind = (Math.floor(status / 100) - 1) as 0 | 1 | 2 | 3 | 4;
@@ -130,9 +140,10 @@ export function countHandshakeFailure(counters: TlsCounters, reason: string): vo
 
 /** The numbers of a listener's counters as JSON. */
 export function listenerCounts(counters: ListenerCounters): Counts {
-  const { tls, backends, datagrams, ...numbers } = counters;
+  const { tls, backends, datagrams, sourceRefused, ...numbers } = counters;
   return {
     ...numbers,
+    sourceRefused: Object.fromEntries(sourceRefused),
     ...(datagrams === undefined ? {} : { datagrams: { ...datagrams, dropped: { ...datagrams.dropped } } }),
     tls: {
       handshakes: Object.fromEntries(tls.handshakes),
@@ -146,7 +157,8 @@ export function listenerCounts(counters: ListenerCounters): Counts {
 }
 
 /** What `listenerCounts` makes. */
-type ListenerNumbers = Omit<ListenerCounters, 'tls' | 'backends' | 'datagrams'> & {
+type ListenerNumbers = Omit<ListenerCounters, 'tls' | 'backends' | 'datagrams' | 'sourceRefused'> & {
+  readonly sourceRefused: Readonly<Record<string, number>>;
   readonly datagrams?: DatagramCounters;
   readonly tls: {
     readonly handshakes: Readonly<Record<string, number>>;
@@ -165,6 +177,12 @@ export function listenerCountersOf(
   return {
     ...whole,
     datagrams: whole.datagrams,
+    sourceRefused: new Map(
+      sourceRefusals.flatMap((refusal): [SourceRefusal, number][] => {
+        const count = whole.sourceRefused[refusal];
+        return count === undefined ? [] : [[refusal, count]];
+      }),
+    ),
     tls: {
       handshakes: new Map(Object.entries(whole.tls.handshakes)),
       resumed: whole.tls.resumed,
@@ -215,6 +233,9 @@ export function listenerStatus(
     retries: counted.retries,
     retriesRefused: counted.retriesRefused,
     unserved: counted.unserved,
+    ...(listener.pools.some(({ backends: all }) => all.some(({ sourced }) => sourced !== undefined))
+      ? { sourceRefused: Object.fromEntries(counted.sourceRefused) }
+      : {}),
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
     ),

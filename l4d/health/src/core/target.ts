@@ -23,6 +23,13 @@ export interface HealthTarget {
    * port of its own.
    */
   readonly proxyProtocol?: ProxyProtocol;
+  /** Address that the check comes from, which need not be this host's; left out: the host's own. */
+  readonly source?: IpAddress;
+  /**
+   * What the service sends to these addresses, which are not this host's, must come back by way of it: with each check, and
+   * beside it, a TCP connection from each of them must come about. Of the service's family and at its port.
+   */
+  readonly returnPathOf?: readonly IpAddress[];
   /** End a TCP check by RST in place of FIN: leaves no TIME_WAIT here, but a log line there. */
   readonly reset?: boolean;
 }
@@ -63,7 +70,7 @@ export function compareTargets(
 }
 
 function fingerprint(target: HealthTarget): string {
-  const { check, mark, interfaceName, reset, proxyProtocol } = target;
+  const { check, mark, interfaceName, reset, proxyProtocol, source, returnPathOf } = target;
   const fields = Object.entries(check).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([
     formatIpAddress(target.address),
@@ -73,5 +80,7 @@ function fingerprint(target: HealthTarget): string {
     interfaceName,
     reset ?? false,
     proxyProtocol,
+    source === undefined ? undefined : formatIpAddress(source),
+    returnPathOf?.map(formatIpAddress),
   ]);
 }

@@ -19,6 +19,8 @@ export interface CheckOutcome {
   readonly kind: 'good' | 'bad' | 'inconclusive';
   /** In plain words, such as `connect: connection refused`. */
   readonly reason: string;
+  /** Of a target whose return path is proven: whether it is. */
+  readonly returnPath?: boolean;
 }
 
 /** How many outcomes in a row change the verdict, each at least 1. */

@@ -1,5 +1,6 @@
 import { SyscallError } from '@l4d/kit/errors.ts';
 import {
+  bind,
   closeFd,
   connect,
   constant,
@@ -11,6 +12,7 @@ import {
 } from '@l4d/kit/ffi/libc.ts';
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
 import { checkPort, type HealthTarget } from '../core/target.ts';
 
 /**
@@ -30,12 +32,21 @@ export function openCheckSocket(target: HealthTarget, type: 'stream' | 'datagram
       const name = new TextEncoder().encode(`${target.interfaceName}\0`);
       setSocketOption(fd, constant.SOL_SOCKET, constant.SO_BINDTODEVICE, name);
     }
+    if (target.source !== undefined) bindTransparent(fd, target.source);
     connect(fd, encodeSockaddr(target.address, checkPort(target), scopeId));
     return fd;
   } catch (error) {
     closeFd(fd);
     throw error;
   }
+}
+
+/** Has a socket send from an address that need not be this host's; its port is chosen as it connects. */
+function bindTransparent(fd: number, source: IpAddress): void {
+  if (source.family === 4) setSocketOptionInt(fd, constant.SOL_IP, constant.IP_TRANSPARENT, 1);
+  else setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_TRANSPARENT, 1);
+  setSocketOptionInt(fd, constant.SOL_IP, constant.IP_BIND_ADDRESS_NO_PORT, 1);
+  bind(fd, encodeSockaddr(source, 0));
 }
 
 /**

@@ -18,6 +18,7 @@ import { checkExec } from './check-exec.ts';
 import { checkGrpc } from './check-grpc.ts';
 import { checkHttp } from './check-http.ts';
 import { checkListening } from './check-listening.ts';
+import { checkReturnPath } from './check-return-path.ts';
 import type { CancelCheck, CheckRun, OutcomeHandler } from './check-run.ts';
 import { checkTcp } from './check-tcp.ts';
 import { checkUdp } from './check-udp.ts';
@@ -201,6 +202,12 @@ export function createHealthChecker(options: HealthCheckerOptions): HealthChecke
 }
 
 function runCheck(run: CheckRun, onOutcome: OutcomeHandler): CancelCheck {
+  const { returnPathOf = [] } = run.target;
+  if (returnPathOf.length === 0) return askService(run, onOutcome);
+  return checkReturnPath(run, returnPathOf, askService, onOutcome);
+}
+
+function askService(run: CheckRun, onOutcome: OutcomeHandler): CancelCheck {
   const { check } = run.target;
   switch (check.type) {
     case 'tcp':

@@ -13,6 +13,7 @@ const raw = {
   epollCreate: libc.func('int epoll_create1(int flags)'),
   epollControl: libc.func('int epoll_ctl(int epoll, int operation, int fd, uintptr_t event)'),
   accept: libc.func('int accept4(int fd, uintptr_t address, uintptr_t length, int flags)'),
+  bind: libc.func('int bind(int fd, uintptr_t address, uint32_t length)'),
   listen: libc.func('int listen(int fd, int backlog)'),
   socketName: libc.func('int getsockname(int fd, uintptr_t address, uintptr_t length)'),
   setOption: libc.func('int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)'),
@@ -178,6 +179,20 @@ export function lastName(): string {
 }
 
 const mappedPrefix = '\0\0\0\0\0\0\0\0\0\0\xff\xff';
+
+/**
+ * Has a socket send from an address that need not be this host's (IP_TRANSPARENT); its port is chosen when it connects, so
+ * that one port serves for as many destinations as there are. `sockaddr`: the address, with port 0. 0, or the
+ * errno of what the kernel refused: EPERM without CAP_NET_ADMIN.
+ */
+export function bindTransparent(fd: number, family: 4 | 6, sockaddr: number, length: number): number {
+  const one = scratch.address + at.one;
+  const refused =
+    (family === 4 ? raw.setOption(fd, 0, 19, one, 4) : raw.setOption(fd, 41, 75, one, 4)) < 0 ||
+    raw.setOption(fd, 0, 24, one, 4) < 0 ||
+    raw.bind(fd, sockaddr, length) < 0;
+  return refused ? koffi.errno() : 0;
+}
 
 /** Sets TCP_NODELAY; connections that a listening socket accepts inherit it. */
 export function setNoDelay(fd: number): void {

@@ -15,6 +15,7 @@ export const xdpFlag = { generic: 1 << 1, native: 1 << 2 } as const;
 /** enum bpf_attach_type */
 const attachType = { skLookup: 36, xdp: 37 } as const;
 
+const BPF_TC_INGRESS = 1;
 const BPF_TC_EGRESS = 2;
 
 /** enum libbpf_print_level */
@@ -59,6 +60,7 @@ function bindLibrary() {
     objInfo: lib.func('int bpf_obj_get_info_by_fd(int fd, void *info, _Inout_ uint32_t *length)'),
     tcHookCreate: lib.func('int bpf_tc_hook_create(void *hook)'),
     tcAttach: lib.func('int bpf_tc_attach(const void *hook, void *options)'),
+    tcQuery: lib.func('int bpf_tc_query(const void *hook, _Inout_ uint8_t *options)'),
     tcDetach: lib.func('int bpf_tc_detach(const void *hook, const void *options)'),
     xdpQueryId: lib.func('int bpf_xdp_query_id(int ifindex, int flags, _Out_ uint32_t *id)'),
     update: lib.func('int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)'),
@@ -312,13 +314,41 @@ export function xdpProgramId(interfaceIndex: number, flags: number): number {
   return id[0];
 }
 
-/** Place of our filter on an interface's egress: any other user of tc keeps theirs. */
+/** Place of our filters on an interface: any other user of tc keeps theirs. */
 const tcHandle = 0x6c34;
 const tcPriority = 0x6c34;
 
 /** Attaches (or replaces) a tc egress program on an interface. Throws SyscallError. */
 export function attachTcEgress(program: number, interfaceIndex: number): void {
-  const hook = tcHook(interfaceIndex);
+  attachTc(program, interfaceIndex, BPF_TC_EGRESS);
+}
+
+/** Removes our tc egress program; no error when it is not there. Throws SyscallError otherwise. */
+export function detachTcEgress(interfaceIndex: number): void {
+  detachTc(interfaceIndex, BPF_TC_EGRESS);
+}
+
+/** Attaches (or replaces) a tc ingress program on an interface. Throws SyscallError. */
+export function attachTcIngress(program: number, interfaceIndex: number): void {
+  attachTc(program, interfaceIndex, BPF_TC_INGRESS);
+}
+
+/** Removes our tc ingress program; no error when it is not there. Throws SyscallError otherwise. */
+export function detachTcIngress(interfaceIndex: number): void {
+  detachTc(interfaceIndex, BPF_TC_INGRESS);
+}
+
+/** Id of our tc ingress program on an interface; 0 when it is not there. Throws SyscallError. */
+export function tcIngressProgramId(interfaceIndex: number): number {
+  const options = tcOptions();
+  const result = bpf().tcQuery(tcHook(interfaceIndex, BPF_TC_INGRESS), options) as number;
+  if (result === -2 || result === -22 || result === -19) return 0;
+  checkErrno('bpf_tc_query', result);
+  return options.readUInt32LE(16);
+}
+
+function attachTc(program: number, interfaceIndex: number, point: number): void {
+  const hook = tcHook(interfaceIndex, point);
   const created = bpf().tcHookCreate(hook) as number;
   if (created < 0 && created !== -17) throw new SyscallError('bpf_tc_hook_create', -created);
   const options = tcOptions();
@@ -327,18 +357,18 @@ export function attachTcEgress(program: number, interfaceIndex: number): void {
   checkErrno('bpf_tc_attach', bpf().tcAttach(hook, options));
 }
 
-/** Removes our tc egress program; no error when it is not there. Throws SyscallError otherwise. */
-export function detachTcEgress(interfaceIndex: number): void {
-  const result = bpf().tcDetach(tcHook(interfaceIndex), tcOptions()) as number;
-  if (result < 0 && result !== -2 && result !== -22) throw new SyscallError('bpf_tc_detach', -result);
+function detachTc(interfaceIndex: number, point: number): void {
+  const result = bpf().tcDetach(tcHook(interfaceIndex, point), tcOptions()) as number;
+  // No such filter, no clsact, no such interface.
+  if (result < 0 && ![-2, -22, -19].includes(result)) throw new SyscallError('bpf_tc_detach', -result);
 }
 
 /** struct bpf_tc_hook: size, ifindex, attach point, parent. */
-function tcHook(interfaceIndex: number): Buffer {
+function tcHook(interfaceIndex: number, point: number): Buffer {
   const hook = Buffer.alloc(24);
   hook.writeBigUInt64LE(24n, 0);
   hook.writeInt32LE(interfaceIndex, 8);
-  hook.writeUInt32LE(BPF_TC_EGRESS, 12);
+  hook.writeUInt32LE(point, 12);
   return hook;
 }
 
@@ -533,6 +563,8 @@ export interface TestRun {
   /** The program's return value, such as XDP_TX. */
   readonly action: number;
   readonly packet: Uint8Array;
+  /** What has become of the context; empty where there was none. */
+  readonly context: Uint8Array;
   /** Mean time of one repeat in nanoseconds. */
   readonly nanoseconds: number;
 }
@@ -544,6 +576,7 @@ export interface TestRun {
  */
 export function testRun(program: number, packet: Uint8Array, repeat = 1, context?: Uint8Array): TestRun {
   const output = Buffer.alloc(packet.length + 512);
+  const contextAfter = Buffer.alloc(context?.length ?? 0);
   const options = Buffer.alloc(80);
   options.writeBigUInt64LE(80n, 0);
   options.writeBigUInt64LE(BigInt(koffi.address(packet)), 8);
@@ -552,13 +585,16 @@ export function testRun(program: number, packet: Uint8Array, repeat = 1, context
   options.writeUInt32LE(output.length, 28);
   if (context !== undefined) {
     options.writeBigUInt64LE(BigInt(koffi.address(context)), 32);
+    options.writeBigUInt64LE(BigInt(koffi.address(contextAfter)), 40);
     options.writeUInt32LE(context.length, 48);
+    options.writeUInt32LE(context.length, 52);
   }
   options.writeInt32LE(repeat, 60);
   checkErrno('bpf_prog_test_run', bpf().testRun(program, options));
   return {
     action: options.readUInt32LE(56),
     packet: Uint8Array.from(output.subarray(0, options.readUInt32LE(28))),
+    context: Uint8Array.from(contextAfter),
     nanoseconds: options.readUInt32LE(64),
   };
 }

@@ -14,6 +14,8 @@ export interface RuleSpec {
   readonly mark?: number;
   /** All bits by default. */
   readonly markMask?: number;
+  /** Name of the interface that the packet has come in by; left out: any, and what this host sends. */
+  readonly incoming?: string;
 }
 
 /** A rule as the kernel tells it. */
@@ -23,11 +25,12 @@ export interface Rule {
   readonly table: number;
   readonly mark: number | undefined;
   readonly markMask: number | undefined;
+  readonly incoming: string | undefined;
   /** FR_ACT_* number; 1 is a table lookup. */
   readonly action: number;
 }
 
-const attribute = { PRIORITY: 6, FWMARK: 10, TABLE: 15, FWMASK: 16 } as const;
+const attribute = { IIFNAME: 3, PRIORITY: 6, FWMARK: 10, TABLE: 15, FWMASK: 16 } as const;
 
 /** Payload of RTM_GETRULE for a dump of one family. */
 export function encodeRuleRequest(family: IpFamily): Uint8Array {
@@ -50,6 +53,8 @@ export function encodeRule(rule: RuleSpec): Uint8Array {
     attributes.push([attribute.FWMARK, encodeU32(rule.mark)]);
     attributes.push([attribute.FWMASK, encodeU32(rule.markMask ?? 0xffffffff)]);
   }
+  if (rule.incoming !== undefined)
+    attributes.push([attribute.IIFNAME, new TextEncoder().encode(`${rule.incoming}\0`)]);
   return encodePayload(header, attributes);
 }
 
@@ -66,6 +71,12 @@ export function decodeRule(payload: Uint8Array): Result<Rule | undefined, string
     table: decodeU32(attributes.value.get(attribute.TABLE)) ?? view.getUint8(4),
     mark: decodeU32(attributes.value.get(attribute.FWMARK)),
     markMask: decodeU32(attributes.value.get(attribute.FWMASK)),
+    incoming: textOf(attributes.value.get(attribute.IIFNAME)),
     action: view.getUint8(7),
   });
+}
+
+/** Text of an attribute, which ends with a zero byte. */
+function textOf(value: Uint8Array | undefined): string | undefined {
+  return value === undefined ? undefined : new TextDecoder().decode(value).replace(/\0.*$/, '');
 }

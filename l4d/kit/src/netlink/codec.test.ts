@@ -147,6 +147,8 @@ describe('what is written is read back', () => {
   it('rule', () => {
     const rule = { family: 6, priority: 100, table: 19532, mark: 0x4c000000, markMask: 0xff000000 } as const;
     expect(decodeRule(encodeRule(rule))).toEqual({ ok: true, value: { ...rule, action: 1 } });
+    const incoming = { ...rule, incoming: 'eth0.10' };
+    expect(decodeRule(encodeRule(incoming))).toEqual({ ok: true, value: { ...incoming, action: 1 } });
   });
 });
 

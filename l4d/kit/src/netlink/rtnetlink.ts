@@ -227,7 +227,8 @@ function sameRule(rule: Rule, spec: RuleSpec): boolean {
     rule.priority === spec.priority &&
     rule.table === spec.table &&
     rule.mark === spec.mark &&
-    rule.markMask === mask
+    rule.markMask === mask &&
+    rule.incoming === spec.incoming
   );
 }
 

@@ -30,6 +30,7 @@ import {
 import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVipLimits, vipLimitFieldNames } from './vip-limits.ts';
+import { checkSharedSources, checkVipSource } from './vip-source.ts';
 import { checkUdp } from './vip-udp.ts';
 import { checkVrrp } from './vrrp-rules.ts';
 
@@ -78,6 +79,7 @@ export function checkRules(state: Parts): PathProblem[] {
     ...checkInterfaces(state.host),
     ...checkFragments(state.host.fragments, state.vips),
     ...checkProxyHosts(state.host.proxy, state.vips),
+    ...checkSharedSources(state.host.proxy, state.vips),
   ];
 }
 
@@ -257,6 +259,7 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [
     ...checkVipClients(vip, at),
     ...checkVipLimits(vip, at),
+    ...checkVipSource(vip, at),
     ...checkUdp(vip, at),
   ];
   if (vip.port === anyPort) {

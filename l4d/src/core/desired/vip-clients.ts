@@ -3,6 +3,7 @@ import { viaNamePattern } from '@l4d/kit/proxy-api.ts';
 import { proxyProtocols } from '@l4d/kit/proxy-protocol.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import { choice, durationText, flag, ipPrefixText, list, text } from '@l4d/kit/schema/scalars.ts';
+import { vipSourceFields } from './vip-source.ts';
 
 /** How the proxy learns of an l7 VIP's clients, and how it tells backends; fields of a VIP. */
 export const vipClientFields = {
@@ -22,6 +23,7 @@ export const vipClientFields = {
   keepAliveTimeout: durationText(Milliseconds(100), Seconds(86_400)).exactOptional(),
   /** l7 only: connections to backends begin with a PROXY header of this version. */
   proxyProtocol: choice('a version of the PROXY protocol', proxyProtocols).exactOptional(),
+  ...vipSourceFields,
 };
 
 /** Names of those fields. */
@@ -32,6 +34,8 @@ export const vipClientFieldNames = [
   'via',
   'keepAliveTimeout',
   'proxyProtocol',
+  'source',
+  'sourceProbes',
 ] as const;
 
 /** Rules over those fields of an l7 VIP. */

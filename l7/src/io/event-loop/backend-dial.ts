@@ -23,6 +23,8 @@ export interface DialTarget {
   readonly tls: ProxyBackendTls | undefined;
   /** What the connection begins with, before TLS; undefined: nothing. */
   readonly preamble: Uint8Array | undefined;
+  /** Sockaddr of where it comes from; undefined: this host. */
+  readonly source?: Uint8Array | undefined;
 }
 
 /** A connection for a tunnel, until it is there. */
@@ -84,8 +86,8 @@ export class BackendDial extends Stream {
 }
 
 /**
- * Begins to connect, for at most `connectMs`. A text: it failed at once (nothing is told to the owner then),
- * and why, where TLS has a reason; else it is empty.
+ * Begins to connect, for at most `connectMs`. It failed at once, of which nothing is told to the owner: a text, why, where
+ * TLS has a reason, else it is empty; a number, errno.
  */
 export function dial(
   loop: EventLoop,
@@ -93,9 +95,9 @@ export function dial(
   target: DialTarget,
   owner: DialOwner,
   connectMs: number,
-): BackendDial | string {
-  const connection = connectTo(target);
-  if ('error' in connection) return '';
+): BackendDial | string | number {
+  const connection = connectTo(target, target.source);
+  if ('error' in connection) return connection.error;
   const { fd } = connection;
   const tls = target.tls === undefined ? undefined : backendTls.session(target.tls, fd, target.address, 0);
   if (typeof tls === 'string') {

@@ -22,6 +22,7 @@ import { selectRoute } from '../../core/route.ts';
 import { type BackendCounters, backendCounters } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import type { ClientConnection } from './client-connection.ts';
+import { countFailedSource, type Source, sourceFor } from './client-source.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
@@ -43,6 +44,8 @@ export class Exchange {
   #pool: Pool | undefined = undefined;
   #backend: Backend | undefined = undefined;
   #tried: Set<Backend> | undefined = undefined;
+  /** Those that cannot be spoken to from the client's address. */
+  #passed: Set<Backend> | undefined = undefined;
   #originForm = '';
   #hostField: string | undefined = undefined;
   #use: UpstreamUse = 'kept';
@@ -122,15 +125,28 @@ export class Exchange {
       const backend = this.#nextBackend();
       if (backend === undefined) {
         const nobodyThere = this.#tried === undefined;
+        const passedOver = this.#passed !== undefined;
         this.done();
+        if (nobodyThere && passedOver)
+          return void this.#client.refuse(502, 'no backend can be spoken to from your address');
         if (nobodyThere) return void this.#client.refuse(503, 'no backend is available');
         return void this.#client.refuse(502, 'no backend could be reached');
       }
       this.#backend = backend;
-      if (this.#attempt(backend, offset, length)) return;
+      if (this.#give(backend, offset, length)) return;
+    }
+  }
+
+  /** Gives the request to a backend; false: it could not be given, and nothing was sent. */
+  #give(backend: Backend, offset: number, length: number): boolean {
+    const source = sourceFor(backend, this.#client.origin);
+    if (typeof source === 'string') this.#passOver(backend);
+    else if (this.#attempt(backend, source, offset, length)) return true;
+    else if (this.#passed?.has(backend) !== true) {
       this.#failed(backend);
       letRest(backend, this.#engine.loop.now);
     }
+    return false;
   }
 
   /** Whom the request is given to now; undefined: nobody. */
@@ -138,7 +154,8 @@ export class Exchange {
     const listener = this.#listener;
     const pool = this.#pool;
     if (listener === undefined || pool === undefined) return undefined;
-    return nextBackend(listener, pool, this.#tried, this.#client.origin.counters, this.#engine.loop.now);
+    const { counters } = this.#client.origin;
+    return nextBackend(listener, pool, this.#tried, counters, this.#engine.loop.now, this.#passed);
   }
 
   /** The answer begins to go to the client: nobody else can be asked any more. */
@@ -148,7 +165,7 @@ export class Exchange {
   }
 
   /** False: the backend could not be reached, and nothing was sent. */
-  #attempt(backend: Backend, offset: number, length: number): boolean {
+  #attempt(backend: Backend, source: Exclude<Source, string>, offset: number, length: number): boolean {
     const target = this.#target(backend);
     if (this.#use === 'kept') {
       for (let kept = takeIdle(target); kept !== undefined; kept = takeIdle(target)) {
@@ -161,8 +178,11 @@ export class Exchange {
       }
     }
     this.#count(backend);
-    const connection = connectTo(target);
-    if ('error' in connection) return false;
+    const connection = connectTo(target, source);
+    if ('error' in connection) {
+      if (countFailedSource(source, connection.error, this.#client.origin)) this.#passOver(backend);
+      return false;
+    }
     const { fd } = connection;
     const tls =
       backend.tls === undefined ? undefined : this.#beginTls(backend.tls, fd, backend, target.resumable);
@@ -235,12 +255,12 @@ export class Exchange {
   }
 
   /**
-   * What is kept of a backend. A connection that began with a PROXY header is its client's alone: nobody else's
-   * requests may go over it.
+   * What is kept of a backend. A connection that tells of its client, by a PROXY header or its source address, is that
+   * client's alone: nobody else's requests may go over it.
    */
   #target(backend: Backend): UpstreamTarget {
     const shared = upstreamTarget(this.#engine.pool, backend);
-    if (this.#listener?.proxyProtocol === undefined) return shared;
+    if (this.#listener?.isClientBound !== true) return shared;
     this.#own ??= new Map();
     let own = this.#own.get(backend.connectionKey);
     if (own === undefined) {
@@ -311,7 +331,8 @@ export class Exchange {
     if (failure === 'stale' && this.#mayRepeat()) {
       this.#repeated = true;
       this.#use = 'once';
-      if (this.#attempt(backend, layout.receive, 0)) return;
+      const source = sourceFor(backend, client.origin);
+      if (typeof source !== 'string' && this.#attempt(backend, source, layout.receive, 0)) return;
       failure = 'unreachable';
     }
     if (failure !== 'client-timeout') this.#failed(backend);
@@ -343,10 +364,7 @@ export class Exchange {
   /** Gives the request, which was sent in vain and has no body, to another backend. */
   #askAnother(backend: Backend): void {
     this.#backend = backend;
-    if (this.#attempt(backend, layout.receive, 0)) return;
-    this.#failed(backend);
-    letRest(backend, this.#engine.loop.now);
-    this.#tryNext(layout.receive, 0);
+    if (!this.#give(backend, layout.receive, 0)) this.#tryNext(layout.receive, 0);
   }
 
   /**
@@ -368,6 +386,12 @@ export class Exchange {
     this.#counters(backend).errors += 1;
   }
 
+  /** It cannot be spoken to from the client's address: it was not asked. */
+  #passOver(backend: Backend): void {
+    this.#passed ??= new Set();
+    this.#passed.add(backend);
+  }
+
   /** The client does not want the answer any more. */
   abort(): void {
     this.#upstream?.abort();
@@ -381,6 +405,7 @@ export class Exchange {
     this.#pool = undefined;
     this.#backend = undefined;
     this.#tried = undefined;
+    this.#passed = undefined;
     this.#early = undefined;
     this.#hostField = undefined;
     this.#originForm = '';

@@ -118,7 +118,7 @@ export class ForwardProxyClient extends Stream implements DialOwner {
         preamble: undefined,
       };
       const begun = dial(this.loop, this.#engine.backendTls, target, this, this.#listener.connectMs);
-      if (typeof begun === 'string') continue;
+      if (typeof begun !== 'object') continue;
       this.#dial = begun;
       return;
     }

@@ -8,6 +8,7 @@ import { type BackendCounters, backendCounters } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
 import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
+import { countFailedSource, sourceFor } from './client-source.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { beginRelay } from './relay.ts';
@@ -30,6 +31,8 @@ export class TunnelClient extends Stream implements DialOwner {
   #pool: Pool | undefined = undefined;
   #backend: Backend | undefined = undefined;
   #tried: Set<Backend> | undefined = undefined;
+  /** Those that cannot be spoken to from the client's address. */
+  #passed: Set<Backend> | undefined = undefined;
   #dial: BackendDial | undefined = undefined;
 
   /** `tls`: its handshake is done, and the one who did it has left the descriptor, and has counted the client. */
@@ -83,21 +86,28 @@ export class TunnelClient extends Stream implements DialOwner {
     if (pool === undefined) return;
     for (;;) {
       const { counters: counts } = this.#origin;
-      const backend = nextBackend(this.#listener, pool, this.#tried, counts, this.loop.now);
+      const backend = nextBackend(this.#listener, pool, this.#tried, counts, this.loop.now, this.#passed);
       if (backend === undefined) return void this.#refuse();
       this.#backend = backend;
+      const source = sourceFor(backend, this.#origin);
+      if (typeof source === 'string') {
+        this.#passOver(backend);
+        continue;
+      }
       const counters = this.#counters(backend);
       counters.requests += 1;
       const { family, sockaddr } = upstreamTarget(this.#engine.pool, backend);
       const preamble = preambleFor(this.#listener, this.#origin.client.address, this.#origin.sourcePort);
-      const target = { family, sockaddr, address: backend.address, tls: backend.tls, preamble };
+      const target = { family, sockaddr, address: backend.address, tls: backend.tls, preamble, source };
       const begun = dial(this.loop, this.#engine.backendTls, target, this, this.#listener.connectMs);
-      if (typeof begun !== 'string') {
+      if (typeof begun === 'object') {
         this.#dial = begun;
         this.setDeadline(Number.POSITIVE_INFINITY);
         return;
       }
-      this.#failed(backend, begun === '' ? undefined : begun);
+      if (typeof begun === 'number' && countFailedSource(source, begun, this.#origin))
+        this.#passOver(backend);
+      else this.#failed(backend, typeof begun === 'string' && begun !== '' ? begun : undefined);
     }
   }
 
@@ -134,6 +144,12 @@ export class TunnelClient extends Stream implements DialOwner {
     this.#tried ??= new Set();
     this.#tried.add(backend);
     letRest(backend, this.loop.now);
+  }
+
+  /** It cannot be spoken to from the client's address: it was not asked. */
+  #passOver(backend: Backend): void {
+    this.#passed ??= new Set();
+    this.#passed.add(backend);
   }
 
   /** Nothing can be said in a protocol that is not known: a reset says that this is no end of the service's own. */

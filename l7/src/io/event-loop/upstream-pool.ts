@@ -1,4 +1,5 @@
 import {
+  bindTransparent,
   closeSocket,
   connectAt,
   fixedMemory,
@@ -110,14 +111,23 @@ export function prunePool(pool: UpstreamPool, table: PolicyTable): void {
 
 const memory = fixedMemory(64);
 
-/** Begins to connect; the descriptor, and whether it is connected already. `error`: errno of what failed at once. */
+/**
+ * Begins to connect; the descriptor, and whether it is connected already. `error`: errno of what failed at once.
+ * `source`: sockaddr of the address that it comes from, which need not be this host's.
+ */
 export function connectTo(
   target: Pick<UpstreamTarget, 'family' | 'sockaddr'>,
+  source?: Uint8Array,
 ): { fd: number; connected: boolean } | { error: number } {
   const fd = newTcpSocket(target.family);
   if (fd < 0) return { error: lastErrno() };
   if (fd >= descriptorRoom().backends) return { error: fail(fd, EMFILE) };
   setNoDelay(fd);
+  if (source !== undefined) {
+    memory.bytes.set(source);
+    const refused = bindTransparent(fd, target.family, memory.address, source.length);
+    if (refused !== 0) return { error: fail(fd, refused) };
+  }
   memory.bytes.set(target.sockaddr);
   const connected = connectAt(fd, memory.address, target.sockaddr.length) === 0;
   const error = connected ? EINPROGRESS : lastErrno();

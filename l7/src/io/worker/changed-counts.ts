@@ -78,6 +78,7 @@ function markOf(counted: ListenerCounters): string {
   const asked = [...counted.backends.values()].flatMap((backend) => [backend.requests, backend.errors]);
   return [
     ...[activeConnections, connections, denied, requests, unserved, ...responses, total(asked)],
+    total(counted.sourceRefused.values()),
     ...[total(tls.handshakes.values()), tls.resumed, total(tls.failures.values())],
     ...(datagrams === undefined
       ? []
