@@ -27,7 +27,7 @@ import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 import {
-  connectTo,
+  connectMakingRoom,
   ownTarget,
   takeIdle,
   type UpstreamPool,
@@ -178,7 +178,7 @@ export class Exchange {
       }
     }
     this.#count(backend);
-    const connection = connectTo(target, source);
+    const connection = connectMakingRoom(this.#engine.pool, target, source);
     if ('error' in connection) {
       if (countFailedSource(source, connection.error, this.#client.origin)) this.#passOver(backend);
       return false;

@@ -23,8 +23,10 @@ const EAGAIN = 11;
 /** Connections taken in a row, and milliseconds after which no further one is: handshakes take long. */
 const acceptBatch = 32;
 const acceptMs = 0.5;
-/** How long nothing is accepted after descriptors or memory ran out. */
+/** How long nothing is accepted after descriptors or memory ran out; how often that is said while it lasts. */
 const pauseMs = 100;
+const sayMs = 10_000;
+const noRoom = 'as many connections are open as the limit of open files (nofile) has room for';
 
 /**
  * A listening socket: decides about each connection before a byte of it is read. Its turn comes after everybody
@@ -34,6 +36,9 @@ export class ListenerSocket extends Stream {
   readonly #engine: Engine;
   readonly #found = new Map<string, Found>();
   #foundIn: PolicyTable | undefined = undefined;
+  /** When it was last said that nothing can be accepted, and pauses since then. */
+  #saidAt = Number.NEGATIVE_INFINITY;
+  #pauses = 0;
 
   constructor(engine: Engine, fd: number) {
     setNoDelay(fd);
@@ -56,9 +61,7 @@ export class ListenerSocket extends Stream {
       const fd = acceptConnection(this.fd);
       if (fd >= descriptorRoom().clients) {
         reject(fd);
-        return void this.#pause(
-          'as many connections are open as the limit of open files (nofile) has room for',
-        );
+        return void this.#pause(noRoom);
       }
       if (fd >= 0) this.#admit(fd);
       else if (lastErrno() === EAGAIN) return;
@@ -67,20 +70,35 @@ export class ListenerSocket extends Stream {
     this.loop.wake(this);
   }
 
-  /** Takes in all that the kernel has accepted already. */
+  /**
+   * Takes in what the kernel has accepted already, at most as many as can wait in its queue. What there is no room for
+   * stays there: for the next worker of the place, if there is one.
+   */
   acceptAll(): void {
-    for (;;) {
+    for (let i = 0; i < this.#engine.limits.acceptBacklog; i++) {
       const fd = acceptConnection(this.fd);
-      if (fd < 0) return;
-      this.#admit(fd);
+      if (fd >= descriptorRoom().clients) {
+        reject(fd);
+        return void this.#say(noRoom);
+      }
+      if (fd >= 0) this.#admit(fd);
+      else if (lastErrno() === EAGAIN) return;
+      else if (lastErrno() !== ECONNABORTED) return void this.#say(`errno ${lastErrno()}`);
     }
   }
 
   /** Descriptors or memory have run out: the kernel would tell of the waiting connections for ever. */
   #pause(reason = `errno ${lastErrno()}`): void {
-    this.#engine.log.warn({ reason }, 'cannot accept connections');
+    this.#pauses += 1;
+    if (this.loop.now - this.#saidAt >= sayMs) this.#say(reason);
     this.wantRead(false);
     this.setDeadline(pauseMs);
+  }
+
+  #say(reason: string): void {
+    this.#engine.log.warn({ reason, pauses: this.#pauses }, 'cannot accept connections');
+    this.#saidAt = this.loop.now;
+    this.#pauses = 0;
   }
 
   override onDeadline(): void {

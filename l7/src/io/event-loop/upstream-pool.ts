@@ -111,6 +111,26 @@ export function prunePool(pool: UpstreamPool, table: PolicyTable): void {
 
 const memory = fixedMemory(64);
 
+/** As `connectTo`; where descriptors have run out, an idle connection to whomever makes room. */
+export function connectMakingRoom(
+  pool: UpstreamPool,
+  target: UpstreamTarget,
+  source?: Uint8Array,
+): ReturnType<typeof connectTo> {
+  const connection = connectTo(target, source);
+  if (!('error' in connection) || connection.error !== EMFILE || !closeOneIdle(pool)) return connection;
+  return connectTo(target, source);
+}
+
+/** Closes the connection that has been idle for longest of the target that has most; false: none is idle. */
+function closeOneIdle(pool: UpstreamPool): boolean {
+  let most: UpstreamTarget | undefined;
+  for (const target of pool.values()) if (target.idle.length > (most?.idle.length ?? 0)) most = target;
+  const [oldest] = most?.idle ?? [];
+  oldest?.close();
+  return oldest !== undefined;
+}
+
 /**
  * Begins to connect; the descriptor, and whether it is connected already. `error`: errno of what failed at once.
  * `source`: sockaddr of the address that it comes from, which need not be this host's.
