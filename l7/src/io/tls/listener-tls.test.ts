@@ -2,6 +2,7 @@ import { createLogger } from '@l4d/kit/logger.ts';
 import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { createTestAuthority } from '@l4d/kit/tls/test-authority.ts';
 import koffi from 'koffi';
+import { pino } from 'pino';
 import { expect, it } from 'vitest';
 import { compilePolicy } from '../../core/policy.ts';
 import { TlsListeners } from './listener-tls.ts';
@@ -50,6 +51,31 @@ it('leaves out an OCSP response once when it ends, and makes only the contexts t
     const changed = listeners.get([...next.keys()][0] ?? '');
     expect(changed?.contexts).toBe(contexts);
     expect(changed?.status.problem).toContain('is not the key of');
+  } finally {
+    authority.remove();
+  }
+});
+
+it('says of refused files whether something else is in force', () => {
+  const authority = createTestAuthority();
+  try {
+    const lines: string[] = [];
+    const log = pino({ level: 'error' }, { write: (line) => void lines.push(JSON.parse(line).msg) });
+    const a = authority.issue('a.example');
+    const b = authority.issue('b.example');
+    const wrong = { ...a, key: b.key };
+    const listeners = new TlsListeners(log);
+    const stays = 'TLS files refused: what was in force stays in force';
+    listeners.use(tableOf(wrong));
+    expect(lines.splice(0)).toEqual(['TLS files refused: nothing is served']);
+    listeners.use(tableOf(a));
+    listeners.use(tableOf({ ...wrong, ocsp: '/nowhere' }));
+    expect(lines.splice(0)).toEqual([stays]);
+    listeners.use(tableOf(wrong));
+    expect(lines.splice(0)).toEqual([stays]);
+    listeners.use(new Map());
+    listeners.use(tableOf(wrong));
+    expect(lines.splice(0)).toEqual(['TLS files refused: nothing is served']);
   } finally {
     authority.remove();
   }

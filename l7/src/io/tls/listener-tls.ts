@@ -112,8 +112,8 @@ export class TlsListeners {
         continue;
       }
       const entry = new Entry(listener.name, listener.tls);
-      this.#read(entry);
       // New settings of which nothing can be made: the old ones stay in force.
+      this.#read(entry, { hasOther: before?.contexts !== undefined });
       if (entry.contexts === undefined && before?.contexts !== undefined) {
         entry.contexts = before.contexts;
         entry.loaded = before.loaded;
@@ -140,11 +140,12 @@ export class TlsListeners {
       // What was missing can have been something else than the files: descriptors, OpenSSL.
       const isTriedAgain = entry.problem !== undefined && this.#now() - entry.readAtMs >= againMs;
       if ((seen !== entry.signature && rested) || stapledUntilNow === true) this.#read(entry);
-      else if (isTriedAgain) this.#read(entry, true);
+      else if (isTriedAgain) this.#read(entry, { isAgain: true });
     }
   }
 
-  #read(entry: Entry, isAgain = false): void {
+  /** `hasOther`: something else is in force if this cannot be. */
+  #read(entry: Entry, { isAgain = false, hasOther = entry.contexts !== undefined } = {}): void {
     entry.readAtMs = this.#now();
     entry.signature = entry.look();
     entry.seen = entry.signature;
@@ -166,7 +167,7 @@ export class TlsListeners {
       if (!isAgain || problem !== entry.problem) entry.failures += 1;
       if (problem === entry.problem) return;
       entry.problem = problem;
-      const kept = entry.contexts === undefined ? 'nothing is served' : 'what was in force stays in force';
+      const kept = hasOther ? 'what was in force stays in force' : 'nothing is served';
       this.#log.error({ listener: entry.name, problem }, `TLS files refused: ${kept}`);
     }
   }
