@@ -1,4 +1,5 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { send } from './ffi/libc.ts';
 
 /*
  * Where a daemon's log lines go. Logging must not stop what it tells of: a pipe that nobody reads would block the whole
@@ -82,12 +83,7 @@ function writerOf(fd: number): () => Write {
       );
       write = (bytes) => writeSync(own, bytes);
     } else if (kind.isSocket()) {
-      import('./ffi/libc.ts').then(
-        ({ send }) => {
-          write = (bytes) => send(fd, bytes, sendFlags);
-        },
-        () => undefined,
-      );
+      write = (bytes) => send(fd, bytes, sendFlags);
     }
   } catch {
     // Without /proc, or with stderr closed: as it is.
