@@ -160,16 +160,16 @@ export function followProxyHosts({ maps, clock, logger, onSegments }: ProxyHosts
     maps.writeProxySlots(hosts, slots);
     maps.setFeature('proxy-hosts', hosts.length > 0);
     written = content;
+    const wasShared = shares.size > 0;
     shares = new Map(
       live.map(({ address }, index) => [
         formatIpAddress(address),
         slots.filter(({ owner }) => owner === index).length / proxySlots,
       ]),
     );
-    logger.info(
-      { hosts: live.map(({ address, state }) => `${formatIpAddress(address)} ${state}`) },
-      'connections of l7 VIPs are shared over these hosts',
-    );
+    const names = live.map(({ address, state }) => `${formatIpAddress(address)} ${state}`);
+    if (names.length > 0) logger.info({ hosts: names }, 'connections of l7 VIPs are shared over these hosts');
+    else if (wasShared) logger.info('connections of l7 VIPs are no longer shared over several hosts');
   }
 
   function limitSegments(): void {
