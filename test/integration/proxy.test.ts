@@ -5,6 +5,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
+import { proxyMetrics } from '@l4d/l4d/core/proxy-metrics.ts';
 import { socketsPerBucket, steeringBuckets } from '@l4d/l7/core/steering.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
@@ -459,7 +460,14 @@ test('a new desired state leaves running requests and connections alone', async 
   const download = await startDownload();
   await fabric.proxy.putDesired({ listeners: [] });
   expect(await fabric.curl(...url('web.example'))).toMatchObject({ body: '' });
-  expect((await fabric.proxy.status()).unknownConnections).toBeGreaterThan(0);
+  const told = await fabric.proxy.status();
+  expect(told.unknownConnections).toBeGreaterThan(0);
+  const [count] =
+    proxyMetrics(told).find(({ name }) => name === 'l4d_proxy_unknown_connections_total')?.samples ?? [];
+  expect(count?.value).toBe(told.unknownConnections);
+  expect(
+    execFileSync('node_modules/.bin/l4ctl', ['--run-dir', fabric.runDir, 'proxy'], { encoding: 'utf8' }),
+  ).toContain(`\n${told.unknownConnections} connections for no VIP of the proxy were reset\n`);
   const revision = await fabric.proxy.putDesired(desired);
   expect(revision).toBe(3);
   expect((await download.done).stdout).toHaveLength(50 << 20);
