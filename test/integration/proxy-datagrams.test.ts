@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { createLogger } from '@l4d/kit/logger.ts';
 import type { ProxyDesiredInput } from '@l4d/kit/proxy-api.ts';
+import { datagramSocket } from '@l4d/l7/io/datagrams/datagram-socket.ts';
+import { nameOf } from '@l4d/l7/io/datagrams/end-name.ts';
+import { openFlowTable } from '@l4d/l7/io/datagrams/flow-table.ts';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   backend4,
@@ -183,7 +189,12 @@ test('a killed worker: its clients go on with a new session, the others notice n
   await sleep(400);
   const { workers } = await fabric.proxy.status();
   const struck = workers.toSorted((a, b) => b.activeConnections - a.activeConnections)[0];
+  // The one that is to empty the queues of the dead: what waits there is older by then than what others have got.
+  const caretaker = workers.find(({ pid }) => pid !== struck?.pid);
+  process.kill(caretaker?.pid ?? 0, 'SIGSTOP');
   process.kill(struck?.pid ?? 0, 'SIGKILL');
+  await sleep(200);
+  process.kill(caretaker?.pid ?? 0, 'SIGCONT');
   await eventually(async () => {
     const now = await pids();
     return now.length === 3 && !now.includes(struck?.pid ?? 0);
@@ -196,6 +207,24 @@ test('a killed worker: its clients go on with a new session, the others notice n
   expect(moved.length).toBeLessThan(clients.length);
   for (const { peers } of moved) expect(peers.length).toBe(2);
   for (const { peers, sent, answered } of clients) if (peers.length === 1) expect(answered).toBe(sent);
+});
+
+test("a client's session is one worker's: who finds an older datagram of it in a queue does not begin another", () => {
+  const pairs = [0, 1].map(() => [datagramSocket(4, 65_536), datagramSocket(6, 65_536)] as const);
+  const [one, other] = pairs.map((pair) => openFlowTable(fabric.bpfDir, pair, createLogger('test')));
+  expect([one?.look(), other?.look(), one?.look()]).toEqual([true, true, false]);
+  const ends = [nameOf(ipAddress('192.0.2.1'), 4000), nameOf(ipAddress(vip4), 5000)] as const;
+  expect([one?.claim(...ends), other?.claim(...ends)]).toEqual([true, false]);
+  // Nor is it the other one's to forget.
+  other?.forget(...ends);
+  expect([other?.claim(...ends), one?.claim(...ends)]).toEqual([false, true]);
+  one?.forget(...ends);
+  expect([other?.claim(...ends), one?.claim(...ends)]).toEqual([true, false]);
+  for (const fd of pairs[1] ?? []) closeFd(fd);
+  // Of a worker that has died.
+  expect(one?.claim(...ends)).toBe(true);
+  one?.forget(...ends);
+  for (const fd of pairs[0] ?? []) closeFd(fd);
 });
 
 test.each(['renewed', 'more and fewer of them'])(

@@ -156,6 +156,8 @@ export const datagramDrops = [
   'backlog',
   /** The kernel refused it: too big, or no way there. */
   'refused',
+  /** It waited for a worker that is gone; meanwhile the client began a session with another one. */
+  'elsewhere',
 ] as const;
 export type DatagramDrop = (typeof datagramDrops)[number];
 

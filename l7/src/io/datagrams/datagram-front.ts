@@ -67,7 +67,7 @@ export function startDatagramFront(engine: Engine, bpfDir: string | undefined): 
   function look(): void {
     const { flows } = sessions;
     if (!flows.look()) return;
-    for (const { key, destination } of sessions.all()) flows.remember(key, destination);
+    for (const { key, destination } of sessions.all()) flows.claim(key, destination);
   }
 
   return {

@@ -26,27 +26,30 @@ export interface FlowTable {
   /** Looks whether the maps are there, or others than before; true: they are, and hold nothing of this worker's. */
   look(): boolean;
   /**
-   * What a client at `source` sends to `destination` (names as in end-name.ts) comes to this worker from now on. Without the
-   * maps, or room in them, nothing happens: the session is found by its bucket.
+   * What a client at `source` sends to `destination` (names as in end-name.ts) comes to this worker from now on. False: another
+   * worker that lives has the session. Without the maps, or room in them, it is found by its bucket.
    */
-  remember(source: string, destination: string): void;
+  claim(source: string, destination: string): boolean;
   forget(source: string, destination: string): void;
 }
 
 /** For workers that no kernel steers to. */
 export const noFlowTable: FlowTable = {
   look: () => false,
-  remember: () => undefined,
+  claim: () => true,
   forget: () => undefined,
 };
 
 /** Of the maps pinned in `bpfDir`; `sockets` are this worker's own, of IPv4 and of IPv6. */
 export function openFlowTable(bpfDir: string, sockets: readonly [number, number], log: Logger): FlowTable {
   const key = Buffer.alloc(keyBytes);
-  const holder = new Uint8Array(4);
+  const holderNumber = new Uint32Array(1);
+  const holder = new Uint8Array(holderNumber.buffer);
   let flows: number | undefined;
-  let workersId: number | undefined;
+  let workers: { readonly fd: number; readonly id: number } | undefined;
+  let own = 0;
   let value: Uint8Array = new Uint8Array(4);
+  const cookie = new Uint8Array(8);
   let lastFailure = '';
 
   function fill(source: string, destination: string): void {
@@ -65,6 +68,7 @@ export function openFlowTable(bpfDir: string, sockets: readonly [number, number]
       log.warn('no number is free in the table of UDP sessions: they are found by buckets alone');
       return;
     }
+    own = number;
     value = u32(number);
     forgetOthers(table, number);
     if (flows !== undefined) closeFd(flows);
@@ -74,14 +78,16 @@ export function openFlowTable(bpfDir: string, sockets: readonly [number, number]
 
   return {
     look() {
-      let workers: number | undefined;
+      let found: number | undefined;
       try {
-        workers = openPinned(join(bpfDir, 'l7_udp_workers'));
-        if (workers === undefined) return false;
-        const { id } = mapInfo(workers);
-        if (id === workersId) return false;
-        workersId = id;
-        open(workers);
+        found = openPinned(join(bpfDir, 'l7_udp_workers'));
+        if (found === undefined) return false;
+        const { id } = mapInfo(found);
+        if (id === workers?.id) return false;
+        if (workers !== undefined) closeFd(workers.fd);
+        workers = { fd: found, id };
+        found = undefined;
+        open(workers.fd);
         return flows !== undefined;
       } catch (error) {
         if (String(error) !== lastFailure)
@@ -89,24 +95,32 @@ export function openFlowTable(bpfDir: string, sockets: readonly [number, number]
         lastFailure = String(error);
         return false;
       } finally {
-        if (workers !== undefined) closeFd(workers);
+        if (found !== undefined) closeFd(found);
       }
     },
-    remember(source, destination) {
-      if (flows === undefined) return;
+    claim(source, destination) {
+      if (flows === undefined || workers === undefined) return true;
       fill(source, destination);
       try {
-        updateElement(flows, key, value);
+        updateElement(flows, key, value, onlyNew);
+        return true;
       } catch {
-        // Full: the bucket finds the session for as long as it is this worker's.
+        if (!lookupElement(flows, key, holder)) {
+          // Full: the bucket finds the session for as long as it is this worker's.
+          return true;
+        }
       }
+      const number = holderNumber[0] ?? own;
+      // The kernel takes the sockets of who has died out, and answers a look with the cookie of one that is there.
+      if (number !== own && lookupElement(workers.fd, u32(number * socketsPerWorker), cookie)) return false;
+      updateElement(flows, key, value);
+      return true;
     },
     forget(source, destination) {
       if (flows === undefined) return;
       fill(source, destination);
-      // Another worker may have taken the client over.
-      if (lookupElement(flows, key, holder) && holder[0] === value[0] && holder[1] === value[1])
-        deleteElement(flows, key);
+      // While the maps were away another worker may have taken the client on.
+      if (lookupElement(flows, key, holder) && holderNumber[0] === own) deleteElement(flows, key);
     },
   };
 }

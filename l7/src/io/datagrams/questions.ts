@@ -101,11 +101,18 @@ export class Questions implements ReceiverOwner {
       countDrop(place, admission.reason, 1);
       return undefined;
     }
-    // It may be the one whose datagrams wait to be sent, or the next to be given room.
+    // It waited for this worker while another one, by a later datagram, began the client's session.
+    if (!this.#sessions.flows.claim(source, destination)) {
+      countDrop(place, 'elsewhere', 1);
+      return undefined;
+    }
     if (admission.kind === 'evict') this.#sessions.evict(admission.entry);
     const session = new Session(this.#owner, place, source, received.sourceScope(i), destination);
     session.preamble = preambleOf(session);
-    if (!this.#backends.pick(session)) return undefined;
+    if (!this.#backends.pick(session)) {
+      this.#sessions.flows.forget(source, destination);
+      return undefined;
+    }
     this.#sessions.add(session);
     if (received.segment(i) === received.length(i)) this.#toBackends.keepFirst(session, received.bytes(i));
     return session;

@@ -43,7 +43,6 @@ export class Sessions {
     engine.openClients += 1;
     counters.connections += 1;
     counters.activeConnections += 1;
-    this.flows.remember(session.key, session.destination);
   }
 
   /** Something has passed. */
