@@ -156,7 +156,8 @@ async function untilClosed(proxy: ProxyClient, pids: readonly number[]): Promise
     60_000,
   );
   let last = -1;
-  for (let same = 0; same < 12; ) {
+  // A worker looks at most every 10 s whether there is something to give back.
+  for (let same = 0; same < 26; ) {
     await sleep(500);
     const { descriptors, ownKib } = memoryOf(pids);
     same = Math.abs(descriptors + ownKib - last) < 2048 ? same + 1 : 0;

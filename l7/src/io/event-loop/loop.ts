@@ -73,6 +73,7 @@ export class EventLoop {
   #state: 'stopped' | 'busy' | 'waiting' = 'stopped';
   #stopWatching: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #waitingSince = 0;
   readonly #waitMs: number;
 
   /** `waitMs`: as `loopWaitMs` of ProxyLimits. */
@@ -94,6 +95,11 @@ export class EventLoop {
     this.#state = 'stopped';
     for (const stream of this.streams()) stream.close();
     closeSocket(this.#epoll);
+  }
+
+  /** For how long (ms) nothing has happened; 0: something does. */
+  get quietMs(): number {
+    return this.#state === 'waiting' ? performance.now() - this.#waitingSince : 0;
   }
 
   /** Everything that is open. */
@@ -176,6 +182,7 @@ export class EventLoop {
 
   #wait(): void {
     this.#state = 'waiting';
+    this.#waitingSince = performance.now();
     this.#stopWatching = watchSocket(this.#epoll, 'readable', () => {
       this.#endWaiting();
       this.#run();

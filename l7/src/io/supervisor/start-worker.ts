@@ -26,7 +26,7 @@ export function startWorker(
   bpfDir: string,
   onFailed: (reason: string) => void,
 ): StartedWorker {
-  const child = spawn(process.execPath, [entry, runDir, String(place), build, bpfDir], {
+  const child = spawn(process.execPath, ['--expose-gc', entry, runDir, String(place), build, bpfDir], {
     detached: true,
     stdio: ['ignore', 'ignore', 'inherit'],
     cwd: '/',
