@@ -21,10 +21,7 @@ import type { DesiredState } from '../core/desired-state.ts';
 import { describeOperation } from '../core/forwarding/describe-operation.ts';
 import { planVip } from '../core/forwarding/forwarding-plan.ts';
 import type { ProxiedVip } from '../core/proxy-desired.ts';
-import type { AnnouncedVip } from '../core/runtime-state.ts';
 import type { EndingView, LeavingVip, VerdictView } from '../core/status.ts';
-import type { EndingCause } from '../core/vip-ending.ts';
-import { judgeVip, mayServe, type VipFacts } from '../core/vip-verdict.ts';
 import type { VrrpPlace } from '../core/vrrp-groups.ts';
 import { wantedVip } from '../core/wanted-vip.ts';
 import type { AnnouncerFollower } from '../io/companions.ts';
@@ -34,10 +31,12 @@ import type { ProxyListener } from '../io/forwarding/listener-table.ts';
 import type { RuntimeStore } from '../io/runtime-store.ts';
 import type { BackendFactsSource } from './backend-facts.ts';
 import { type BackendAddressChange, createBackendUses } from './backend-neighbours.ts';
+import { wishEndings } from './ending-wishes.ts';
 import type { ProxyHandoff } from './proxy-handoff.ts';
 import { createSlowStarts } from './slow-starts.ts';
 import { createVipAnnouncing } from './vip-announcing.ts';
 import { createVipEndings } from './vip-endings.ts';
+import { createVipJudging } from './vip-judging.ts';
 import { createVipProgramming } from './vip-programming.ts';
 import { isAnnounceable, newRecord, type VipRecord } from './vip-record.ts';
 import { createWaker } from './waker.ts';
@@ -186,6 +185,14 @@ export function createFabric(parts: FabricParts): Fabric {
     wakeAfter: (delay) => waker.wakeAfter(delay),
   });
 
+  const judging = createVipJudging({
+    ...parts,
+    lookAfter(key, ms) {
+      retries.add(key);
+      waker.wakeAfter(Milliseconds(ms));
+    },
+  });
+
   const isDetached = (key: string) => detached.all || detached.vips.includes(key);
   /** Detached as a whole the maps are kept up to date, so that an attach finds the flows of before. */
   const isForwarded = (key: string, record: VipRecord) => record.isDeclared && !detached.vips.includes(key);
@@ -258,8 +265,11 @@ export function createFabric(parts: FabricParts): Fabric {
     readBackShared();
     const judged = unsettled.size === 0 ? looked : [...new Set([...looked, ...unsettled])];
     unsettled.clear();
-    judge(judged);
-    wantEndings(judged);
+    const problem = parts.attachmentProblem() ?? sharedProblem;
+    judging.judge(records, judged, { desired, isDetached, problem }, tell);
+    wishEndings(records, judged, { desired, detached }, endings, runtime);
+    // Of what an earlier run has left and nobody knows any more.
+    if (asserting) endings.keepOnly(records);
     const isTaken = await announcing.announce({
       desired,
       records,
@@ -342,86 +352,12 @@ export function createFabric(parts: FabricParts): Fabric {
     aggregateText = text;
   }
 
-  function judge(looked: readonly string[]): void {
-    if (desired === undefined) return;
-    const unattached = parts.attachmentProblem() ?? sharedProblem;
-    const changed: { vip: Vip; verdict: VerdictView }[] = [];
-    for (const key of looked) {
-      const record = records.get(key);
-      if (record?.vip === undefined || !record.isDeclared) continue;
-      const { vip } = record;
-      const known: VipFacts = {
-        vip,
-        hasBgp: isAnnounceable(desired, vip),
-        hostDraining: desired.host.draining,
-        stopping: runtime.stop() !== undefined,
-        detached: isDetached(key),
-        notProgrammed: unattached ?? record.notProgrammed,
-        proxyDown: vip.policy === 'l7' ? handoff.problem(vip) : undefined,
-        awaited: awaitedBackends(record),
-        healthy: record.conditions.map(({ healthy }) => healthy),
-      };
-      const verdict = judgeVip(known);
-      record.canServe = mayServe(known);
-      if (verdict.code !== record.verdict.code) {
-        changed.push({ vip, verdict });
-        tell(`verdict of ${vip.name}: ${verdict.code}`);
-      }
-      record.verdict = verdict;
-    }
-    logVerdicts(logger, changed);
-  }
-
-  /** Who wants a VIP to be announced no more, by intent; undefined when nobody does. */
-  function causeOf(key: string, record: VipRecord): EndingCause | undefined {
-    if (detached.vips.includes(key)) return 'detached';
-    if (!record.isDeclared) return 'removed';
-    if (detached.all) return undefined;
-    if (runtime.stop() !== undefined) return 'stopping';
-    if (record.vip?.enabled === false) return 'disabled';
-    return desired?.host.draining === true ? 'host-draining' : undefined;
-  }
-
-  /** Begins and takes back endings, as the operator wants; and keeps in mind what is announced. */
-  function wantEndings(looked: readonly string[]): void {
-    if (desired === undefined) return;
-    for (const key of looked) {
-      const record = records.get(key);
-      if (record === undefined) continue;
-      const before = runtime.announced().get(key);
-      const { vip } = record;
-      const subject = { name: vip?.name ?? before?.name, announce: vip?.announce ?? before?.announce };
-      // GRACEFUL_SHUTDOWN is a word to routers: a VIP of a VRRP group, or of a host without BGP, has none to tell.
-      const isRouted = desired.host.bgp !== undefined && vip?.vrrpGroup === undefined;
-      const isHandedOver = isRouted && before !== undefined;
-      endings.want(key, causeOf(key, record), desired.host.withdraw, subject, isHandedOver);
-      const isAnnounced = record.isDeclared && record.verdict.code === 'announced';
-      runtime.setAnnounced(key, isAnnounced && vip !== undefined ? announcedVip(vip) : undefined);
-    }
-    // Of what an earlier run has left and nobody knows any more.
-    if (asserting) endings.keepOnly(records);
-  }
-
   /** Whether nothing has failed that a VIP needs while it is handed over. */
   function canServe(key: string): boolean {
     const record = records.get(key);
     if (record === undefined || isDetached(key) || !isAnnounceable(desired, record.vip)) return false;
     if (record.isDeclared) return record.canServe;
     return parts.attachmentProblem() === undefined && forwarding.held(key) !== undefined;
-  }
-
-  /** Backends that a VIP new in the kernel still waits for. */
-  function awaitedBackends(record: VipRecord): number {
-    if (record.settleUntil === undefined) return 0;
-    const count = record.conditions.filter(({ settled }) => !settled).length;
-    const left = record.settleUntil - clock.now();
-    if (count > 0 && left > 0) {
-      retries.add(vipKeyText(record.vip as Vip));
-      waker.wakeAfter(Milliseconds(left + 5));
-      return count;
-    }
-    record.settleUntil = undefined;
-    return 0;
   }
 
   /** Ends the forwarding of what is no longer wanted, after it has left. */
@@ -614,28 +550,6 @@ export function createFabric(parts: FabricParts): Fabric {
       endings.stop();
     },
   };
-}
-
-/** Up to so many changes of verdicts at once are told one by one. */
-const maxVerdictLines = 100;
-
-function logVerdicts(
-  logger: Logger,
-  changed: readonly { readonly vip: Vip; readonly verdict: VerdictView }[],
-): void {
-  const isMany = changed.length > maxVerdictLines;
-  const counts: Record<string, number> = {};
-  for (const { vip, verdict } of changed) {
-    counts[verdict.code] = (counts[verdict.code] ?? 0) + 1;
-    const line = { vip: vip.name, verdict: verdict.code, reason: verdict.reason };
-    if (isMany) logger.debug(line, 'verdict');
-    else logger.info(line, 'verdict');
-  }
-  if (isMany) logger.info({ vips: changed.length, verdicts: counts }, 'verdicts');
-}
-
-function announcedVip({ name, announce }: Vip): AnnouncedVip {
-  return announce === undefined ? { name } : { name, announce };
 }
 
 function messageOf(error: unknown): string {
