@@ -3,15 +3,12 @@ import { Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError, OperatorError } from '@l4d/kit/errors.ts';
 import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
-import { sameSelection, usualSelection } from '../../core/forwarding/backend-selection.ts';
 import type { CountedVip } from '../../core/forwarding/flow-census.ts';
 import {
   eligibleBackends,
-  type ForwardMode,
   type HeldBackend,
   type HeldVip,
   planVip,
-  tableKey,
   tableOf,
   usesNat,
   type WantedBackend,
@@ -20,10 +17,12 @@ import {
 import { createIndexAllocator } from '../../core/forwarding/index-allocator.ts';
 import { createRegionAllocator, type Region } from '../../core/forwarding/region-allocator.ts';
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
-import { sameVxlanEnd, type VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
+import { createAddressEntries } from './address-entries.ts';
+import { byAddress, type ForwardingEntry, keyOf, vxlanOf } from './forwarding-entry.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
+import { differenceFrom, readBack } from './forwarding-read-back.ts';
 import type { ProxyListener } from './listener-table.ts';
-import { ipProtocol, type VipKey } from './map-codec.ts';
+import { ipProtocol } from './map-codec.ts';
 import { createTunnelEndTable } from './tunnel-end-table.ts';
 
 /** No program runs for longer than this after a table was replaced, so its slots may be used again. */
@@ -34,12 +33,6 @@ const tableGrace = Seconds(1);
  * reads back. One VIP's change touches that VIP's entries alone.
  */
 export type ForwardingTable = ReturnType<typeof createForwardingTable>;
-
-interface Entry {
-  readonly key: VipKey;
-  held: HeldVip;
-  region: Region;
-}
 
 /** What entries of the flow tables are explained by. */
 export interface ListedVip {
@@ -64,8 +57,8 @@ export function createForwardingTable(
   const vipIndices = createIndexAllocator(1, maps.capacity.vips);
   const backendIndices = createIndexAllocator(0, maps.capacity.backends);
   const regions = createRegionAllocator(maps.capacity.slots);
-  const entries = new Map<string, Entry>();
-  const vipsOfAddress = new Map<string, Set<string>>();
+  const entries = new Map<string, ForwardingEntry>();
+  const addresses = createAddressEntries(maps);
   const natVips = new Set<string>();
   /** VIPs that have every port. */
   const anyPortVips = new Set<string>();
@@ -141,7 +134,7 @@ export function createForwardingTable(
           entry.held = { ...entry.held, backends: [...backends.values()] };
         }
       }
-      addAddress(wanted.address, identity, wanted.policy);
+      addresses.add(wanted.address, identity, wanted.policy);
       noteNat(identity, entry.held.usesNat);
       return operations.length;
     },
@@ -155,7 +148,7 @@ export function createForwardingTable(
       releaseLater(entry.region);
       vipIndices.release(entry.held.id);
       entries.delete(identity);
-      removeAddress(entry.key.address, identity);
+      addresses.remove(entry.key.address, identity);
       if (anyPortVips.delete(identity)) refreshFeatures();
       noteNat(identity, false);
       return true;
@@ -165,36 +158,7 @@ export function createForwardingTable(
     refresh(identity: string): void {
       const entry = entries.get(identity);
       if (entry === undefined) return;
-      const { tableKey: _, ...held } = entry.held;
-      const record = maps.readVip(entry.key);
-      const isOurs = record?.tableOffset === entry.region.offset && record.tableSize === entry.region.size;
-      entry.held = {
-        ...held,
-        policy: record?.policy ?? held.policy,
-        onBackendDown: record?.onBackendDown ?? held.onBackendDown,
-        // An age that nothing has: the entry is written whatever else holds.
-        idleTicks: record?.id === held.id ? record.idleTicks : -1,
-        selection: record?.selection ?? held.selection,
-        usesNat: record?.usesNat ?? held.usesNat,
-        slots: isOurs ? maps.readSlots(entry.region.offset, entry.region.size) : new Uint32Array(0),
-        backends: held.backends.map((backend) => {
-          const inKernel = maps.readBackend(backend.index);
-          const isSame =
-            inKernel.vipId === held.id &&
-            formatIpAddress(inKernel.address) === formatIpAddress(backend.address);
-          // Without a MAC a backend that should have one is written again.
-          const { state, forward, egress, port } = inKernel;
-          const { vxlan: _, serverId, ...rest } = backend;
-          const isNamed = serverId !== undefined && maps.readQuicServer(held.id, serverId) === backend.index;
-          const found = {
-            ...rest,
-            ...{ state, forward, egress, port },
-            ...vxlanOf(backend.index, forward),
-            ...(isNamed ? { serverId } : {}),
-          };
-          return { ...found, mac: isSame ? inKernel.mac : undefined };
-        }),
-      };
+      entry.held = readBack(maps, entry);
     },
 
     /**
@@ -203,39 +167,7 @@ export function createForwardingTable(
      */
     verify(wanted: WantedVip): string | undefined {
       const entry = entries.get(vipKeyText(wanted));
-      const record = entry === undefined ? undefined : maps.readVip(entry.key);
-      if (entry === undefined || record === undefined) return 'the VIP is not in the kernel';
-      if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
-        return 'the VIP in the kernel has another policy';
-      }
-      if (!sameSelection(record.selection, wanted.selection))
-        return 'the VIP in the kernel has another scheduler';
-      if (record.usesNat !== usesNat(wanted)) return 'the VIP in the kernel has another way of forwarding';
-      const slots = entry.held.tableKey === keyOf(wanted) ? entry.held.slots : wantedSlots(entry, wanted);
-      if (record.tableSize !== slots.length) return 'the Maglev table in the kernel has another size';
-      const inKernel = maps.readSlots(record.tableOffset, record.tableSize);
-      for (let slot = 0; slot < slots.length; slot++) {
-        if (slots[slot] !== inKernel[slot]) return 'the Maglev table in the kernel differs';
-      }
-      const indices = byAddress(entry.held.backends);
-      for (const backend of wanted.backends) {
-        const index = indices.get(formatIpAddress(backend.address))?.index;
-        const held = index === undefined ? undefined : maps.readBackend(index);
-        if (held?.vipId !== record.id || formatIpAddress(held.address) !== formatIpAddress(backend.address)) {
-          return `backend ${formatIpAddress(backend.address)} is not in the kernel`;
-        }
-        const isThatWay =
-          held.forward === backend.forward &&
-          held.egress === backend.egress &&
-          held.port === backend.port &&
-          sameVxlanEnd(vxlanOf(index ?? 0, held.forward).vxlan, backend.vxlan);
-        if (!isThatWay)
-          return `the kernel reaches backend ${formatIpAddress(backend.address)} in another way`;
-        if (backend.serverId !== undefined && maps.readQuicServer(record.id, backend.serverId) !== index) {
-          return `the server id of ${formatIpAddress(backend.address)} in the kernel is another backend's`;
-        }
-      }
-      return undefined;
+      return entry === undefined ? 'the VIP is not in the kernel' : differenceFrom(maps, entry, wanted);
     },
 
     vipCounter(identity: string): TrafficCounter | undefined {
@@ -347,15 +279,15 @@ export function createForwardingTable(
         port,
         mac,
         egress,
-        ...vxlanOf(index, forward),
+        ...vxlanOf(maps, index, forward),
         ...id,
       });
-      tunnelEnds.use(index, { address, forward, egress, ...vxlanOf(index, forward) });
+      tunnelEnds.use(index, { address, forward, egress, ...vxlanOf(maps, index, forward) });
       backendsOfVip.set(record.vipId, list);
     }
     for (const { key, record } of maps.readAllVips()) {
       if (record.isAddressEntry) {
-        addressSet(key.address);
+        addresses.found(key.address);
         continue;
       }
       const protocol = key.protocol === ipProtocol.tcp ? 'tcp' : 'udp';
@@ -370,7 +302,7 @@ export function createForwardingTable(
         onContradiction(contradiction);
         maps.deleteVip(key);
         // Without a VIP it goes below.
-        addressSet(key.address);
+        addresses.found(key.address);
         continue;
       }
       const held: HeldVip = {
@@ -385,7 +317,7 @@ export function createForwardingTable(
       };
       vipIndices.claim(record.id);
       entries.set(identity, { key, held, region });
-      addressSet(key.address).add(identity);
+      addresses.adopt(key.address, identity);
       backendsOfVip.delete(record.id);
     }
     // A crash between deleting a VIP and freeing its backends leaves them without an owner.
@@ -393,12 +325,7 @@ export function createForwardingTable(
       for (const orphan of orphans.values()) freeIndex(orphan.index);
     }
     // Likewise an address entry whose last VIP is gone.
-    for (const [text, identities] of vipsOfAddress) {
-      if (identities.size === 0) vipsOfAddress.delete(text);
-    }
-    for (const { key, record } of maps.readAllVips()) {
-      if (record.isAddressEntry && !vipsOfAddress.has(formatIpAddress(key.address))) maps.deleteVip(key);
-    }
+    addresses.dropEmpty();
     tunnelEnds.forgetOthers();
     for (const [identity, { key, held }] of entries) {
       if (key.port === anyPort) anyPortVips.add(identity);
@@ -454,7 +381,7 @@ export function createForwardingTable(
     }
   }
 
-  function newEntry(wanted: WantedVip): Entry {
+  function newEntry(wanted: WantedVip): ForwardingEntry {
     const protocol = ipProtocol[wanted.protocol];
     const id = vipIndices.take();
     maps.clearVipCounter(id);
@@ -474,7 +401,11 @@ export function createForwardingTable(
     };
   }
 
-  function writeBackend(entry: Entry, backends: Map<string, HeldBackend>, backend: WantedBackend): void {
+  function writeBackend(
+    entry: ForwardingEntry,
+    backends: Map<string, HeldBackend>,
+    backend: WantedBackend,
+  ): void {
     const text = formatIpAddress(backend.address);
     const existing = backends.get(text);
     const index = existing?.index ?? backendIndices.take();
@@ -512,7 +443,7 @@ export function createForwardingTable(
   }
 
   function writeVip(
-    entry: Entry,
+    entry: ForwardingEntry,
     wanted: WantedVip,
     backends: ReadonlyMap<string, HeldBackend>,
     { table, usesNat: asksNat }: Extract<ReturnType<typeof planVip>[number], { kind: 'write-vip' }>,
@@ -564,14 +495,6 @@ export function createForwardingTable(
     if (table !== 'unchanged') releaseLater(oldRegion);
   }
 
-  /** The table that is wanted; a backend that the kernel does not hold has an index that nothing has. */
-  function wantedSlots(entry: Entry, wanted: WantedVip): Uint32Array {
-    const eligible = eligibleBackends(wanted);
-    const held = byAddress(entry.held.backends);
-    const indices = eligible.map(({ address }) => held.get(formatIpAddress(address))?.index ?? 0xffffffff);
-    return tableOf(eligible, wanted).map((position) => indices[position] ?? 0xffffffff);
-  }
-
   /** Indices of backends that are in the kernel, in their order. */
   function indicesOf(
     held: ReadonlyMap<string, HeldBackend>,
@@ -592,11 +515,6 @@ export function createForwardingTable(
   /** Takes a server id from a backend, unless the same change has given it to another one already. */
   function forgetServerId(vipId: number, serverId: string, index: number): void {
     if (maps.readQuicServer(vipId, serverId) === index) maps.deleteQuicServer(vipId, serverId);
-  }
-
-  function vxlanOf(index: number, forward: ForwardMode): { readonly vxlan?: VxlanEnd } {
-    const vxlan = forward === 'vxlan' ? maps.readVxlanEnd(index) : undefined;
-    return vxlan === undefined ? {} : { vxlan };
   }
 
   function freeIndex(index: number): void {
@@ -620,56 +538,4 @@ export function createForwardingTable(
   function releaseLater(region: Region): void {
     if (region.size > 0) clock.after(tableGrace, () => regions.release(region));
   }
-
-  function addressSet(address: IpAddress): Set<string> {
-    const text = formatIpAddress(address);
-    const set = vipsOfAddress.get(text) ?? new Set();
-    vipsOfAddress.set(text, set);
-    return set;
-  }
-
-  function addAddress(address: IpAddress, identity: string, policy: HeldVip['policy']): void {
-    const set = addressSet(address);
-    set.add(identity);
-    if (maps.readVip(addressKey(address))?.policy === policy) return;
-    maps.writeVip(addressKey(address), {
-      id: 0,
-      policy,
-      onBackendDown: 'keep',
-      isAddressEntry: true,
-      tableOffset: 0,
-      tableSize: 0,
-      idleTicks: 0,
-      selection: usualSelection,
-      usesNat: false,
-    });
-  }
-
-  function removeAddress(address: IpAddress, identity: string): void {
-    const set = addressSet(address);
-    set.delete(identity);
-    if (set.size > 0) return;
-    vipsOfAddress.delete(formatIpAddress(address));
-    maps.deleteVip(addressKey(address));
-  }
-}
-
-// A VIP's list is made anew when it changes, so what was made of it once holds.
-const addressIndices = new WeakMap<readonly HeldBackend[], ReadonlyMap<string, HeldBackend>>();
-
-function byAddress(backends: readonly HeldBackend[]): ReadonlyMap<string, HeldBackend> {
-  const known = addressIndices.get(backends);
-  if (known !== undefined) return known;
-  const index = new Map(backends.map((backend) => [formatIpAddress(backend.address), backend]));
-  addressIndices.set(backends, index);
-  return index;
-}
-
-/** See tableKey. */
-function keyOf(wanted: WantedVip): string {
-  return tableKey(eligibleBackends(wanted), wanted);
-}
-
-function addressKey(address: IpAddress): VipKey {
-  return { address, port: 0, protocol: address.family === 4 ? ipProtocol.icmp : ipProtocol.icmp6 };
 }

@@ -1,0 +1,69 @@
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { usualSelection } from '../../core/forwarding/backend-selection.ts';
+import type { HeldVip } from '../../core/forwarding/forwarding-plan.ts';
+import type { ForwardingMaps } from './forwarding-maps.ts';
+import { ipProtocol, type VipKey } from './map-codec.ts';
+
+/** The entries by which the program knows an address that has VIPs, whatever the port: for ICMP, and for ports of none. */
+export interface AddressEntries {
+  /** An address that the kernel has an entry of, or had a VIP at. */
+  found(address: IpAddress): void;
+  /** A VIP that the kernel has at it. */
+  adopt(address: IpAddress, identity: string): void;
+  /** After all were found: lets go of the entries of addresses without VIPs. Throws SyscallError. */
+  dropEmpty(): void;
+  /** Throws SyscallError. */
+  add(address: IpAddress, identity: string, policy: HeldVip['policy']): void;
+  /** Throws SyscallError. */
+  remove(address: IpAddress, identity: string): void;
+}
+
+/** Knows of none yet. */
+export function createAddressEntries(maps: ForwardingMaps): AddressEntries {
+  /** VIPs by the text of their address. */
+  const vipsOf = new Map<string, Set<string>>();
+
+  function setOf(address: IpAddress): Set<string> {
+    const text = formatIpAddress(address);
+    const set = vipsOf.get(text) ?? new Set();
+    vipsOf.set(text, set);
+    return set;
+  }
+
+  return {
+    found: (address) => void setOf(address),
+    adopt: (address, identity) => void setOf(address).add(identity),
+    dropEmpty() {
+      for (const [text, identities] of vipsOf) if (identities.size === 0) vipsOf.delete(text);
+      for (const { key, record } of maps.readAllVips()) {
+        if (record.isAddressEntry && !vipsOf.has(formatIpAddress(key.address))) maps.deleteVip(key);
+      }
+    },
+    add(address, identity, policy) {
+      setOf(address).add(identity);
+      if (maps.readVip(addressKey(address))?.policy === policy) return;
+      maps.writeVip(addressKey(address), {
+        id: 0,
+        policy,
+        onBackendDown: 'keep',
+        isAddressEntry: true,
+        tableOffset: 0,
+        tableSize: 0,
+        idleTicks: 0,
+        selection: usualSelection,
+        usesNat: false,
+      });
+    },
+    remove(address, identity) {
+      const set = setOf(address);
+      set.delete(identity);
+      if (set.size > 0) return;
+      vipsOf.delete(formatIpAddress(address));
+      maps.deleteVip(addressKey(address));
+    },
+  };
+}
+
+function addressKey(address: IpAddress): VipKey {
+  return { address, port: 0, protocol: address.family === 4 ? ipProtocol.icmp : ipProtocol.icmp6 };
+}
