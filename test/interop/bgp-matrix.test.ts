@@ -2,7 +2,8 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import type { DesiredInput, PeerStatus } from '@l4d/announcer/core/api.ts';
+import type { DesiredInput } from '@l4d/announcer/core/api.ts';
+import type { PeerStatus } from '@l4d/announcer/core/api-status.ts';
 import type { RecordPage } from '@l4d/announcer/core/record-json.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { describeProblems } from '@l4d/announcer/core/api.ts';
+import { describeProblems } from '@l4d/announcer/core/api-problem.ts';
 import type { UpdateContext } from '@l4d/announcer/core/codec/attribute-decode.ts';
 import { fromHex, toHex } from '@l4d/announcer/core/codec/attribute-json.ts';
 import {

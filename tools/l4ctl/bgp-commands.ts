@@ -1,6 +1,6 @@
 import { chmod, stat, writeFile } from 'node:fs/promises';
-import { canonicalAddress } from '@l4d/announcer/core/api.ts';
 import { toPcapng } from '@l4d/announcer/core/pcap.ts';
+import { canonicalAddress } from '@l4d/announcer/core/peer-address.ts';
 import { entryToJson } from '@l4d/announcer/core/record-json.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { BgpPeerView, BgpStatus, BgpView } from '@l4d/l4d/core/status.ts';

@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import type { AnnouncerSummary } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerSummary } from '@l4d/announcer/core/api-status.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import type { BgpStatus, BgpView, VrrpView } from '@l4d/l4d/core/status.ts';
 import type { Ctl } from './ctl.ts';

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type DesiredInput, describeProblems, desiredSchema } from './api.ts';
+import { type DesiredInput, desiredSchema } from './api.ts';
+import { describeProblems } from './api-problem.ts';
 import { toDesiredPrefix } from './prefix-list.ts';
 
 const minimal: DesiredInput = {

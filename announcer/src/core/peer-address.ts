@@ -59,3 +59,16 @@ export function formatScopedAddress({ address, zone }: ScopedAddress): string {
 export function withoutZone(text: string): string {
   return text.split('%')[0] ?? text;
 }
+
+/** Canonical text of an address that the schema has accepted. */
+export function canonicalAddress(text: string): string {
+  const parsed = parseScopedAddress(text);
+  return parsed.ok ? formatScopedAddress(parsed.value) : text;
+}
+
+/** The typed form of an optional address that the schema has accepted, without its interface. */
+export function toAddress(text: string | undefined): IpAddress | undefined {
+  if (text === undefined) return undefined;
+  const parsed = parseIpAddress(withoutZone(text));
+  return parsed.ok ? parsed.value : undefined;
+}

@@ -1,29 +1,22 @@
 import type { Timer } from '@l4d/kit/clock.ts';
-import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { InvariantError } from '@l4d/kit/errors.ts';
+import { Milliseconds } from '@l4d/kit/duration.ts';
 import { duplicate } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { formatIpPrefix, parseIpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { err, ok, type Result } from '@l4d/kit/result.ts';
+import { type Desired, desiredSchema, type Patch } from '../core/api.ts';
+import { describeProblems } from '../core/api-problem.ts';
 import {
   type AnnouncerSummary,
-  canonicalAddress,
-  type Desired,
-  type DesiredLocal,
-  type DesiredPeer,
-  describeProblems,
-  desiredSchema,
   idlePeerStatus,
   type OtherPath,
-  type Patch,
   type PeerStatus,
   type PrefixesStatus,
   type PrefixStatus,
-  peerName,
-  toAddress,
-} from '../core/api.ts';
+} from '../core/api-status.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { encodeShutdownText, notification } from '../core/codec/notification.ts';
+import { peerName } from '../core/desired-peer.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { prefixInputs } from '../core/handover/prefix-text.ts';
 import type { AnnouncerSnapshot } from '../core/handover/snapshot.ts';
@@ -40,17 +33,12 @@ import {
   slotOfPrefix,
   stampAll,
 } from '../core/prefix-table.ts';
-import { createRecorders } from '../core/recorders.ts';
 import { announcerVersion } from '../core/version.ts';
 import { withdrawFromGroups } from '../core/vrrp/withdrawal.ts';
-import { createDynamicPeers } from './dynamic-peers.ts';
 import { firstKeepalives } from './handover/first-keepalives.ts';
-import { createListener, type ListenerKey } from './listener.ts';
-import { createPeer, type Peer, type PeerEnvironment } from './peer.ts';
-import { tcpAoKey } from './peer-settings.ts';
-import { createRefusedConnections } from './refused-connections.ts';
+import type { Peer, PeerEnvironment } from './peer.ts';
+import { createPeerSet } from './peer-set.ts';
 import { createSecretFiles, type FilledPeers } from './secret-files.ts';
-import { createInterfacePeers } from './unnumbered/interface-peers.ts';
 
 /** All peers and what is announced to them. */
 export interface Announcer {
@@ -101,61 +89,25 @@ export interface FrozenAnnouncer {
   readonly descriptors: readonly number[];
 }
 
-const bgpPort = 179;
-
 /** Time for a router's BGP to read our last word before its BFD tells it that we are gone. */
 const adminDownAfter = Milliseconds(300);
-
-/** Routers advertise themselves within less (RFC 4861 section 10). */
-const findTime = Seconds(30);
 
 /** Makes an announcer that announces nothing. */
 export function createAnnouncer(environment: PeerEnvironment): Announcer {
   const { clock, logger } = environment;
   let startedAt = new Date(environment.wallClock()).toISOString();
   let handovers = 0;
-  /** By canonical address. */
-  const peers = new Map<string, Peer>();
-  const listener = createListener(clock, logger, (socket) => {
-    const address = canonicalAddress(socket.remoteAddress ?? '');
-    const peer = peers.get(address) ?? addDynamicPeer(address);
-    // RFC 4271 section 8.2.1: connections of those who are not configured are not taken.
-    if (peer !== undefined) return peer.accept(socket);
-    refused.refuse(address);
-    socket.destroy();
-  });
-  const refused = createRefusedConnections(clock, logger);
-  const dynamic = createDynamicPeers(clock, peers, (address) => {
-    const peer = peers.get(address);
-    peers.delete(address);
-    recorders.release(address);
-    void peer?.stop(notification(errorCode.cease, ceaseSubcode.peerDeconfigured));
-  });
-  const recorders = createRecorders();
-  /** Peers of interfaces that a predecessor has found, and this process not yet. */
-  const found = new Map<string, DesiredPeer>();
+  const table = emptyPrefixTable();
+  const peers = createPeerSet(environment, table);
   /** As declared: secrets are where it says. */
   let declared: Desired | undefined;
   let withheld: FilledPeers['withheld'] = [];
   const secrets = createSecretFiles(clock, logger, () => {
     if (declared === undefined) return;
     const { desired: filled } = takeSecrets(declared);
-    for (const peer of takePeers(filled, filled)) peer.announce();
-  });
-  const interfaces = createInterfacePeers({
-    clock,
-    wallClock: environment.wallClock,
-    random: environment.random,
-    logger,
-    isEstablished: (address) => peers.get(address)?.status().state === 'Established',
-    onChange() {
-      if (desired === undefined) return;
-      protectListener(desired);
-      for (const peer of replacePeers(desired, desired)) peer.announce();
-    },
+    for (const peer of peers.replace(filled)) peer.announce();
   });
   let desired: Desired | undefined;
-  const table = emptyPrefixTable();
   let currentFingerprint: string | undefined;
   let revision = 0;
   let lastHeard: number | undefined;
@@ -193,7 +145,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
   }
 
   function describePrefix(slot: number): PrefixStatus {
-    const all = [...peers.values()];
+    const all = peers.all();
     return {
       prefix: keyAt(table, slot),
       advertisedTo: all.filter((peer) => peer.isAdvertised(slot)).map(({ config }) => peerName(config)),
@@ -213,13 +165,6 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     return filled;
   }
 
-  /** Everything that follows from who the peers are. */
-  function takePeers(next: Desired, previous: Desired | undefined): Peer[] {
-    interfaces.replace(next);
-    protectListener(next);
-    return replacePeers(next, previous);
-  }
-
   function withheldPeers(): PeerStatus[] {
     return withheld.flatMap(({ name, reason }) => {
       const { peers: named = [], interfacePeers = [] } = declared ?? {};
@@ -229,84 +174,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     });
   }
 
-  /** Those that can be spoken to now; found before a handover, they are there until they should have been heard. */
-  function presentPeers(): DesiredPeer[] {
-    const present = interfaces.present();
-    const names = new Set(present.flatMap((peer) => [peer.address, peer.interface ?? peer.address]));
-    const left = [...found].filter(([key, peer]) => !names.has(key) && !names.has(peer.interface ?? key));
-    return [...present, ...left.map(([, peer]) => peer)];
-  }
-
-  function forgetFound(): void {
-    found.clear();
-    if (desired !== undefined) for (const peer of replacePeers(desired, desired)) peer.announce();
-  }
-
-  /** Key of a peer by its address or interface. */
-  function keyOf(name: string): string {
-    const unnumbered = interfaces.present().find((peer) => peer.interface === name);
-    return canonicalAddress(unnumbered?.address ?? name);
-  }
-
   function announceAll(): void {
-    for (const peer of peers.values()) peer.announce();
-  }
-
-  /** What the listener has to know of the peers before they connect. */
-  function protectListener(next: Desired): void {
-    const { interfacePeers = [], dynamicPeers = [] } = next;
-    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...presentPeers()];
-    listener.protect({
-      keys: [...named.flatMap(peerKey), ...dynamicPeers.flatMap(rangeKey)],
-      fullTtl: [...next.peers, ...interfacePeers, ...dynamicPeers.map(({ template }) => template)].some(
-        ({ ttlSecurityHops }) => ttlSecurityHops !== undefined,
-      ),
-    });
-  }
-
-  function addDynamicPeer(address: string): Peer | undefined {
-    const config = desired === undefined ? undefined : dynamic.admit(address);
-    if (desired === undefined || config === undefined) return undefined;
-    logger.info({ peer: address, as: config.as }, 'a peer of a range has connected');
-    const peer = createPeer(localOf(desired), config, environment, recorders.take(address), table);
-    peers.set(address, peer);
-    peer.start();
-    peer.announce();
-    return peer;
-  }
-
-  /** Ends the peers that are no longer wanted and starts those that are; returns the latter. */
-  function replacePeers(next: Desired, previous: Desired | undefined): Peer[] {
-    const named = [...next.peers.filter(({ address }) => !address.includes('%')), ...presentPeers()];
-    const wanted = new Map(named.map((peer) => [canonicalAddress(peer.address), peer]));
-    const started: Peer[] = [];
-    dynamic.replaceRanges(next.dynamicPeers);
-    for (const address of peers.keys()) {
-      const config = dynamic.configOf(address);
-      if (config !== undefined && !wanted.has(address)) wanted.set(address, config);
-    }
-    const localChanged = previous !== undefined && localKey(previous) !== localKey(next);
-    for (const [address, peer] of [...peers]) {
-      const config = wanted.get(address);
-      if (config !== undefined && !localChanged && sessionKey(config) === sessionKey(peer.config)) {
-        peer.reconfigure(config);
-        continue;
-      }
-      peers.delete(address);
-      recorders.release(address);
-      // RFC 4486 section 3: Peer De-configured, or Other Configuration Change when it comes back with another.
-      const subcode =
-        config === undefined ? ceaseSubcode.peerDeconfigured : ceaseSubcode.otherConfigurationChange;
-      void peer.stop(notification(errorCode.cease, subcode));
-    }
-    for (const [address, config] of wanted) {
-      if (peers.has(address)) continue;
-      const peer = createPeer(localOf(next), config, environment, recorders.take(address), table);
-      peers.set(address, peer);
-      peer.start();
-      started.push(peer);
-    }
-    return started;
+    for (const peer of peers.all()) peer.announce();
   }
 
   function resume(
@@ -326,31 +195,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     table.changes = Math.max(table.changes, from.changes);
     stampAll(table);
     tellVrrp();
-    dynamic.replaceRanges(filled.dynamicPeers);
-    dynamic.resume(from.dynamic);
-    found.clear();
-    for (const peer of told) if (peer.found !== undefined) found.set(peer.key, peer.found);
-    if (found.size > 0) clock.after(findTime, forgetFound);
-    interfaces.replace(filled);
-    protectListener(filled);
     const slots = slotsByPlace(table, wanted.prefixes);
-    const configs = new Map(filled.peers.map((peer) => [canonicalAddress(peer.address), peer]));
-    for (const peer of told) {
-      const config = configs.get(peer.key) ?? dynamic.configOf(peer.key) ?? found.get(peer.key);
-      // Its secret cannot be had any more.
-      if (config === undefined) {
-        for (const { descriptor } of peer.connections) closeFd(descriptors[descriptor] ?? -1);
-        continue;
-      }
-      const resumed = createPeer(localOf(filled), config, environment, recorders.take(peer.key), table);
-      peers.set(peer.key, resumed);
-      resumed.resume(peer, { descriptors, elapsedMs, slots, endOfRibHeld: !filled.complete });
-    }
-    const sockets = from.listeners.flatMap(({ host, descriptor }) => {
-      const fd = descriptors[descriptor];
-      return fd === undefined ? [] : [{ host, descriptor: fd }];
-    });
-    listener.resume(portOf(filled), sockets);
+    peers.resume(filled, from, told, { descriptors, elapsedMs, slots, endOfRibHeld: !filled.complete });
     if (lastHeard !== undefined) heard(lastHeard);
   }
 
@@ -361,7 +207,6 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       return true;
     },
     put(next, fingerprint) {
-      const previous = desired;
       // The texts of the prefixes are in their typed form: no second copy of a long list.
       const { desired: filled } = takeSecrets({ ...next, prefixes: emptyPrefixTable(1) });
       const changed = replaceAll(table, next.prefixes);
@@ -372,10 +217,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       deadMan = false;
       revision += 1;
       heard();
-      listener.setPort(portOf(next));
+      peers.listen(next);
       tellVrrp();
-      takePeers(filled, previous);
-      for (const peer of peers.values()) peer.holdEndOfRib(!next.complete);
+      peers.replace(filled);
+      for (const peer of peers.all()) peer.holdEndOfRib(!next.complete);
       announceAll();
       for (const slot of changed) release(table, slot);
       return revision;
@@ -402,7 +247,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       if (remove.length + add.size > 0) {
         revision += 1;
         currentFingerprint = undefined;
-        for (const peer of peers.values()) peer.announceChanges(changed);
+        for (const peer of peers.all()) peer.announceChanges(changed);
         for (const slot of changed) release(table, slot);
       }
       return { revision };
@@ -426,10 +271,10 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
       for (const slot of changed) if (slot !== undefined) release(table, slot);
     },
     status() {
-      const listenError = listener.error();
+      const listenError = peers.listenError();
       const vrrp = environment.vrrp?.status();
       const bfdProcess = environment.bfd?.process();
-      const all = [...peers.values()];
+      const all = peers.all();
       return {
         pid: process.pid,
         startedAt,
@@ -443,8 +288,8 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         ...(listenError === undefined ? {} : { listenError }),
         ...(bfdProcess === undefined ? {} : { bfdProcess }),
         ...(vrrp === undefined ? {} : { vrrp }),
-        connectionsRefused: refused.count(),
-        peers: [...all.map((peer) => peer.status()), ...interfaces.absent(), ...withheldPeers()],
+        connectionsRefused: peers.refused(),
+        peers: [...all.map((peer) => peer.status()), ...peers.absent(), ...withheldPeers()],
         prefixCount: table.size,
         changes: table.changes,
       };
@@ -465,24 +310,13 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     },
     revision: () => revision,
     freeze() {
-      reserveDescriptors(2 * peers.size + 16);
+      reserveDescriptors(2 * peers.count() + 16);
       deadManTimer?.cancel();
       deadManTimer = undefined;
-      dynamic.stop();
       secrets.close();
       const descriptors: number[] = [];
       const take = (descriptor: number) => descriptors.push(descriptor) - 1;
       const prefixes = prefixInputs(table);
-      const frozenPeers = Array.from(peers, ([key, peer]) => {
-        const { config } = peer;
-        const frozen = peer.freeze(take);
-        return key.includes('%') ? { ...frozen, key, found: config } : { ...frozen, key };
-      });
-      const listeners = listener
-        .freeze()
-        .map(({ host, descriptor }) => ({ host, descriptor: take(descriptor) }));
-      peers.clear();
-      interfaces.close();
       const snapshot: AnnouncerSnapshot = {
         startedAt,
         handovers,
@@ -492,9 +326,7 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
         ...(lastHeard === undefined ? {} : { heardAgeMs: clock.now() - lastHeard }),
         ...(currentFingerprint === undefined ? {} : { fingerprint: currentFingerprint }),
         ...(declared === undefined ? {} : { desired: { ...declared, prefixes } }),
-        listeners,
-        dynamic: dynamic.admitted(),
-        peers: frozenPeers,
+        ...peers.freeze(take),
       };
       return { snapshot, descriptors };
     },
@@ -508,10 +340,11 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     },
     otherPaths() {
       const paths: OtherPath[] = [];
+      const all = peers.all();
       for (let slot = 0; slot < table.slots; slot++) {
         if (table.attributes[slot] === undefined) continue;
         const prefix = prefixAt(table, slot);
-        for (const peer of peers.values()) {
+        for (const peer of all) {
           const path = peer.othersPath(prefix);
           if (path === undefined) continue;
           const { nextHop, asPath } = path;
@@ -523,27 +356,26 @@ export function createAnnouncer(environment: PeerEnvironment): Announcer {
     },
     isTold(prefix) {
       const slot = findName(prefix);
-      return slot !== undefined && [...peers.values()].some((peer) => peer.isAdvertised(slot));
+      return slot !== undefined && peers.all().some((peer) => peer.isAdvertised(slot));
     },
     wallTimeOf: (at) => environment.wallClock() - clock.now() + at,
-    peer: (address) => peers.get(keyOf(address)),
-    record: (address) => recorders.find(keyOf(address)),
+    peer: peers.find,
+    record: peers.record,
     async shutdown({ text, keepRoutes }) {
       deadManTimer?.cancel();
-      listener.setPort(undefined);
-      interfaces.close();
+      peers.close();
       secrets.close();
       // RFC 9003: the text tells the operators at the other end.
       const data = encodeShutdownText(text ?? 'announcer shut down');
       const message = notification(errorCode.cease, ceaseSubcode.administrativeShutdown, data);
       await Promise.all(
-        Array.from(peers.values(), async (peer) => {
+        peers.all().map(async (peer) => {
           if (!keepRoutes) await peer.drain();
           await peer.stop(message, keepRoutes);
         }),
       );
       // A router that hears AdminDown before it has read the NOTIFICATION logs a fault in place of our words.
-      if (!keepRoutes && [...peers.values()].some(({ config }) => config.bfd !== undefined)) {
+      if (!keepRoutes && peers.all().some(({ config }) => config.bfd !== undefined)) {
         await new Promise<void>((resolve) => clock.after(adminDownAfter, resolve));
       }
       await environment.bfd?.shutdown(keepRoutes);
@@ -560,59 +392,4 @@ function reserveDescriptors(count: number): void {
   } finally {
     for (const descriptor of reserved) closeFd(descriptor);
   }
-}
-
-function portOf({ local }: Desired): number | undefined {
-  const listen = local?.listen ?? false;
-  if (listen === false) return undefined;
-  return listen === true ? bgpPort : listen.port;
-}
-
-function peerKey(peer: DesiredPeer): ListenerKey[] {
-  const address = toAddress(peer.address);
-  return address === undefined ? [] : keysOf({ address }, peer);
-}
-
-function rangeKey({ range, template }: NonNullable<Desired['dynamicPeers']>[number]): ListenerKey[] {
-  const parsed = parseIpPrefix(range);
-  if (!parsed.ok) return [];
-  const { address, length } = parsed.value;
-  return keysOf({ address, prefixLength: length }, template);
-}
-
-function keysOf(owner: ListenerKey['owner'], peer: Pick<DesiredPeer, 'password' | 'tcpAo'>): ListenerKey[] {
-  const ao = tcpAoKey(peer);
-  const { password } = peer;
-  return [
-    ...(password === undefined ? [] : [{ owner, password }]),
-    ...(ao === undefined ? [] : [{ owner, ao }]),
-  ];
-}
-
-/** What of the local side is in every OPEN. */
-function localKey({ local }: Desired): string {
-  return `${local?.as} ${local?.routerId}`;
-}
-
-/** The local side, which a desired state with peers has. */
-function localOf({ local }: Desired): DesiredLocal {
-  if (local === undefined) throw new InvariantError('there are peers, but no local side');
-  return local;
-}
-
-/** What of a peer cannot change under a running session; a password may change, but not come or go. */
-function sessionKey(peer: DesiredPeer): string {
-  const {
-    connectRetryMs,
-    nextHop4,
-    nextHop6,
-    bfd,
-    policy,
-    gracefulShutdownMs,
-    maxPrefixesReceived,
-    password,
-    passwordFile,
-    ...rest
-  } = peer;
-  return JSON.stringify([password !== undefined, ...Object.entries(rest).sort()]);
 }

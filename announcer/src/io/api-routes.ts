@@ -1,14 +1,7 @@
 import { hash } from 'node:crypto';
 import type { z } from 'zod';
-import {
-  type ApiProblem,
-  type Desired,
-  describeProblems,
-  desiredSchema,
-  patchSchema,
-  shutdownSchema,
-  withdrawSchema,
-} from '../core/api.ts';
+import { type Desired, desiredSchema, patchSchema, shutdownSchema, withdrawSchema } from '../core/api.ts';
+import { type ApiProblem, describeProblems } from '../core/api-problem.ts';
 import { maxPrefixes } from '../core/prefix-list.ts';
 import { scanRequest } from '../core/prefix-scan.ts';
 import type { PrefixTable } from '../core/prefix-table.ts';

@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { listenOnSocket } from '@l4d/kit/run-folder.ts';
-import type { ApiProblem } from '../core/api.ts';
+import type { ApiProblem } from '../core/api-problem.ts';
 import type { Announcer } from './announcer.ts';
 import { type Answer, coreRoutes } from './api-routes.ts';
 import { handoverPath, handoverRoute, type ProcessControl } from './handover/handover-route.ts';

@@ -1,18 +1,15 @@
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import type {
-  AnnouncerStatus,
-  AnnouncerSummary,
-  ApiProblem,
   DesiredInput,
   HandoverAnswer,
   HandoverInput,
-  OtherPath,
   PatchInput,
-  PrefixesStatus,
   ShutdownInput,
   WithdrawInput,
 } from '../core/api.ts';
+import type { ApiProblem } from '../core/api-problem.ts';
+import type { AnnouncerStatus, AnnouncerSummary, OtherPath, PrefixesStatus } from '../core/api-status.ts';
 
 /** Typed calls to an announcer. All reject with the socket's error when nobody listens. */
 export interface AnnouncerClient {

@@ -1,7 +1,8 @@
 import type { Clock, Timer } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { formatIpPrefix, parseIpPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
-import { type Desired, type DesiredPeer, toAddress } from '../core/api.ts';
+import type { Desired, DesiredPeer } from '../core/api.ts';
+import { toAddress } from '../core/peer-address.ts';
 import type { Peer } from './peer.ts';
 
 /** How long a dynamic peer that has lost its session is kept, so that one which flaps is seen to. */

@@ -1,6 +1,8 @@
-import { canonicalAddress, type DesiredPeer, restartTimeSeconds } from '../core/api.ts';
+import type { DesiredPeer } from '../core/api.ts';
 import { bfdSession } from '../core/bfd/bfd-option.ts';
 import type { BfdStatus } from '../core/bfd/session-config.ts';
+import { restartTimeSeconds } from '../core/desired-peer.ts';
+import { canonicalAddress } from '../core/peer-address.ts';
 import type { BfdListener, BfdService, BfdWatch } from './bfd/service.ts';
 import type { PeerRecording } from './peer-recording.ts';
 

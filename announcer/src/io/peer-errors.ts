@@ -1,5 +1,5 @@
 import type { Logger } from '@l4d/kit/logger.ts';
-import type { StatusError } from '../core/api.ts';
+import type { StatusError } from '../core/api-status.ts';
 import { countError, type ErrorCount, type ErrorCounts, restoreErrors } from '../core/error-counts.ts';
 import type { PeerError } from '../core/fsm-types.ts';
 import type { PeerRecording } from './peer-recording.ts';

@@ -3,19 +3,13 @@
 import { networkInterfaces } from 'node:os';
 import { Milliseconds } from '@l4d/kit/duration.ts';
 import type { IpAddress } from '@l4d/kit/ip-address.ts';
-import {
-  connectRetry,
-  type DesiredLocal,
-  type DesiredPeer,
-  holdTimeSeconds,
-  restartTimeSeconds,
-  toAddress,
-} from '../core/api.ts';
+import type { DesiredLocal, DesiredPeer } from '../core/api.ts';
+import { connectRetry, holdTimeSeconds, restartTimeSeconds } from '../core/desired-peer.ts';
 import { dynamicOpenHoldTime, minimumSendHoldTime } from '../core/fsm.ts';
 import type { PeerSettings } from '../core/fsm-types.ts';
 import type { Negotiated } from '../core/negotiation.ts';
 import type { SessionView } from '../core/out-routes.ts';
-import { isLinkLocal, parseScopedAddress } from '../core/peer-address.ts';
+import { isLinkLocal, parseScopedAddress, toAddress } from '../core/peer-address.ts';
 import { toPeerPolicy } from '../core/route-policy.ts';
 import type { TcpAoKey } from '../core/security.ts';
 import type { TcpOptions } from './tcp.ts';

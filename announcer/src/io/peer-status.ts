@@ -1,5 +1,7 @@
-import { type DesiredPeer, type PeerStatus, peerName } from '../core/api.ts';
+import type { DesiredPeer } from '../core/api.ts';
+import type { PeerStatus } from '../core/api-status.ts';
 import type { BfdStatus } from '../core/bfd/session-config.ts';
+import { peerName } from '../core/desired-peer.ts';
 import type { Phase } from '../core/fsm-types.ts';
 import { totalMessages } from '../core/message-counts.ts';
 import { describeNegotiated, formatRouterId } from '../core/negotiation.ts';

@@ -5,17 +5,12 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { refusal } from '../core/adj-rib-out.ts';
-import {
-  canonicalAddress,
-  connectRetry,
-  type DesiredLocal,
-  type DesiredPeer,
-  type PeerStatus,
-  restartTimeSeconds,
-} from '../core/api.ts';
+import type { DesiredLocal, DesiredPeer } from '../core/api.ts';
+import type { PeerStatus } from '../core/api-status.ts';
 import { ceaseSubcode, errorCode } from '../core/codec/iana.ts';
 import { type NotificationMessage, notification } from '../core/codec/notification.ts';
 import type { ReceivedUpdate } from '../core/codec/update.ts';
+import { connectRetry, restartTimeSeconds } from '../core/desired-peer.ts';
 import { endOfRibBound } from '../core/end-of-rib-hold.ts';
 import type { FlightRecorder } from '../core/flight-recorder.ts';
 import { initialPeerState, peerPhase, step } from '../core/fsm.ts';
@@ -24,7 +19,7 @@ import type { PeerSnapshot, TimerName } from '../core/handover/snapshot.ts';
 import type { ChangeTiming } from '../core/latency.ts';
 import type { Negotiated } from '../core/negotiation.ts';
 import { routeView } from '../core/out-routes.ts';
-import { withoutZone } from '../core/peer-address.ts';
+import { canonicalAddress, withoutZone } from '../core/peer-address.ts';
 import { keyAt, type PrefixTable } from '../core/prefix-table.ts';
 import {
   countUpdate,

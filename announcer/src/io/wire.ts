@@ -3,7 +3,6 @@ import { type Clock, systemClock } from '@l4d/kit/clock.ts';
 import { Seconds } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import { unacknowledgedBytes } from '@l4d/kit/ffi/tcp-queue.ts';
-import { canonicalAddress } from '../core/api.ts';
 import type { UpdateContext } from '../core/codec/attribute-decode.ts';
 import {
   type BgpMessage,
@@ -15,6 +14,7 @@ import {
 } from '../core/codec/message.ts';
 import type { NotificationMessage } from '../core/codec/notification.ts';
 import type { RecordedEnds } from '../core/flight-recorder.ts';
+import { canonicalAddress } from '../core/peer-address.ts';
 import { detachSocket, trackOutgoing } from './detach.ts';
 import { descriptorOf } from './socket-descriptor.ts';
 import { changeTcpPassword, type TcpOptions } from './tcp.ts';

@@ -1,4 +1,4 @@
-import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { OtherPath } from '@l4d/announcer/core/api-status.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import { drainWarnings } from '../core/change-guard.ts';
 import type { Vip } from '../core/desired/vip.ts';

@@ -1,4 +1,4 @@
-import type { AnnouncerStatus } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerStatus } from '@l4d/announcer/core/api-status.ts';
 import { formatConfigProblem, OperatorError } from '@l4d/kit/errors.ts';
 import { err, ok } from '@l4d/kit/result.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';

@@ -6,7 +6,7 @@
  * is no longer wanted is withdrawn first, and its forwarding ends after that (core/vip-ending.ts).
  */
 
-import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { OtherPath } from '@l4d/announcer/core/api-status.ts';
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';

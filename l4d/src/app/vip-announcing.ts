@@ -1,5 +1,5 @@
 /** What routers and the segment are told of VIPs, after the kernel holds them. */
-import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { OtherPath } from '@l4d/announcer/core/api-status.ts';
 import type { NextHops } from '@l4d/announcer/core/config/peer-input.ts';
 import type { PrefixInput } from '@l4d/announcer/core/prefix-list.ts';
 import type { VrrpInput } from '@l4d/announcer/core/vrrp/config.ts';

@@ -1,4 +1,4 @@
-import type { AnnouncerSummary } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerSummary } from '@l4d/announcer/core/api-status.ts';
 import type { Vip } from '../core/desired/vip.ts';
 import type { VerdictView, VrrpView } from '../core/status.ts';
 import type { StatusParts } from './fabric-status.ts';

@@ -1,4 +1,4 @@
-import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { OtherPath } from '@l4d/announcer/core/api-status.ts';
 import { vipKeyText } from './desired/vip.ts';
 import { vipCensus } from './desired/vip-census.ts';
 import { changedVips } from './desired/vip-changes.ts';

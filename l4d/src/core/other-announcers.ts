@@ -1,4 +1,4 @@
-import type { OtherPath } from '@l4d/announcer/core/api.ts';
+import type { OtherPath } from '@l4d/announcer/core/api-status.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { routePrefix } from './announced-routes.ts';
 import type { Aggregate } from './desired/aggregate.ts';

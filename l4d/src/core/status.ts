@@ -3,7 +3,7 @@
  * milliseconds since the epoch (`…AtMs`) or spans in milliseconds (`…Ms`).
  */
 
-import type { PeerStatus } from '@l4d/announcer/core/api.ts';
+import type { PeerStatus } from '@l4d/announcer/core/api-status.ts';
 import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';

@@ -1,4 +1,4 @@
-import type { AnnouncerSummary, PrefixesStatus } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerSummary, PrefixesStatus } from '@l4d/announcer/core/api-status.ts';
 import { expect, it } from 'vitest';
 import { announcerWatch } from './announcer-watch.ts';
 

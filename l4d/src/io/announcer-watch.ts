@@ -1,4 +1,4 @@
-import type { AnnouncerStatus, PrefixStatus } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerStatus, PrefixStatus } from '@l4d/announcer/core/api-status.ts';
 import type { AnnouncerClient } from '@l4d/announcer/io/client.ts';
 
 /** Looks at an announcer again and again. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import type { AnnouncerStatus, DesiredInput } from '@l4d/announcer/core/api.ts';
+import type { DesiredInput } from '@l4d/announcer/core/api.ts';
+import type { AnnouncerStatus } from '@l4d/announcer/core/api-status.ts';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';

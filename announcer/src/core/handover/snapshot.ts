@@ -3,7 +3,8 @@
  * as descriptors that it counts by index. Ages and remaining times are milliseconds at the moment of the freeze.
  */
 import { z } from 'zod';
-import type { DesiredInput, DesiredPeer, StatusError } from '../api.ts';
+import type { DesiredInput, DesiredPeer } from '../api.ts';
+import type { StatusError } from '../api-status.ts';
 import type { BfdVerdict } from '../bfd/session-config.ts';
 import { type ErrorCount, maxErrorCounts } from '../error-counts.ts';
 import type { ConnectionTimer, PeerState } from '../fsm-types.ts';

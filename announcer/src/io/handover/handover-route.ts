@@ -1,5 +1,6 @@
 import type { Logger } from '@l4d/kit/logger.ts';
-import { describeProblems, type HandoverAnswer, handoverSchema } from '../../core/api.ts';
+import { type HandoverAnswer, handoverSchema } from '../../core/api.ts';
+import { describeProblems } from '../../core/api-problem.ts';
 import type { Announcer } from '../announcer.ts';
 import type { Route } from '../api-routes.ts';
 import type { HandoverOutcome } from './giver.ts';

@@ -1,14 +1,9 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { formatIpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import {
-  canonicalAddress,
-  type Desired,
-  type DesiredPeer,
-  idlePeerStatus,
-  type PeerStatus,
-} from '../../core/api.ts';
-import { formatScopedAddress, parseScopedAddress } from '../../core/peer-address.ts';
+import type { Desired, DesiredPeer } from '../../core/api.ts';
+import { idlePeerStatus, type PeerStatus } from '../../core/api-status.ts';
+import { canonicalAddress, formatScopedAddress, parseScopedAddress } from '../../core/peer-address.ts';
 import { createInterfaceSpeaker, type InterfaceSpeaker } from './interface-speaker.ts';
 import { type InterfaceTable, watchInterfaces } from './interface-table.ts';
 
