@@ -195,8 +195,9 @@ it('goes on without the daemon, and the next one adopts what is there', async ()
   expect(traces()).toEqual({ rules: [2, 2], filters: [true, true], routes: [true, true] });
 });
 
-it('leaves nothing behind when no VIP needs it', async () => {
-  lab.apply(`${host}vips: []\n`);
+it('leaves nothing behind when no VIP needs it, and what was proven stays up', async () => {
+  lab.apply(config.replaceAll('source: client', ''));
+  expect((await backend('web', good[4]))?.state).toBe('up');
   const none = { rules: [0, 0], filters: [false, false], routes: [false, false] };
   await until('all of it is gone', () => JSON.stringify(traces()) === JSON.stringify(none));
 });
