@@ -313,6 +313,8 @@ it('bulk of new connections fits through the tunnel, both ways and in both direc
   expect(await counted('tx_too_big')).toBe(told);
   // About half of them are another host's; each is 2000 segments and more.
   expect(await counted('note_proxy_wrapped')).toBeGreaterThan(wrapped + 1000);
+  // From here on the way to the third host carries less than declared; that it is noticed is looked at further down.
+  ipIn(nameOf('router'), `route replace ${addressOf.lb3}/32 dev br1 mtu lock 1400`);
 }, 60_000);
 
 it('a daemon that is killed and starts again changes nothing', async () => {
@@ -344,6 +346,20 @@ it('with lists that differ a packet ends as a counted drop, or with a RST, and d
   expect(await counted('drop_ttl_expired')).toBe(0);
   expect(await handOvers()).toBe(after);
   await declare({ lb1: 'draining', lb2: 'active', lb3: 'active' }, ['lb2']);
+}, 60_000);
+
+it('a way that carries less than declared is found out, and clients are told of what fits', async () => {
+  for (const host of ['lb2', 'lb3'] as const)
+    await until(`${host} knows`, async () => {
+      const { proxyHosts = [], host: view } = await status(host);
+      const mtus = proxyHosts.flatMap(({ tunnelMtu }) => tunnelMtu ?? []);
+      const isTold = view.warnings?.some((line) => line.includes('carries no packets of 1500 bytes'));
+      return isTold === true && mtus.length > 0 && mtus.every((mtu) => mtu === 1316);
+    });
+  routeTo('lb2');
+  const wrapped = await counted('note_proxy_wrapped');
+  expect(await tell('bulk 2')).toBe(4);
+  expect(await counted('note_proxy_wrapped')).toBeGreaterThan(wrapped);
 }, 60_000);
 
 it('hosts that die take their own connections with them, no others, wherever they are', async () => {
