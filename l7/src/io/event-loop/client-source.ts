@@ -1,5 +1,6 @@
 import { encodeSockaddr } from '@l4d/kit/ffi/sockaddr.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import type { Logger } from '@l4d/kit/logger.ts';
 import type { SourceRefusal } from '@l4d/kit/proxy-api.ts';
 import { refuseSource } from '../../core/client-source.ts';
 import type { Backend } from '../../core/policy.ts';
@@ -26,11 +27,21 @@ export function sourceFor(backend: Backend, origin: ClientOrigin): Source {
 }
 
 /** Counts what connecting from a client's address has failed of, when the address is the reason; whether it is. */
-export function countFailedSource(source: Source, error: number, origin: ClientOrigin): boolean {
+export function countFailedSource(
+  log: Logger,
+  source: Source,
+  error: number,
+  { counters, listenerKey }: ClientOrigin,
+): boolean {
   if (source === undefined) return false;
-  if (error === EADDRNOTAVAIL || error === EADDRINUSE) countSourceRefusal(origin.counters, 'ports');
-  else if (error === EPERM || error === EACCES || error === EINVAL)
-    countSourceRefusal(origin.counters, 'kernel');
-  else return false;
+  if (error === EADDRNOTAVAIL || error === EADDRINUSE) countSourceRefusal(counters, 'ports');
+  else if (error === EPERM || error === EACCES || error === EINVAL) {
+    if (!counters.sourceRefused.has('kernel'))
+      log.error(
+        { listener: listenerKey, errno: error },
+        "the kernel lets no connection come from a client's address: workers need CAP_NET_ADMIN for IP_TRANSPARENT",
+      );
+    countSourceRefusal(counters, 'kernel');
+  } else return false;
   return true;
 }

@@ -180,7 +180,8 @@ export class Exchange {
     this.#count(backend);
     const connection = connectMakingRoom(this.#engine.pool, target, source);
     if ('error' in connection) {
-      if (countFailedSource(source, connection.error, this.#client.origin)) this.#passOver(backend);
+      if (countFailedSource(this.#engine.log, source, connection.error, this.#client.origin))
+        this.#passOver(backend);
       return false;
     }
     const { fd } = connection;

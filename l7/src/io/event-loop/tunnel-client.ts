@@ -105,7 +105,7 @@ export class TunnelClient extends Stream implements DialOwner {
         this.setDeadline(Number.POSITIVE_INFINITY);
         return;
       }
-      if (typeof begun === 'number' && countFailedSource(source, begun, this.#origin))
+      if (typeof begun === 'number' && countFailedSource(this.#engine.log, source, begun, this.#origin))
         this.#passOver(backend);
       else this.#failed(backend, typeof begun === 'string' && begun !== '' ? begun : undefined);
     }
