@@ -338,9 +338,12 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
     grace ??= setTimeout(() => onGrace(graceMs), graceMs);
   }
 
+  function isComing(): boolean {
+    return [...places.values()].some(({ starting }) => starting !== undefined);
+  }
+
   function onGrace(waitedMs: number): void {
-    const isComing = [...places.values()].some(({ starting }) => starting !== undefined);
-    if (isComing && waitedMs < longestGraceMs) {
+    if (isComing() && waitedMs < longestGraceMs) {
       grace = setTimeout(() => onGrace(waitedMs + graceMs), graceMs);
       return;
     }
@@ -377,9 +380,9 @@ export function startSupervisor(options: SupervisorOptions, log: Logger): Superv
 
   /** Settles when there is a worker, or has not been one for too long. */
   async function someoneServes(): Promise<void> {
-    const end = performance.now() + graceMs;
-    while ([...places.values()].every(({ worker }) => worker === undefined) && performance.now() < end)
-      await sleep(10);
+    const begin = performance.now();
+    const isOver = () => performance.now() - begin > (isComing() ? longestGraceMs : graceMs);
+    while ([...places.values()].every(({ worker }) => worker === undefined) && !isOver()) await sleep(10);
   }
 
   return {
