@@ -221,8 +221,9 @@ export class HeadParser {
       if (name === 'content-length') {
         const value = trimmed(text, colon + 1, end);
         if (!this.#readContentLength(value)) return false;
-        if (value.length === 1 || value.charCodeAt(0) !== ZERO) return true;
-        // There are readers for whom leading zeros say octal: it is sent on as it was understood.
+        const isPlain = text.charCodeAt(colon + 1) === SPACE && end - colon - 2 === value.length;
+        if (isPlain && (value.length === 1 || value.charCodeAt(0) !== ZERO)) return true;
+        // There are readers for whom leading zeros say octal, or tabs are none of it: it is sent on as it was understood.
         this.fields += `${text.slice(this.#kept, start)}Content-Length: ${this.contentLength}\r\n`;
         this.#kept = end + 2;
         return true;
