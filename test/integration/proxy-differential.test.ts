@@ -169,6 +169,10 @@ ${count - found.length} rows all three say the same: the same requests are forwa
 status of a refusal; *answered*: by the proxy in the place of the backend; *forwarded, though not valid*: the backend
 gets what no RFC allows, and has to judge for itself.
 
+What this proxy forwards is read by strict readers of others too, llhttp (of Node) and h11 (\`test/integration/proxy-readers.test.ts\`): they
+find the same requests in it. Suites of others for HTTP/1 or for WebSocket were looked for as packages and are not to be had: llhttp and
+http-parser-js leave their cases out of what they publish, h1spec, http-garden and autobahntestsuite are on neither the npm registry nor in Debian.
+
 ${requestTables
   .flatMap(({ name }) => {
     const own = found.filter(({ row }) => row.table === name);

@@ -62,6 +62,7 @@ ping iputils-ping
 openssl openssl
 bpftool bpftool
 tshark tshark
+/usr/lib/python3/dist-packages/h11 python3-h11
 bash bash
 "
 
