@@ -1,5 +1,6 @@
 import { memoryFile, readWhole } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { readKeptPolicy } from '@l4d/kit/kept-policy.ts';
 import type { ProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { noAccounts } from '../../core/accounts.ts';
 import type { Accounts, KeptName, ToWorker } from '../../core/worker-messages.ts';
@@ -75,7 +76,7 @@ export function createKeptState(
       if (name === 'tickets') return void tickets.adopt(file);
       const text = new TextDecoder().decode(readWhole(file));
       if (name === 'policy' && revision > (policy?.revision ?? 0))
-        return void setPolicy(JSON.parse(text) as ProxyDesired, revision, file);
+        return void setPolicy(readKeptPolicy(JSON.parse(text)), revision, file);
       closeFd(file);
       if (name !== 'accounts') return;
       const told = JSON.parse(text) as Accounts;

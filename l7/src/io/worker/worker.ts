@@ -7,8 +7,8 @@ import {
 } from '@l4d/kit/ffi/descriptor-channel.ts';
 import { memoryFile, readWhole } from '@l4d/kit/ffi/descriptors.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
+import { readKeptPolicy } from '@l4d/kit/kept-policy.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
-import type { ProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { defaultLimits } from '../../core/limits.ts';
 import { compilePolicy } from '../../core/policy.ts';
 import {
@@ -138,7 +138,7 @@ export function runWorker(options: WorkerOptions, log: Logger): void {
     const [first = -1] = descriptors;
     switch (message.type) {
       case 'policy': {
-        const desired = JSON.parse(textOf(first)) as ProxyDesired;
+        const desired = readKeptPolicy(JSON.parse(textOf(first)));
         front.usePolicy(compilePolicy(desired, front.table));
         revision = message.revision;
         keep('policy', first);
