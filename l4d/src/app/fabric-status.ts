@@ -90,6 +90,9 @@ export function bgpStatus(parts: StatusParts): BgpStatus {
   return { state: 'running', ...(refusal === undefined ? {} : { reason: refusal }), announcer };
 }
 
+/** VIPs that are described without a pause: a few milliseconds of work. */
+const vipsPerTurn = 100;
+
 /** What is to be said of the host itself, whatever its VIPs. */
 export type HostStatus = Omit<FabricStatus, 'vips' | 'leaving' | 'proxyHosts'>;
 
@@ -133,8 +136,8 @@ export function hostStatus(parts: StatusParts): HostStatus {
   };
 }
 
-/** `GET /v1/status`. */
-export function fabricStatus(parts: StatusParts): FabricStatus {
+/** `GET /v1/status`: between some VIPs and others, whatever else waits has its turn. */
+export async function fabricStatus(parts: StatusParts): Promise<FabricStatus> {
   const { fabric } = parts;
   const state = parts.desired();
   const host = hostStatus(parts);
@@ -144,7 +147,11 @@ export function fabricStatus(parts: StatusParts): FabricStatus {
   const listeners = new Map(parts.proxy()?.listeners.map((listener) => [listener.name, listener]));
   const leaving = fabric.leaving();
   const views = fabric.views();
-  const vips = views.map((view) => vipStatus(parts, view, shown(view), listeners));
+  const vips: VipStatus[] = [];
+  for (const view of views) {
+    vips.push(vipStatus(parts, view, shown(view), listeners));
+    if (vips.length % vipsPerTurn === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
   const refusedConfig = parts.refusedConfig();
   const { nat } = host;
   const proxyHosts = parts.proxyHosts.view();

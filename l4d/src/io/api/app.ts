@@ -15,6 +15,7 @@ import * as edit from '../../core/edit.ts';
 import { parseFlowQuery } from '../../core/forwarding/flow-query.ts';
 import { openApiDocument } from '../../core/openapi.ts';
 import { maskSecrets } from '../../core/secret-masking.ts';
+import { jsonParts } from './json-parts.ts';
 import { guarded, invalid, refusal } from './problem.ts';
 
 /** Largest body read; 10,000 VIPs with ten backends each encode to about 12 MiB. */
@@ -50,7 +51,10 @@ export function createApi(options: ApiOptions): Hono {
   desiredRoutes(app, port);
   vipRoutes(app, port);
   peerAndHostRoutes(app, port);
-  app.get('/v1/status', async () => Response.json(await port.status()));
+  app.get('/v1/status', async () => {
+    const { vips, ...rest } = await port.status();
+    return inParts(jsonParts(rest, { vips }), 'application/json');
+  });
   app.get('/v1/flows', (context) => listFlows(context, port));
   app.get('/v1/bgp', async () => Response.json(await port.bgp()));
   app.get('/v1/vrrp', async () => Response.json(await port.vrrp()));
@@ -68,15 +72,17 @@ export function createApi(options: ApiOptions): Hono {
     return Response.json({ stopping: true }, { status: 202 });
   });
   app.get('/v1/openapi.json', () => Response.json(openApiDocument(options.version)));
-  app.get(
-    '/metrics',
-    () => new Response(ReadableStream.from(bytesOf(port.metrics())), { headers: metricsType }),
-  );
+  app.get('/metrics', () => inParts(port.metrics(), metricsType['content-type']));
   return app;
 }
 
 /** Of the text that Prometheus takes. */
 export const metricsType = { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' };
+
+/** An answer that is sent as it is made: there may be much of it. */
+function inParts(text: AsyncIterable<string>, contentType: string): Response {
+  return new Response(ReadableStream.from(bytesOf(text)), { headers: { 'content-type': contentType } });
+}
 
 async function* bytesOf(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
   for await (const part of text) yield Buffer.from(part);
@@ -142,7 +148,7 @@ function desiredRoutes(app: Hono, port: ControlPort): void {
 }
 
 function vipRoutes(app: Hono, port: ControlPort): void {
-  app.get('/v1/vips', async () => Response.json(await vipViews(port)));
+  app.get('/v1/vips', async () => inParts(await vipViews(port), 'application/json'));
   app.post('/v1/vips', (context) =>
     change(context, port, 'vip add', edit.addVip, 201, (state) => ({ name: state.vips.at(-1)?.name })),
   );
@@ -335,11 +341,11 @@ function vipGone(port: ControlPort, name: string, address?: string): Response | 
   return backends.ok ? undefined : missing(backends.error);
 }
 
-async function vipViews(port: ControlPort): Promise<{ revision: number; vips: JsonObject[] }> {
+async function vipViews(port: ControlPort): Promise<AsyncIterable<string>> {
   const { revision, state } = port.desired();
   const running = new Map((await port.status()).vips.map((vip) => [vip.name, vip]));
-  return {
-    revision,
-    vips: state.vips.map((vip) => ({ vip: encodeVip(vip), status: running.get(vip.name) })),
+  const views = function* () {
+    for (const vip of state.vips) yield { vip: encodeVip(vip), status: running.get(vip.name) };
   };
+  return jsonParts({ revision }, { vips: views() });
 }
