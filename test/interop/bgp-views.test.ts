@@ -12,7 +12,7 @@ import { type DesiredState, parseDesiredState } from '@l4d/l4d/core/desired-stat
 import { createMemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runL4ctl } from '../../tools/l4ctl/program.ts';
+import { captureL4ctl } from '../../tools/l4ctl/testing/captured.ts';
 import {
   folder,
   frrShow,
@@ -142,25 +142,9 @@ function pasteIntoFrr(text: string): void {
 }
 
 async function l4ctl(line: string, runDir = dirname(announcer.socketPath)) {
-  let out = '';
-  let err = '';
-  const code = await runL4ctl(line.split(' '), {
-    stdout: (text) => {
-      out += text;
-    },
-    stderr: (text) => {
-      err += text;
-    },
-    variables: { L4D_RUN_DIR: runDir },
-    request: (socketPath, method, path, body, headers) =>
-      requestJson(socketPath, method, path, body, 5000, headers),
-    stdin: async () => '',
-    stdinBytes: async () => new Uint8Array(0),
-    stdoutBytes: () => {},
-    isTerminal: false,
+  const { code, out, err } = await captureL4ctl(line, runDir, {
     sleep: async () => {},
     hostAddresses: () => ['10.77.0.2/24', 'fd77::2/64', '10.77.1.2/24', 'fd77:1::2/64'],
-    now: Date.now,
   });
   if (code !== 0) throw new Error(`l4ctl ${line}: ${err}`);
   return out;

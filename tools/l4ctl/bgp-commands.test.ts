@@ -1,71 +1,46 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeMessage } from '@l4d/announcer/core/codec/message.ts';
 import { createFlightRecorder } from '@l4d/announcer/core/flight-recorder.ts';
 import { entryToJson } from '@l4d/announcer/core/record-json.ts';
-import { requestJson } from '@l4d/kit/unix-http.ts';
 import type { BgpPeerView } from '@l4d/l4d/core/status.ts';
-import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
-import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
+import type { MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { runL4ctl } from './program.ts';
+import { captureL4ctl, enough } from './testing/captured.ts';
+import { type ServedPort, servePort } from './testing/served-port.ts';
 
 let folder: string;
 let port: MemoryPort;
-let listener: Listener;
+let api: ServedPort;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'vws-l4ctl-'));
-  port = createMemoryPort();
-  listener = await startApiServer({ socketPath: join(folder, 'l4d.sock'), port, version: 'test' });
+  api = await servePort();
+  ({ folder, port } = api);
 });
-afterEach(async () => {
-  await listener.close();
-  await rm(folder, { recursive: true });
-});
+afterEach(() => api.close());
 
 const now = 1_700_000_000_000;
 
 /** Runs a command line; `onSleep` is called where a watch waits, and ends it by throwing. */
 async function l4ctl(args: string | readonly string[], onSleep?: (times: number) => void, stdin = '') {
-  let out = '';
-  let err = '';
   let sleeps = 0;
   const raw: Uint8Array[] = [];
-  const words = typeof args === 'string' ? args.split(' ') : args;
-  const code = await runL4ctl(words, {
-    stdout: (text) => {
-      out += text;
-    },
-    stderr: (text) => {
-      err += text;
-    },
-    variables: { L4D_RUN_DIR: folder },
-    request: (socketPath, method, path, body, headers) =>
-      requestJson(socketPath, method, path, body, 5000, headers),
+  const said = await captureL4ctl(args, folder, {
+    stdoutBytes: (bytes) => void raw.push(bytes),
     stdin: async () => stdin,
     stdinBytes: async () => Buffer.from(stdin),
-    stdoutBytes: (bytes) => raw.push(bytes),
-    isTerminal: false,
     hostAddresses: () => ['127.0.0.1/8', '10.0.0.11/24', 'fd00::11/64'],
     async sleep() {
       sleeps += 1;
       onSleep?.(sleeps);
     },
     now: () => now,
-  }).catch((error: unknown) => {
-    if (error !== enough) throw error;
-    return -1;
   });
-  return { code, out, err, raw: Buffer.concat(raw) };
+  return { ...said, raw: Buffer.concat(raw) };
 }
-
-/** Thrown to end what would go on. */
-const enough = new Error('enough seen');
 
 const counts = { open: 1, update: 3, notification: 0, keepalive: 116, routeRefresh: 0, other: 0 };
 const established: BgpPeerView = {
@@ -342,7 +317,7 @@ Total number of prefixes 2 told to 10.0.0.1
         dropped: {},
       },
     };
-    await listener.close();
+    await api.endListening();
     const { createServer } = await import('node:http');
     const server = createServer((request, response) => {
       response.setHeader('content-type', 'application/json');
@@ -357,7 +332,6 @@ Total number of prefixes 2 told to 10.0.0.1
     expect([vrrp.code, vrrp.err]).toEqual([0, 'l4d does not answer: this is from the announcer itself\n']);
     expect(vrrp.out).toMatch(/edge +10 +ipv4 +Active +150 +10\.0\.0\.11 \(this host\)/);
     await new Promise((resolve) => server.close(resolve));
-    listener = await startApiServer({ socketPath: join(folder, 'l4d.sock'), port, version: 'test' });
   });
 });
 

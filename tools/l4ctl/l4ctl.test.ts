@@ -1,65 +1,36 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { version } from '@l4d/kit/version.ts';
 import type { FabricStatus } from '@l4d/l4d/core/status.ts';
-import { createMemoryPort, type MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
-import { type Listener, startApiServer } from '@l4d/l4d/io/api-server.ts';
+import type { MemoryPort } from '@l4d/l4d/io/api/memory-port.ts';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { runL4ctl } from './program.ts';
 import { proxyText } from './proxy-commands.ts';
 import { statusText } from './status-command.ts';
+import { type Captured, captureL4ctl } from './testing/captured.ts';
+import { type ServedPort, servePort } from './testing/served-port.ts';
 import { backendTable } from './vip-view.ts';
 
 let folder: string;
 let port: MemoryPort;
-let listener: Listener;
+let api: ServedPort;
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'l4ctl-'));
-  port = createMemoryPort();
-  listener = await startApiServer({ socketPath: join(folder, 'l4d.sock'), port, version: 'test' });
+  api = await servePort();
+  ({ folder, port } = api);
 });
-afterEach(async () => {
-  await listener.close();
-  await rm(folder, { recursive: true });
-});
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+afterEach(() => api.close());
 
 /** Runs a command line against the server of this test; words are split at spaces. */
-async function l4ctl(line: string, stdin = '', runDir = folder): Promise<Outcome> {
-  let out = '';
-  let err = '';
-  const code = await runL4ctl(line.split(' '), {
-    stdout: (text) => {
-      out += text;
-    },
-    stderr: (text) => {
-      err += text;
-    },
-    variables: { L4D_RUN_DIR: runDir },
-    request: (socketPath, method, path, body, headers) =>
-      requestJson(socketPath, method, path, body, 5000, headers),
+const l4ctl = (line: string, stdin = '', runDir = folder): Promise<Captured> =>
+  captureL4ctl(line, runDir, {
     stdin: async () => stdin,
-    stdinBytes: async () => new Uint8Array(0),
-    stdoutBytes: () => {},
-    isTerminal: false,
-    sleep: () => Promise.reject(new Error('the test is over')),
-    hostAddresses: () => [],
     now: () => 1_700_000_000_000 + 3_723_000,
   });
-  return { code, out, err };
-}
 
 const addWeb = () => l4ctl('vip add 203.0.113.10:80 -b 10.0.0.21 -b 10.0.0.22=3 --name web');
 
