@@ -17,7 +17,7 @@ import { setMd5Key } from '@l4d/announcer/io/tcp-keys.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { run, runIn, spawnIn } from '../../tools/lab/io/bgp-lab.ts';
+import { run, runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from '../interop/bgp-until.ts';
 import { enterNamespace } from './support/network-namespace.ts';
 

@@ -9,10 +9,11 @@
  *     frr   10.78.0.1 fd78:0::1 ── veth ──┐
  *     bird  10.78.1.1 fd78:1::1 ── veth ──┴─ hop ── veth ── announcer: 10.78.2.2, fd78:2::2
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run, runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 
 const prefix = `bfd${process.pid}`;
 
@@ -27,23 +28,6 @@ const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
 const frrRun = join(folder, 'frr');
 const birdSocket = join(folder, 'bird.ctl');
 const birdFile = join(folder, 'bird.conf');
-
-/** Runs a command, returns its output; throws with its errors. */
-export function run(command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-}
-
-/** Runs a command in a namespace. */
-export function runIn(namespace: string, command: string, ...args: readonly string[]): string {
-  return run('nsenter', `--net=/run/netns/${namespace}`, command, ...args);
-}
-
-/** Starts a command in a namespace. */
-export function spawnIn(namespace: string, command: string, ...args: readonly string[]): ChildProcess {
-  return spawn('nsenter', [`--net=/run/netns/${namespace}`, command, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-}
 
 /** Makes namespaces and links. */
 export function setUpNetwork(): void {

@@ -11,14 +11,13 @@ import type { BfdReport, BfdRequest } from '@l4d/announcer/io/bfd/messages.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { onLines } from '@l4d/announcer/io/json-lines.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import {
   configureBird,
   frrConfigure,
   frrShow,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startAnnouncer,
   startFrr,
   tearDownNetwork,

@@ -2,12 +2,12 @@
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runIn } from '../../tools/lab/io/namespace-commands.ts';
 import {
   configureBirdWith,
   frrShow,
   hop,
   namespaces,
-  runIn,
   setUpNetworkWithHop,
   startAnnouncer,
   startFrr,

@@ -5,6 +5,7 @@ import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { encodePacket } from '@l4d/announcer/core/bfd/packet.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import {
   bfdProfile,
   birdShow,
@@ -15,9 +16,7 @@ import {
   inKernel,
   mendLink,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startAnnouncer,
   startFrr,
   tearDownNetwork,

@@ -8,13 +8,12 @@ import {
   frrShow,
   inKernel,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startAnnouncer,
   startFrr,
   tearDownNetwork,
 } from '../../tools/lab/io/bgp-lab.ts';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from './bgp-until.ts';
 
 type PeerInput = DesiredInput['peers'][number];

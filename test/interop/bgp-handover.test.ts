@@ -14,6 +14,7 @@ import { connectChannel } from '@l4d/kit/ffi/descriptor-channel.ts';
 import { closeFd } from '@l4d/kit/ffi/libc.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import {
   birdShow,
   configureBird,
@@ -21,9 +22,7 @@ import {
   frrShow,
   inKernel,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startAnnouncer,
   startFrr,
   tearDownNetwork,

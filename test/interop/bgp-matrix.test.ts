@@ -8,7 +8,7 @@ import type { RecordPage } from '@l4d/announcer/core/record-json.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { run, runIn, spawnIn } from '../../tools/lab/io/bgp-lab.ts';
+import { run, runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from './bgp-until.ts';
 import { bird } from './matrix/bird.ts';
 import { exabgp } from './matrix/exabgp.ts';

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { type AnnouncerClient, announcerClient } from '@l4d/announcer/io/client.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import {
   birdAddress,
   folder,
@@ -13,9 +14,7 @@ import {
   lbAddressAtBird,
   link,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startBird,
   startFrr,
   tearDownNetwork,

@@ -18,12 +18,11 @@ import {
   frrShow,
   inKernel,
   namespaces,
-  run,
   setUpNetwork,
-  spawnIn,
   startAnnouncer,
   tearDownNetwork,
 } from '../../tools/lab/io/bgp-lab.ts';
+import { run, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from './bgp-until.ts';
 
 const secret = 'vws-secret-of-the-session';

@@ -10,7 +10,6 @@ import {
   frrShow,
   inKernel,
   namespaces,
-  runIn,
   scriptedPeer,
   setUpNetwork,
   startAnnouncer,
@@ -20,6 +19,7 @@ import {
   stopFrr,
   tearDownNetwork,
 } from '../../tools/lab/io/bgp-lab.ts';
+import { runIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from './bgp-until.ts';
 
 const frrPeer = { address: '10.77.0.1', as: 65000, nextHop6: 'fd77:0::2', connectRetryMs: 200 };

@@ -11,12 +11,11 @@ import {
   frrShow,
   inKernel,
   namespaces,
-  runIn,
   setUpNetwork,
-  spawnIn,
   startFrr,
   tearDownNetwork,
 } from '../../tools/lab/io/bgp-lab.ts';
+import { runIn, spawnIn } from '../../tools/lab/io/namespace-commands.ts';
 import { until } from './bgp-until.ts';
 
 const vip = '203.0.113.10';

@@ -2,15 +2,8 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  folder,
-  namespaces,
-  runIn,
-  setUpNetwork,
-  spawnIn,
-  startFrr,
-  tearDownNetwork,
-} from '../lab/io/bgp-lab.ts';
+import { folder, namespaces, setUpNetwork, startFrr, tearDownNetwork } from '../lab/io/bgp-lab.ts';
+import { runIn, spawnIn } from '../lab/io/namespace-commands.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
 import { measurePaths, type RouteWatch, startBfd, stopBfd } from './io/bgp-paths.ts';
 import { type RunningSpeaker, residentMebibytes, type Speaker, speakers } from './io/bgp-subjects.ts';

@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { createWriteStream, readFileSync, type WriteStream, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { run, spawnIn } from '../../../tools/lab/io/bgp-lab.ts';
+import { run, spawnIn } from '../../../tools/lab/io/namespace-commands.ts';
 import { otherPassword, ourAs, password, type Router, routerAs } from './router.ts';
 import { addresses, folder, namespaceOf, type SessionName, sessionNames } from './topology.ts';
 

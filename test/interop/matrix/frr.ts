@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { run } from '../../../tools/lab/io/bgp-lab.ts';
+import { run } from '../../../tools/lab/io/namespace-commands.ts';
 import { otherPassword, ourAs, password, type Router, routerAs } from './router.ts';
 import { addresses, folder, namespaceOf, type SessionName, sessionNames } from './topology.ts';
 

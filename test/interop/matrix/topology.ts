@@ -9,7 +9,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { run, runIn } from '../../../tools/lab/io/bgp-lab.ts';
+import { run, runIn } from '../../../tools/lab/io/namespace-commands.ts';
 import { type RouterName, routerNames } from './names.ts';
 
 /** Sessions with each router, by what they are for; their numbers are the last part of the addresses. */

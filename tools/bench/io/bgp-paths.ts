@@ -2,7 +2,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { folder, frrCommand, namespaces, run, runIn, spawnIn } from '../../lab/io/bgp-lab.ts';
+import { folder, frrCommand, namespaces } from '../../lab/io/bgp-lab.ts';
+import { run, runIn, spawnIn } from '../../lab/io/namespace-commands.ts';
 import type { RunningSpeaker, Speaker } from './bgp-subjects.ts';
 
 /** Waits for changes of routes in the router's kernel. */

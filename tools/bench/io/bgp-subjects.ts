@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredInput } from '@l4d/announcer/core/api.ts';
 import { announcerClient } from '@l4d/announcer/io/client.ts';
-import { folder, namespaces, run, spawnIn, startAnnouncer } from '../../lab/io/bgp-lab.ts';
+import { folder, namespaces, startAnnouncer } from '../../lab/io/bgp-lab.ts';
+import { run, spawnIn } from '../../lab/io/namespace-commands.ts';
 
 /** A speaker that runs. */
 export interface RunningSpeaker {

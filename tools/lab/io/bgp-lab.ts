@@ -5,10 +5,11 @@
  *     bird  10.77.1.1 fd77:1::1 ── veth ──┤ announcer: 10.77.N.2, fd77:N::2
  *     other 10.77.2.1 fd77:2::1 ── veth ──┘   (scripted TCP)
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run, runIn, spawnIn } from './namespace-commands.ts';
 
 const prefix = `l4dbgp${process.pid}`;
 
@@ -22,23 +23,6 @@ export const namespaces = {
 
 /** Working folder; FRR's user must be able to go through it. */
 export const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
-
-/** Runs a command, returns its output; throws with its errors. */
-export function run(command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-}
-
-/** Runs a command in a namespace. */
-export function runIn(namespace: string, command: string, ...args: readonly string[]): string {
-  return run('nsenter', `--net=/run/netns/${namespace}`, command, ...args);
-}
-
-/** Starts a command in a namespace. */
-export function spawnIn(namespace: string, command: string, ...args: readonly string[]): ChildProcess {
-  return spawn('nsenter', [`--net=/run/netns/${namespace}`, command, ...args], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-}
 
 /** Makes namespaces and links. */
 export function setUpNetwork(): void {

@@ -5,10 +5,11 @@
  *                                                            │ lb: VIPs on lo
  *                                           bird up0 ── eth1 ┘
  */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { run, runIn, spawnIn } from './namespace-commands.ts';
 
 const prefix = `unn${process.pid}`;
 
@@ -27,25 +28,9 @@ export const folder = mkdtempSync(join(tmpdir(), `${prefix}-`));
 export const birdAddress = 'fe80::b1d';
 export const lbAddressAtBird = 'fe80::1b';
 
-function run(command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-}
-
-/** Runs a command in a namespace; throws with its errors. */
-export function runIn(namespace: string, command: string, ...args: readonly string[]): string {
-  return run('nsenter', `--net=/run/netns/${namespace}`, command, ...args);
-}
-
 /** Runs `ip` in a namespace, the words of a line. */
 export function ip(namespace: string, line: string): string {
   return runIn(namespace, 'ip', ...line.split(' '));
-}
-
-/** Starts a command in a namespace. */
-export function spawnIn(namespace: string, command: string, ...args: readonly string[]): ChildProcess {
-  return spawn('nsenter', [`--net=/run/netns/${namespace}`, command, ...args], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
 }
 
 function setSysctl(namespace: string, ...settings: readonly string[]): void {
