@@ -323,7 +323,7 @@ export async function until(
   holds: () => boolean | Promise<boolean>,
   what: string,
   context: () => string = () => '',
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!(await holds())) {

@@ -73,7 +73,7 @@ export function said(text: string): string[] {
 export async function eventually<T>(
   question: () => Promise<T>,
   holds: (answer: T) => boolean,
-  withinMs = 10_000,
+  withinMs = 30_000,
 ): Promise<T> {
   const start = performance.now();
   for (;;) {

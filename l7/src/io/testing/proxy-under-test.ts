@@ -43,7 +43,7 @@ export interface TestClient {
   /** `end`, `reset`, or undefined while it is open. */
   readonly ended: 'end' | 'reset' | undefined;
   send(text: string): void;
-  /** Resolves with all text when it matches; rejects after 10 s. */
+  /** Resolves with all text when it matches; rejects after 30 s. */
   got(pattern: RegExp): Promise<string>;
   /** Resolves with how the connection has ended. */
   over(): Promise<'end' | 'reset'>;
@@ -202,11 +202,11 @@ async function startClient(port: number): Promise<TestClient> {
   };
 }
 
-/** Waits until something holds; rejects after 10 s. */
+/** Waits until something holds; rejects after 30 s. */
 export async function until(holds: () => boolean, what: () => string = () => 'it holds'): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   while (!holds()) {
-    if (performance.now() > end) throw new Error(`not within 10 s: ${what()}`);
+    if (performance.now() > end) throw new Error(`not within 30 s: ${what()}`);
     await sleep(5);
   }
 }
