@@ -1,5 +1,6 @@
 /** Connections for the proxies of hosts in other subnets: wrapped, taken out, refused, asked whether they live. */
-import { ipAddress } from '@l4d/kit/ip-address.ts';
+import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
+import { ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
 import {
   type ProxyFar,
   type ProxyHost,
@@ -336,6 +337,27 @@ describe.each(
             icmp6({ source: family.client, destination: family.vip }, 1, 4, new Uint8Array(4), quoted),
           );
     expect(words(error)).toBe('drop drop_too_big');
+  });
+
+  it('what somebody else changes of the ways is seen, and written again', () => {
+    expect(plane.maps.sharedDifference()).toBeUndefined();
+    const number = new Uint8Array(Uint32Array.of(7).buffer);
+    libbpf.updateElement(plane.fds.proxy_far, number, new Uint8Array(48));
+    expect(plane.maps.sharedDifference()).toBe(`the way to the host ${outer.remote}`);
+    plane.maps.writeSharedAgain();
+    expect(plane.maps.sharedDifference()).toBeUndefined();
+    libbpf.deleteElement(plane.fds.proxy_far_numbers, toMappedBytes(ipAddress(outer.remote)));
+    expect(plane.maps.sharedDifference()).toBe(`the number of the host ${outer.remote}`);
+    reach(outer);
+    expect(
+      plane.maps
+        .readProxyFarNumbers()
+        .map((one) => one.number)
+        .sort(),
+    ).toEqual([31, 7]);
+    plane.maps.writeProxyFar([]);
+    expect(plane.maps.sharedDifference()).toBeUndefined();
+    expect(plane.maps.readProxyFarNumbers()).toEqual([]);
   });
 
   it('without a next hop, or a hop left, nothing goes', () => {

@@ -1,7 +1,7 @@
 import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
-import type { IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
@@ -361,15 +361,15 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
         hosts.map((host) => [Buffer.from(codec.encodeTunnelEndKey(host.remote)).toString('hex'), host]),
       );
       for (const key of libbpf.mapKeys(fds.proxy_far_numbers, codec.tunnelEndKeySize)) {
-        if (!wanted.has(Buffer.from(key).toString('hex'))) libbpf.deleteElement(fds.proxy_far_numbers, key);
+        if (wanted.has(Buffer.from(key).toString('hex'))) continue;
+        for (const name of farNames(codec.decodeTunnelEndKey(key))) shared.forget(name);
+        libbpf.deleteElement(fds.proxy_far_numbers, key);
       }
       for (const host of hosts) {
-        libbpf.updateElement(fds.proxy_far, indexKey(host.number), codec.encodeProxyFar(host));
-        libbpf.updateElement(
-          fds.proxy_far_numbers,
-          codec.encodeTunnelEndKey(host.remote),
-          indexKey(host.number),
-        );
+        const [way, number] = farNames(host.remote);
+        const key = codec.encodeTunnelEndKey(host.remote);
+        shared.set(way, fds.proxy_far, codec.encodeProxyFar(host), indexKey(host.number));
+        shared.set(number, fds.proxy_far_numbers, indexKey(host.number), key);
       }
     },
 
@@ -473,4 +473,10 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
 function indexKey(index: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(index).buffer);
+}
+
+/** What is read back of a host in another subnet. */
+function farNames(remote: IpAddress): readonly [way: string, number: string] {
+  const text = formatIpAddress(remote);
+  return [`the way to the host ${text}`, `the number of the host ${text}`];
 }
