@@ -123,6 +123,23 @@ describe('an interface without native XDP', () => {
         '(l4d detach --all, then l4d attach --all)',
     ];
     expect((await status()).host).toMatchObject({ xdpMode: 'generic', warnings });
+    // What a change has to weigh is told with it: of the VIP that it adds, and not of what stays.
+    const added = await host.run(
+      'l4ctl',
+      'vip',
+      'add',
+      '203.0.113.99:80',
+      '-b',
+      '192.0.2.99',
+      '--name',
+      'far',
+    );
+    expect(added.stdout).toMatch(
+      /^! VIP "far": backend 192\.0\.2\.99 is .*\nvip far added \(revision \d+\)\n$/,
+    );
+    const changed = await host.run('l4ctl', 'vip', 'disable', 'web');
+    expect(changed.stdout).toMatch(/^vip web disabled/);
+    expect((await host.run('l4ctl', 'vip', 'enable', 'web')).code).toBe(0);
     expect(await host.ask()).toBe('backend');
   });
 
