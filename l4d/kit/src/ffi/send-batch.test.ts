@@ -30,6 +30,7 @@ test('datagrams of several peers, runs and single ones arrive as they were added
     batch.add(toOne, memory.address, 2500, 1000);
     batch.add(toOther, memory.address + 7, 10);
     batch.add(toOther, memory.address + 17, 10);
+    batch.add(toOther, memory.address + 40, 30);
     batch.add(toOther, memory.address + 100, 4);
     batch.add(toOther, memory.address, 0);
     for (let i = 0; i < 6; i++) batch.add(i % 2 === 0 ? toOne : toOther, memory.address + i, 20 + i);
@@ -37,8 +38,8 @@ test('datagrams of several peers, runs and single ones arrive as they were added
     expect(batch.isEmpty).toBe(true);
     expect(lengths(one.fd)).toEqual([1000, 1000, 500, 20, 22, 24]);
     expect(received.bytes(1)[0]).toBe(1000 % 251);
-    expect(lengths(other.fd)).toEqual([10, 10, 4, 0, 21, 23, 25]);
-    expect([received.bytes(1)[0], received.bytes(2)[0]]).toEqual([17, 100]);
+    expect(lengths(other.fd)).toEqual([10, 10, 30, 4, 0, 21, 23, 25]);
+    expect([1, 2, 3].map((i) => received.bytes(i)[0])).toEqual([17, 40, 100]);
     expect(received.source(0)).toBe(from.name);
   }
   const sockaddr = fixedMemory(64);
