@@ -28,7 +28,8 @@ const sockaddr = fixedMemory(64);
 const target = encodeSockaddr(ipAddress('127.0.0.1'), port);
 sockaddr.bytes.set(target);
 const received = new ReceiveBatch(64);
-const outgoing = new SendBatch(Math.max(window, 1));
+/** What was given up and sent again can be answered twice: as many are asked again as came at a time. */
+const outgoing = new SendBatch(Math.max(window, received.count));
 /** No runs: each is a datagram of its own, as those of many clients are. */
 const connected = { name: '', scopeId: 0, apart: true };
 const byFd: Client[] = [];
