@@ -44,8 +44,9 @@ export function proxyDesired(
         ...(vip.mode === undefined ? {} : { mode: vip.mode }),
         ...(vip.mode === 'udp' ? { udp: { ...vip.udp } } : {}),
         timeouts: timeoutsOf(vip),
-        limits: { ...vip.limits },
-        retries: { ...vip.retries },
+        // What is not declared is not said: a proxy that is still of an older version would not take it.
+        ...(vip.limits === undefined ? {} : { limits: { ...vip.limits } }),
+        ...(vip.retries === undefined ? {} : { retries: { ...vip.retries } }),
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),

@@ -67,3 +67,13 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
   };
   expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [listener] } });
 });
+
+it('what is not declared is not said: a proxy of an older version takes a VIP that has nothing new', () => {
+  const parsed = parseL7Vip({});
+  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
+  const [vip] = parsed.value.vips;
+  if (vip === undefined) throw new Error('no VIP');
+  const [listener] = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy).listeners;
+  for (const name of ['limits', 'retries', 'via', 'clientSource']) expect(listener).not.toHaveProperty(name);
+  expect(Object.keys(listener?.timeouts ?? {})).toEqual(['idleMs']);
+});
