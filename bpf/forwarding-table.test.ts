@@ -1,6 +1,7 @@
 import { systemClock } from '@l4d/kit/clock.ts';
 import { mapInfo, updateElement } from '@l4d/kit/ffi/libbpf.ts';
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { type IpPrefix, ipPrefix } from '@l4d/kit/ip-prefix.ts';
 import { usualSelection } from '@l4d/l4d/core/forwarding/backend-selection.ts';
 import type { WantedVip } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { createForwardingTable } from '@l4d/l4d/io/forwarding/forwarding-table.ts';
@@ -18,9 +19,39 @@ beforeEach(() => {
 });
 afterEach(() => plane.close());
 
+const prefixes = {
+  ipv4: ['198.51.100.0/24', '198.51.100.0/25', '0.0.0.0/0'].map(ipPrefix),
+  ipv6: ['2001:db8::/32', '2001:db8:1::/48', '::/0'].map(ipPrefix),
+} as const;
+
 const identityOf = (vip: WantedVip, text: string) => `${text}-${vip.port}-${vip.protocol}`;
 
 describe('a forwarding table', () => {
+  it('leaves no source behind, writes a list that somebody else has changed again, and finds one without a VIP', () => {
+    const classes = [
+      { prefix: ipPrefix('198.51.100.0/24'), policy: 'l7' as const },
+      { prefix: ipPrefix('198.51.100.66/32'), policy: 'drop' as const },
+    ];
+    const vip = vipOf(four, { classes });
+    plane.forwarding.apply(vip);
+    const [, second] = plane.maps.readAllSources();
+    if (second === undefined) throw new Error('no source');
+    plane.maps.deleteSource(second);
+    expect(plane.forwarding.verify(vip)).toBe('the VIP in the kernel has other policies by source');
+    plane.forwarding.refresh('203.0.113.10-80-tcp');
+    plane.forwarding.apply(vip);
+    expect(plane.forwarding.verify(vip)).toBeUndefined();
+    expect(plane.maps.readAllSources()).toHaveLength(2);
+    plane.forwarding.apply(vipOf(four, { classes: classes.slice(1) }));
+    expect(plane.maps.readAllSources().map(({ policy }) => policy)).toEqual(['drop']);
+    // A process that ended between two steps has left a list that no VIP names.
+    plane.maps.writeSource({ list: 77, ...(classes[0] as (typeof classes)[0]) });
+    createForwardingTable(plane.maps, systemClock);
+    expect(plane.maps.readAllSources().map(({ policy }) => policy)).toEqual(['drop']);
+    plane.forwarding.remove('203.0.113.10-80-tcp');
+    expect(plane.maps.readAllSources()).toEqual([]);
+  });
+
   it('reads back what all VIPs share, and writes again what somebody else has changed', () => {
     const { maps } = plane;
     maps.setFeature('any-port', true);
@@ -62,13 +93,18 @@ describe('a forwarding table', () => {
       onBackendDown: fc.constantFrom('keep' as const, 'repick' as const, 'reset' as const),
       members: fc.subarray([0, 1] as const),
       state: fc.constantFrom('up' as const, 'draining' as const, 'down' as const),
+      policies: fc.subarray(['forward', 'l7', 'drop'] as const),
     });
     fc.assert(
       fc.property(fc.array(aVip, { minLength: 1, maxLength: 8 }), (vips) => {
         const wanted = new Map<string, WantedVip>();
-        for (const { family, members, state, ...settings } of vips) {
+        for (const { family, members, state, policies, ...settings } of vips) {
           const backends = members.map((n) => backend(family, n, n === 0 ? { state } : {}));
-          const vip = vipOf(family, { ...settings, backends });
+          const classes = policies.map((policy, at) => ({
+            prefix: prefixes[family.name][at] as IpPrefix,
+            policy,
+          }));
+          const vip = vipOf(family, { ...settings, backends, ...(classes.length === 0 ? {} : { classes }) });
           wanted.set(identityOf(vip, family.vip), vip);
           plane.forwarding.apply(vip);
         }

@@ -1,5 +1,7 @@
 /** Packets in fragments: the first one decides, the others follow; across hosts by addresses and identification. */
 import { ipAddress } from '@l4d/kit/ip-address.ts';
+import { hostPrefix } from '@l4d/kit/ip-prefix.ts';
+import type { VipPolicy } from '@l4d/l4d/core/forwarding/forwarding-plan.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { loadDataPlane, type Outcome, ownMac, type TestDataPlane } from './testing/data-plane.ts';
 import {
@@ -399,5 +401,55 @@ describe.each(families.map((family) => [family.name, family] as const))('%s', (_
     };
     expect(send(quotes.map(error))).toEqual(['tx tx_icmp_error', 'pass pass_vip_icmp', 'pass pass_vip_icmp']);
     expect(send([tcpFrame(family)])).toEqual(['pass pass_not_vip']);
+  });
+});
+
+describe.each(families)('$name: fragments of clients with a class', (family) => {
+  const classed = (policy: VipPolicy) =>
+    plane.forwarding.apply(
+      vipOf(family, {
+        protocol: 'udp',
+        classes: [{ prefix: hostPrefix(ipAddress(family.client)), policy }],
+      }),
+    );
+
+  it('for the proxy: passed, the later ones after their first', () => {
+    classed('l7');
+    const [first, ...later] = udpPieces(family, { id: nextId() });
+    expect(plane.send(first as Uint8Array)).toMatchObject({ action: 'pass', reasons: ['pass_l7'] });
+    for (const one of later) expect(plane.send(one)).toMatchObject({ action: 'pass' });
+  });
+
+  it('for the proxy, where fragments are placed on one of several hosts: on the one that they come to', () => {
+    classed('l7');
+    plane.maps.writeFragmentHosts([
+      { mac: mac(ownMac), isSelf: true },
+      { mac: mac('02:00:00:00:00:99'), isSelf: false },
+    ]);
+    for (let n = 0; n < 16; n++) {
+      const [first, ...later] = udpPieces(family, { id: nextId() });
+      expect(plane.send(first as Uint8Array)).toMatchObject({ action: 'pass', reasons: ['pass_l7'] });
+      for (const one of later) expect(plane.send(one)).toMatchObject({ action: 'pass' });
+    }
+  });
+
+  it('dropped: the first one for its source, the others without it', () => {
+    classed('drop');
+    const [first, ...later] = udpPieces(family, { id: nextId() });
+    expect(plane.send(first as Uint8Array)).toMatchObject({ action: 'drop', reasons: ['drop_source'] });
+    for (const one of later)
+      expect(plane.send(one)).toMatchObject({ action: 'drop', reasons: ['drop_fragment'] });
+  });
+
+  it('dropped on an address that has VIPs of the proxy as well', () => {
+    plane.forwarding.apply(vipOf(family, { port: 81, protocol: 'udp', policy: 'l7', backends: [] }));
+    plane.forwarding.apply(
+      vipOf(family, {
+        ...{ protocol: 'udp', policy: 'l7', backends: [] },
+        classes: [{ prefix: hostPrefix(ipAddress(family.client)), policy: 'drop' }],
+      }),
+    );
+    const [first] = udpPieces(family, { id: nextId() });
+    expect(plane.send(first as Uint8Array)).toMatchObject({ action: 'drop', reasons: ['drop_source'] });
   });
 });

@@ -11,6 +11,7 @@ import { quicFixtures } from './fixtures/quic.ts';
 import { resetFixtures } from './fixtures/reset.ts';
 import { schedulerFixtures } from './fixtures/schedulers.ts';
 import { sizeFixtures } from './fixtures/sizes.ts';
+import { sourceClassFixtures } from './fixtures/source-class.ts';
 import { loadDataPlane, type TestDataPlane } from './testing/data-plane.ts';
 import type { Fixture } from './testing/fixture.ts';
 import { runFixture } from './testing/run-fixture.ts';
@@ -34,6 +35,7 @@ const groups: ReadonlyArray<readonly [string, readonly Fixture[]]> = [
   ['quic', quicFixtures],
   ['reset', resetFixtures],
   ['any port', anyPortFixtures],
+  ['source class', sourceClassFixtures],
   ['sizes', sizeFixtures],
 ];
 

@@ -207,6 +207,8 @@ static __always_inline int follow_first(struct xdp_md *context, __u32 network_of
 
 	if (first && first->fate == FRAGMENT_NAT)
 		return follow_by_nat(context, network_offset, work, first);
+	if (first && first->fate == FRAGMENT_PASS)
+		return finish(PASS_NOT_VIP, XDP_PASS);
 	if (!(where & (PLACED_HERE | PLACED_HERE_OR_ROUND)))
 		return send_to_host(context, network_offset, is_ipv6, where, TX_FRAGMENT_HOST);
 	if (!first) {
@@ -214,8 +216,6 @@ static __always_inline int follow_first(struct xdp_md *context, __u32 network_of
 			return send_to_host(context, network_offset, is_ipv6, where & HOST_INDEX_MASK, TX_FRAGMENT_ROUND);
 		return finish(DROP_FRAGMENT, XDP_DROP);
 	}
-	if (first->fate == FRAGMENT_PASS)
-		return finish(PASS_NOT_VIP, XDP_PASS);
 	chosen.index = first->backend;
 	chosen.backend = live_backend(first->backend, first->generation);
 	if (!chosen.backend || chosen.backend->vip_id != first->vip_id)
@@ -267,19 +267,33 @@ static __always_inline int place_first(struct xdp_md *context, __u32 network_off
 	void *end = (void *)(long)context->data_end;
 	struct selection chosen;
 	enum parse_result parsed;
+	int class = CLASS_FORWARD;
 	struct vip *vip;
 
 	parsed = parse_transport(transport_of(data + network_offset, &work->place), end, &work->tuple);
 	if (parsed == PARSE_SHORT)
 		return finish(DROP_MALFORMED, XDP_DROP);
 	vip = parsed == PARSE_OK ? find_vip_of(&work->tuple) : NULL;
-	if (vip && (vip->flags & (VIP_L7 | VIP_NAT)) == VIP_NAT)
+	if (vip)
+		class = vip->flags & VIP_CLASSED ? class_of_packet(context, &work->tuple, vip, 0) :
+			vip->flags & VIP_L7	 ? CLASS_L7 :
+						   CLASS_FORWARD;
+	if (vip && class != CLASS_FORWARD && (vip->flags & VIP_CLASSED))
+		count_class(vip, class, frame_bytes(context, network_offset, is_ipv6), work->tuple.begins);
+	if (class == CLASS_DROP)
+		return finish(DROP_SOURCE, XDP_DROP);
+	/* Connections of the proxy are on one host, as those of NAT. */
+	if (class == CLASS_L7) {
+		remember(work, FRAGMENT_PASS);
+		return finish(PASS_L7, XDP_PASS);
+	}
+	if (vip && (vip->flags & VIP_NAT))
 		return place_first_of_nat(context, work, vip, where);
 	if (!(where & (PLACED_HERE | PLACED_HERE_OR_ROUND)))
 		return send_to_host(context, network_offset, is_ipv6, where, TX_FRAGMENT_HOST);
-	if (!vip || (vip->flags & VIP_L7)) {
+	if (!vip) {
 		remember(work, FRAGMENT_PASS);
-		return finish(vip ? PASS_L7 : PASS_NOT_VIP, XDP_PASS);
+		return finish(PASS_NOT_VIP, XDP_PASS);
 	}
 	chosen = select_backend(context, network_offset, &work->tuple, vip, 1, 1);
 	/* No reset for a part of a segment: what it acknowledges is not known before the whole. */

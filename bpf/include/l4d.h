@@ -74,7 +74,31 @@ enum vip_flag {
 	VIP_QUIC = 1 << 8,
 	/* Some backend is reached by NAT: its table is asked before the flow table. */
 	VIP_NAT = 1 << 9,
+	/* Clients have classes by their addresses: source_list is asked, and the flags are for those that it does not name. */
+	VIP_CLASSED = 1 << 10,
+	/* Of VIP_CLASSED: whom the list does not name is dropped. */
+	VIP_DROP = 1 << 11,
+	/* Of VIP_CLASSED: some class is the proxy's, so connections may live on this host. */
+	VIP_PROXIED = 1 << 12,
 };
+
+/* What becomes of a client's packets; value of vip_sources. */
+enum source_class {
+	CLASS_FORWARD, /* to a backend */
+	CLASS_L7, /* to the proxy */
+	CLASS_DROP,
+	SOURCE_CLASS_COUNT,
+};
+
+/* Key of vip_sources: of a list the prefixes of client addresses; of several that fit the longest counts. */
+struct source_key {
+	__u32 prefix_length; /* bits of what follows: 32 of the list, and those of the address */
+	__u32 list; /* source_list of a VIP */
+	__u32 address[4]; /* IPv4 as ::ffff:a.b.c.d */
+};
+
+/* Bits of source_key behind its prefix length. */
+#define SOURCE_KEY_BITS 160
 
 /* What answers differently each time it is asked: the first answer of a flow has to be kept. */
 #define VIP_SCHEDULED (VIP_ROUND_ROBIN | VIP_LEAST_CONNECTIONS)
@@ -114,6 +138,7 @@ struct vip {
 	__u8 quic_config; /* of VIP_QUIC: the config rotation bits of its connection ids, 0 to 6 */
 	__u8 quic_id_length; /* of VIP_QUIC: bytes of a server id, 1 to 15 */
 	__u8 pad;
+	__u32 source_list; /* of VIP_CLASSED: which of the lists in vip_sources; another one with each change of it */
 };
 
 enum backend_flag {
@@ -433,6 +458,7 @@ enum reason {
 	DROP_NAT_STRAY, /* a RST from the client on a connection that NAT does not know */
 	DROP_PROXY_STRAY, /* handed over for the last time, and neither this host nor its view of the others knows the connection */
 	DROP_PROXY_TUNNEL, /* from a host of another subnet, and neither a packet for an l7 VIP nor sound */
+	DROP_SOURCE, /* the VIP drops clients of that address */
 	DROP_NEIGHBOUR, /* who has a VIP: asked of all, and another host answers this client */
 	TX_NEIGHBOUR, /* who has a VIP: this host */
 	TX_FORWARD, /* to a backend */
@@ -485,6 +511,8 @@ enum reason {
 #define MAX_EMBRYONIC_FLOWS 16384
 /* The daemon sets it to the machine's. */
 #define MAX_CPUS 8
+/* Prefixes of all VIPs together, with room for a list that takes the place of another. */
+#define MAX_SOURCES 65536
 /* Packets in fragments under way at once; 100 bytes each. */
 #define MAX_FRAGMENTED_PACKETS 16384
 

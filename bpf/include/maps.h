@@ -15,6 +15,7 @@ const volatile enum feature feature_type = 0;
 const volatile enum proxy_mark proxy_mark_type = 0;
 const volatile enum proxy_way proxy_way_type = 0;
 const volatile enum proxy_probe proxy_probe_type = 0;
+const volatile enum source_class source_class_type = 0;
 const volatile enum path_error path_error_type = 0;
 
 /*
@@ -167,6 +168,23 @@ struct {
 	__type(value, struct traffic_counter);
 	__uint(max_entries, MAX_VIPS);
 } vip_counters SEC(".maps");
+
+/* Classes of clients, of VIPs with VIP_CLASSED alone. Without elements it takes no room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_key);
+	__type(value, __u32);
+	__uint(max_entries, MAX_SOURCES);
+} vip_sources SEC(".maps");
+
+/* What VIPs with VIP_CLASSED give to the proxy (index 2 * id) and drop by class (2 * id + 1); vip_counters has the rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct traffic_counter);
+	__uint(max_entries, 2 * MAX_VIPS);
+} class_counters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -9,6 +9,7 @@
 #include "parse.h"
 #include "reset.h"
 #include "select.h"
+#include "source_class.h"
 #include "stages.h"
 #include "way.h"
 
@@ -104,10 +105,23 @@ static __always_inline int serve(struct xdp_md *context, __u32 network_offset, c
 {
 	struct selection chosen;
 
-	if (vip->flags & (VIP_L7 | VIP_NAT)) {
-		if (vip->flags & VIP_L7)
+	if (vip->flags & (VIP_L7 | VIP_NAT | VIP_CLASSED)) {
+		int class = vip->flags & VIP_L7 ? CLASS_L7 : CLASS_FORWARD;
+
+		if (vip->flags & VIP_CLASSED) {
+			/* What is given to a function lies in memory: see select_backend. */
+			struct tuple copy = *tuple;
+
+			class = class_of_packet(context, &copy, vip, is_quote);
+			if (class != CLASS_FORWARD)
+				count_class(vip, class, frame_bytes(context, network_offset, copy.is_ipv6), copy.begins);
+			if (class == CLASS_DROP)
+				return finish(DROP_SOURCE, XDP_DROP);
+		}
+		if (class == CLASS_L7)
 			return enter_proxy(context, network_offset, tuple);
-		return enter_nat(context, tuple, vip, is_quote);
+		if (vip->flags & VIP_NAT)
+			return enter_nat(context, tuple, vip, is_quote);
 	}
 	chosen = select_backend(context, network_offset, tuple, vip, !is_quote, is_stage);
 	return deliver(context, network_offset, tuple, vip, &chosen, is_quote);

@@ -7,6 +7,7 @@ const mapType = {
   array: 2,
   perCpuArray: 6,
   lruHash: 9,
+  lpmTrie: 11,
   arrayOfMaps: 12,
   devmap: 14,
 } as const;
@@ -26,6 +27,7 @@ function wipe(fd: number): void {
   switch (libbpf.mapKind(fd).type) {
     case mapType.hash:
     case mapType.lruHash:
+    case mapType.lpmTrie:
     case mapType.devmap:
       for (const key of libbpf.mapKeys(fd, keySize)) libbpf.deleteElement(fd, key);
       return;

@@ -225,7 +225,11 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'Its port, or `any`: every port that no other VIP of the address and protocol has; the check then needs a port of its own. Backends are reached at the same port (forward).',
   'vips[].protocol': 'Its transport. With `l7`, `udp` has mode `udp`.',
   'vips[].policy':
-    '`forward`: packets go to backends, answers go straight to the client. `l7`: connections, or datagrams, go to the proxy of this host.',
+    'Of clients that `classes` does not name. `forward`: packets go to backends, answers go straight to the client. `l7`: connections, or datagrams, go to the proxy of this host. `drop`: nowhere; `classes` then says who is let in.',
+  'vips[].classes':
+    'Clients with another policy, by prefixes of their addresses; the longest counts. At most 1000. See [by source](vip.md#policies-by-source).',
+  'vips[].classes[].prefix': "Of the VIP's address family.",
+  'vips[].classes[].policy': '`forward`, `l7` or `drop`, as that of the VIP.',
   'vips[].forward':
     'How packets get to the backends: `l2` by MAC address, `ipip`, `gue` and `vxlan` through tunnels, `nat` from an address of this host, see [forwarding modes](forwarding.md). By default `l2`. Not with `l7`.',
   'vips[].enabled': 'A VIP that is not enabled is withdrawn and stays declared.',

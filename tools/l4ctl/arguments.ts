@@ -1,5 +1,6 @@
 /** Reads what is written compactly on the command line into the JSON of the API. Whether it is allowed, the API says. */
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
+import { type IpAddress, parseIpAddress } from '@l4d/kit/ip-address.ts';
 import { InvalidArgumentError } from 'commander';
 
 /** A JSON object to be sent. */
@@ -91,6 +92,24 @@ export function parseRouteArgument(text: string): Fields {
     throw new InvalidArgumentError('it is written [HOST][/PATH]=POOL, as a.example/api=api.');
   const [, host, pathPrefix, pool] = match;
   return { ...(host === '' ? {} : { host }), ...(pathPrefix === undefined ? {} : { pathPrefix }), pool };
+}
+
+/** `PREFIX=POLICY`. */
+export function parseClassArgument(text: string): Fields {
+  const match = /^([^=]+)=(\w+)$/.exec(text);
+  if (match === null)
+    throw new InvalidArgumentError(
+      'it is written PREFIX=POLICY, as 198.51.100.0/24=l7 or 2001:db8::/32=drop.',
+    );
+  const [, prefix, policy] = match;
+  return { prefix, policy };
+}
+
+/** Address of a client. */
+export function parseClientArgument(text: string): IpAddress {
+  const address = parseIpAddress(text);
+  if (!address.ok) throw new InvalidArgumentError('it is an address, as 198.51.100.7 or 2001:db8::7.');
+  return address.value;
 }
 
 /** `CERT[,KEY]`: paths of PEM files. */

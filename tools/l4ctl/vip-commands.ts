@@ -1,5 +1,6 @@
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
-import type { FabricStatus, VipStatus } from '@l4d/l4d/core/status.ts';
+import type { IpAddress } from '@l4d/kit/ip-address.ts';
+import type { FabricStatus } from '@l4d/l4d/core/status.ts';
 import type { Command } from 'commander';
 import {
   type FieldArgument,
@@ -8,6 +9,8 @@ import {
   parseBackendArgument,
   parseCertificateArgument,
   parseCheckArgument,
+  parseClassArgument,
+  parseClientArgument,
   parseCountOrShare,
   parseDestinationArgument,
   parseFieldArgument,
@@ -19,12 +22,14 @@ import {
 } from './arguments.ts';
 import { printChange } from './change-answer.ts';
 import { apiPath, type Ctl } from './ctl.ts';
+import { clientClass, clientText } from './vip-class-view.ts';
 import { explainVip, type VipAnswer, vipDetail, vipTable } from './vip-view.ts';
 
 interface AddOptions {
   readonly backend?: readonly Fields[];
   readonly name?: string;
   readonly policy?: string;
+  readonly class?: readonly Fields[];
   readonly forward?: string;
   readonly check?: Fields;
   readonly checkInterval?: string;
@@ -94,7 +99,8 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
   vip
     .command('explain <name>')
     .description('why a VIP is announced, or is not')
-    .action(async (name: string) => {
+    .option('--client <address>', 'and which policy a client gets', parseClientArgument)
+    .action(async (name: string, { client }: { readonly client?: IpAddress }) => {
       // A VIP that is declared no more may still be on its way out.
       const { leaving = [] } = (await ctl.ask('GET', '/v1/status')) as FabricStatus;
       const left = leaving.find((one) => one.name === name || one.key === name);
@@ -102,8 +108,12 @@ export function addVipCommands(program: Command, ctl: Ctl): void {
         ctl.print(left, () => `${name} was removed: ${left.ending.text}\n`);
         return;
       }
-      const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as { readonly status?: VipStatus };
-      ctl.print(answer, () => explainVip(name, answer.status));
+      const answer = (await ctl.ask('GET', apiPath`/v1/vips/${name}`)) as VipAnswer;
+      const found = client === undefined ? undefined : clientClass(answer.vip, client);
+      ctl.print(
+        found === undefined ? answer : { ...answer, client: found },
+        () => `${explainVip(name, answer.status)}${found === undefined ? '' : clientText(found)}`,
+      );
     });
   vip
     .command('set <name> <field=value...>')
@@ -154,7 +164,12 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
       repeated(parseBackendArgument),
     )
     .option('--name <name>', 'default ADDRESS-PORT-PROTOCOL')
-    .option('--policy <policy>', 'forward (default) or l7')
+    .option('--policy <policy>', 'forward (default), l7 or drop: of clients that no --class names')
+    .option(
+      '--class <prefix=policy>',
+      'forward, l7 or drop for clients of a prefix, the longest counts; again for each',
+      repeated(parseClassArgument),
+    )
     .option('--forward <mode>', 'l2 (default), ipip, gue, vxlan or nat: how packets get to the backends')
     .option(
       '--check <check>',
@@ -236,6 +251,7 @@ Examples:
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
   l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999
+  l4ctl vip add 203.0.113.15:80 -b 10.0.0.21 --class 198.51.100.0/24=l7 --class 198.51.100.66/32=drop
   l4ctl vip add 203.0.113.25:53/udp --policy l7 -b 10.0.0.21 -b 10.0.0.22:5353 --allow 10.0.0.0/8 --set udp.responses=1
   l4ctl vip add 203.0.113.13:443/udp -b 10.0.0.21 -b 10.0.0.22 --set quic.serverIdLength=2`,
     )
@@ -270,6 +286,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     ...where,
     name: options.name,
     policy: options.policy,
+    classes: options.class,
     forward: options.forward,
     check,
     scheduler: options.scheduler,

@@ -1,8 +1,10 @@
 import { isForwardProxy, type Vip } from '@l4d/l4d/core/desired/vip.ts';
+import { isForwarded } from '@l4d/l4d/core/desired/vip-classes.ts';
 import { natBound } from '@l4d/l4d/core/nat-warnings.ts';
 import { pathText } from '@l4d/l4d/core/path-view.ts';
 import type { BackendStatus, CountersView, VipStatus } from '@l4d/l4d/core/status.ts';
 import { compactCount, renderTable } from './table.ts';
+import { classLines } from './vip-class-view.ts';
 
 /** A VIP as the API answers it: as declared, and as it runs once the daemon has taken it up. */
 export interface VipAnswer {
@@ -12,6 +14,7 @@ export interface VipAnswer {
     readonly port: number | 'any';
     readonly protocol: string;
     readonly policy: Vip['policy'];
+    readonly classes?: readonly { readonly prefix: string; readonly policy: Vip['policy'] }[];
     readonly forward?: string;
     readonly mode?: NonNullable<Vip['mode']>;
     readonly destinations?: readonly {
@@ -78,6 +81,7 @@ export function vipDetail({ vip, status }: VipAnswer): string {
   const lines = [
     `${vip.name}  ${vip.protocol} ${endpoint(vip.address, vip.port)}  ${vip.policy}  ${verdict?.code ?? 'pending'}`,
     `  ${verdict?.reason ?? 'the daemon has not taken it up yet'}`,
+    ...classLines(vip, status),
     ...(vip.mode === undefined ? [] : [`  mode ${vip.mode}`]),
     ...(isForwardProxy(vip) ? destinationLines(vip) : backendRules(vip)),
     ...(access === undefined
@@ -99,7 +103,7 @@ function backendRules(vip: VipAnswer['vip']): string[] {
   return [
     `  check ${checkText}`,
     `  min-healthy ${vip.minHealthy}  on-backend-down ${vip.onBackendDown}  idle-timeout ${vip.idleTimeout}  table ${vip.tableSize}`,
-    ...(vip.policy === 'l7' ? [] : [`  forward ${vip.forward ?? 'l2'}  ${schedulerText(vip)}`]),
+    ...(!isForwarded(vip) ? [] : [`  forward ${vip.forward ?? 'l2'}  ${schedulerText(vip)}`]),
   ];
 }
 

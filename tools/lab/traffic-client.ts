@@ -118,7 +118,7 @@ async function hold(options: HoldOptions): Promise<void> {
 }
 
 async function holdOne(options: HoldOptions, connection: number): Promise<void> {
-  const socket = open(options.url, options.sourcePorts?.[connection], undefined);
+  const socket = open(options.url, options.sourcePorts?.[connection], options.sourceAddress);
   socket.setNoDelay(true);
   let port = 0;
   let text = '';
@@ -159,12 +159,13 @@ async function holdOne(options: HoldOptions, connection: number): Promise<void> 
     socket.write(`GET ${path} HTTP/1.1\r\nHost: lab\r\n\r\n`);
     alive = await until(() => parseAnswer(text) !== undefined);
     if (!alive) break;
-    const { backend = '?' } = identity(parseAnswer(text)?.body ?? '');
+    const { backend = '?', seenClient } = identity(parseAnswer(text)?.body ?? '');
     tell({
       type: 'ping',
       connection,
       port,
       backend,
+      ...(seenClient === undefined ? {} : { seenClient }),
       atMs: Date.now(),
       tookMs: round(performance.now() - begun),
     });

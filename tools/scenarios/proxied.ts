@@ -6,6 +6,7 @@ import { labNames } from '../lab/core/lab-names.ts';
 import { nginxPaths } from '../lab/core/lab-plan.ts';
 import { signal } from '../lab/io/namespace-processes.ts';
 import { waitFor } from '../lab/io/wait-for.ts';
+import { classFactCount, proveClasses } from './classes.ts';
 import {
   backends,
   declareVip,
@@ -29,7 +30,7 @@ const deniedClient = '198.51.100.66';
 export const proxied: Scenario = {
   name: 'proxied',
   title: 'a VIP of layer 7: routes, refusals and true client addresses; others never touch the proxy',
-  factCount: 10,
+  factCount: 10 + classFactCount,
   run,
 };
 
@@ -73,6 +74,7 @@ async function run(fabric: LabFabric, report: Report) {
   );
 
   await proveUdp(fabric, report, app.address, prove);
+  await proveClasses(fabric, report, web, prove);
 
   report.step(`a client of a denied address, ${deniedClient}`);
   const linesBefore = await accessLines(fabric);

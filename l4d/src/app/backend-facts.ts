@@ -4,16 +4,18 @@ import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
-import { type BackendCondition, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
+import { type BackendCondition, bothWays, drainDeadline, judgeBackend } from '../core/backend-condition.ts';
 import { type Backend, isDrained } from '../core/desired/backend.ts';
 import {
   backendPort,
   forwardModeOf,
+  isDirect,
   routedAddress,
   type Vip,
   vipKeyText,
   vxlanEndOf,
 } from '../core/desired/vip.ts';
+import { isMixed, isProxied } from '../core/desired/vip-classes.ts';
 import { sourceProbesOf } from '../core/desired/vip-source.ts';
 import { sameVxlanEnd } from '../core/forwarding/vxlan-end.ts';
 import { outsideSubnet } from '../core/outside-subnet.ts';
@@ -81,6 +83,20 @@ export function createBackendFacts(parts: BackendFactsParts) {
       ? keyOf(vip, backend)
       : `${keyOf(vip, backend)}|${probes.map(formatIpAddress).join()}`;
   };
+  /** Of the second check of a backend that is reached in both ways: as the proxy reaches it. */
+  const proxiedKeyOf = (vip: Vip, backend: Backend) => `${keyOf(vip, backend)}|l7`;
+
+  /** Whether packets for it and connections of the proxy take different ways, each with a check of its own. */
+  const hasTwoWays = (vip: Vip, backend: Backend) =>
+    isProxied(vip) && isDirect(vip, backend) && forwardModeOf(vip, backend) !== 'nat';
+
+  /** Of the check that asks it at its own address. */
+  const ownKeyOf = (vip: Vip, backend: Backend) =>
+    hasTwoWays(vip, backend) ? proxiedKeyOf(vip, backend) : checkKeyOf(vip, backend);
+
+  const keysOf = (vip: Vip, backend: Backend) => [
+    ...new Set([keyOf(vip, backend), checkKeyOf(vip, backend), ownKeyOf(vip, backend)]),
+  ];
 
   const heldBackend = (vip: Vip, address: IpAddress) => forwarding.heldBackend(vipKeyText(vip), address);
 
@@ -108,10 +124,15 @@ export function createBackendFacts(parts: BackendFactsParts) {
   }
 
   /** The verdict from before this process; a kernel entry that takes flows was up. */
-  function verdictBefore(vip: Vip, backend: Backend): Verdict | undefined {
-    const saved = runtime.verdict(checkKeyOf(vip, backend));
+  function verdictBefore(vip: Vip, backend: Backend, key: string): Verdict | undefined {
+    const saved = runtime.verdict(key);
     // What the kernel holds of an l7 VIP tells nothing of return paths.
     if (saved !== undefined || vip.source !== undefined) return saved;
+    // A way that was not asked yet is taken to be as the other one: a VIP that gets a second way stays announced.
+    const other = keysOf(vip, backend).find((one) => one !== key);
+    const known =
+      other === undefined ? undefined : (checker.status(other)?.verdict ?? runtime.verdict(other));
+    if (known === 'up' || known === 'down') return known;
     return heldBackend(vip, backend.address)?.state === 'up' ? 'up' : undefined;
   }
 
@@ -219,55 +240,61 @@ export function createBackendFacts(parts: BackendFactsParts) {
     /** How a backend is treated and shown now. */
     condition(vip: Vip, backend: Backend): BackendCondition {
       const key = keyOf(vip, backend);
-      const status = checker.status(checkKeyOf(vip, backend));
       const unsourced = sourceProblem(vip, backend);
       const isChecked = vip.check.type !== 'none';
-      const verdict =
-        unsourced !== undefined
-          ? 'down'
-          : isChecked
-            ? (status?.verdict ?? verdictBefore(vip, backend) ?? 'unknown')
-            : 'up';
-      const before = isChecked ? 'known from before the restart' : 'not checked';
-      const reason = unsourced ?? status?.history.at(-1)?.reason ?? before;
-      return judgeBackend({
-        backend,
-        verdict,
-        verdictReason: reason,
-        needsMac: vip.policy === 'forward',
-        mac: this.macOf(vip, backend),
-        unreachedReason: this.unreachedReason(vip, backend),
-        drainStartedAt: runtime.drainStarted(key),
-        now: wallClock(),
-      });
+      const judge = (checkKey: string, needsMac: boolean) => {
+        const status = checker.status(checkKey);
+        const verdict =
+          unsourced !== undefined
+            ? 'down'
+            : isChecked
+              ? (status?.verdict ?? verdictBefore(vip, backend, checkKey) ?? 'unknown')
+              : 'up';
+        const before = isChecked ? 'known from before the restart' : 'not checked';
+        return judgeBackend({
+          backend,
+          verdict,
+          verdictReason: unsourced ?? status?.history.at(-1)?.reason ?? before,
+          needsMac,
+          mac: this.macOf(vip, backend),
+          unreachedReason: this.unreachedReason(vip, backend),
+          drainStartedAt: runtime.drainStarted(key),
+          now: wallClock(),
+        });
+      };
+      if (!isDirect(vip, backend)) return judge(ownKeyOf(vip, backend), false);
+      const direct = judge(key, true);
+      return isMixed(vip) ? bothWays(direct, judge(ownKeyOf(vip, backend), false)) : direct;
     },
 
     /**
-     * The check of a backend; undefined for none, and while one could not reach it: it is not in the kernel, or its
-     * MAC address was never known.
+     * The checks of a backend: none, or not one by way of packets while one could not reach it: it is not in the
+     * kernel, or its MAC address was never known. What clients reach in both ways is asked in both.
      */
-    healthTarget(vip: Vip, backend: Backend): HealthTarget | undefined {
-      if (vip.check.type === 'none') return undefined;
-      const adoptedVerdict = verdictBefore(vip, backend);
-      const common = {
-        key: checkKeyOf(vip, backend),
-        check: vip.check,
-        port: backendPort(vip, backend),
-        ...(adoptedVerdict === undefined ? {} : { adoptedVerdict }),
+    healthTargets(vip: Vip, backend: Backend): HealthTarget[] {
+      if (vip.check.type === 'none') return [];
+      const targetOf = (key: string, port: number): Omit<HealthTarget, 'address'> => {
+        const adoptedVerdict = verdictBefore(vip, backend, key);
+        return { key, check: vip.check, port, ...(adoptedVerdict === undefined ? {} : { adoptedVerdict }) };
       };
-      if (vip.policy === 'l7') {
+      const targets: HealthTarget[] = [];
+      if (isProxied(vip) || forwardModeOf(vip, backend) === 'nat') {
+        // What is translated is reached as the host reaches it, and asked so.
         const { proxyProtocol } = vip;
-        const said = proxyProtocol === undefined ? {} : { proxyProtocol };
         const returnPathOf = sourceProbesOf(vip, backend.address.family);
-        const proof = returnPathOf.length === 0 ? {} : { returnPathOf };
-        return { ...common, ...said, ...proof, address: backend.address };
+        targets.push({
+          ...targetOf(ownKeyOf(vip, backend), backendPort(vip, backend)),
+          ...(proxyProtocol === undefined ? {} : { proxyProtocol }),
+          ...(returnPathOf.length === 0 ? {} : { returnPathOf }),
+          address: backend.address,
+        });
+        if (!hasTwoWays(vip, backend)) return targets;
       }
-      // What is translated is reached as the host reaches it, and asked so.
-      if (forwardModeOf(vip, backend) === 'nat') return { ...common, address: backend.address };
+      const key = keyOf(vip, backend);
       const index = heldBackend(vip, backend.address)?.index;
-      const reachable = this.macOf(vip, backend) !== undefined || checker.status(common.key) !== undefined;
-      if (index === undefined || !reachable) return undefined;
-      return { ...common, address: vip.address, mark: markOfBackend(index) };
+      const reachable = this.macOf(vip, backend) !== undefined || checker.status(key) !== undefined;
+      if (index === undefined || !reachable) return targets;
+      return [...targets, { ...targetOf(key, vip.port), address: vip.address, mark: markOfBackend(index) }];
     },
 
     /** Drops what is saved of backends of `removed` that are not in `added`, and begins the time of new drains. */
@@ -279,8 +306,7 @@ export function createBackendFacts(parts: BackendFactsParts) {
         const deadlines: number[] = [];
         for (const backend of vip.backends) {
           const key = keyOf(vip, backend);
-          keys.add(key);
-          keys.add(checkKeyOf(vip, backend));
+          for (const one of keysOf(vip, backend)) keys.add(one);
           if (!isDrained(backend)) {
             runtime.forgetDrain(key);
             continue;
@@ -293,20 +319,14 @@ export function createBackendFacts(parts: BackendFactsParts) {
       }
       for (const vip of removed) {
         for (const backend of vip.backends) {
-          const key = keyOf(vip, backend);
-          if (!keys.has(key)) runtime.forgetBackend(key);
-          if (!keys.has(checkKeyOf(vip, backend))) runtime.forgetBackend(checkKeyOf(vip, backend));
+          for (const key of keysOf(vip, backend)) if (!keys.has(key)) runtime.forgetBackend(key);
         }
       }
     },
 
     /** Drops what is saved of all other backends, such as those that went while no daemon ran. */
     keepRuntimeOf(vips: readonly Vip[]): void {
-      runtime.keepOnly(
-        new Set(
-          vips.flatMap((vip) => vip.backends.flatMap((one) => [keyOf(vip, one), checkKeyOf(vip, one)])),
-        ),
-      );
+      runtime.keepOnly(new Set(vips.flatMap((vip) => vip.backends.flatMap((one) => keysOf(vip, one)))));
     },
 
     /** Keys of the VIPs with drains of limited time that were not over when they were last looked at. */

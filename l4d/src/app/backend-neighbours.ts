@@ -5,7 +5,7 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
-import { forwardModeOf, routedAddress, type Vip } from '../core/desired/vip.ts';
+import { forwardModeOf, isDirect, routedAddress, type Vip } from '../core/desired/vip.ts';
 import { type NeighbourWatch, watchNeighbours } from '../io/neighbours.ts';
 import { type NextHop, watchNextHops } from '../io/next-hops.ts';
 
@@ -22,8 +22,8 @@ export function backendAddresses(vips: readonly Vip[]): BackendAddresses {
   const bridged = new Map<string, IpAddress>();
   const routed = new Map<string, IpAddress>();
   for (const vip of vips) {
-    if (vip.policy !== 'forward') continue;
     for (const backend of vip.backends) {
+      if (!isDirect(vip, backend)) continue;
       const group = forwardModeOf(vip, backend) === 'l2' ? bridged : routed;
       const address = routedAddress(vip, backend);
       group.set(formatIpAddress(address), address);
@@ -49,8 +49,8 @@ export function createBackendUses(): {
       const after = { bridged: new Map<string, IpAddress>(), routed: new Map<string, IpAddress>() };
       const count = (vips: readonly Vip[], one: 1 | -1) => {
         for (const vip of vips) {
-          if (vip.policy !== 'forward') continue;
           for (const backend of vip.backends) {
+            if (!isDirect(vip, backend)) continue;
             const kind = forwardModeOf(vip, backend) === 'l2' ? 'bridged' : 'routed';
             const address = routedAddress(vip, backend);
             const text = formatIpAddress(address);

@@ -21,6 +21,7 @@ import { findHostInterface, type HostInterface } from '../io/host-interface.ts';
 import { watchInterfaces } from '../io/interface-watch.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
 import { openRuntimeStore } from '../io/runtime-store.ts';
+import { replaceSharedRoutes } from '../io/shared-address-routes.ts';
 import { watchAttachment } from './attachment-watch.ts';
 import { createBackendFacts } from './backend-facts.ts';
 import { backendAddresses, watchBackendNeighbours } from './backend-neighbours.ts';
@@ -201,6 +202,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       segmentLimit: () => proxyHosts.segmentLimit(),
       settleSources: sourceReturn.settle,
       subnets,
+      replaceSharedRoutes,
+      interfaces: () => [on.name, ...desired().host.interfaces],
       onChange: () => fabric.touchProxied(),
     }),
     runtime,

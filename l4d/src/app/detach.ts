@@ -4,7 +4,7 @@ import { stopVrrpProcess } from '@l4d/announcer/io/vrrp/stop-process.ts';
 import { systemClock } from '@l4d/kit/clock.ts';
 import { exitCode, OperatorError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
-import { formatIpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import { openRtnetlink } from '@l4d/kit/netlink/rtnetlink.ts';
@@ -12,6 +12,7 @@ import { holdLock } from '@l4d/kit/run-folder.ts';
 import { parseEndpoint } from '@l4d/kit/schema/endpoint.ts';
 import { requestJson } from '@l4d/kit/unix-http.ts';
 import { anyPort, type Vip, vipKeyText } from '../core/desired/vip.ts';
+import { isProxied } from '../core/desired/vip-classes.ts';
 import { withdrawGrace } from '../core/withdraw-grace.ts';
 import { replaceAggregateRoutes } from '../io/aggregate-routes.ts';
 import { removeCheckRouting } from '../io/check-routing.ts';
@@ -23,6 +24,7 @@ import { currentGeneration } from '../io/forwarding/map-generations.ts';
 import { openPinnedListeners } from '../io/forwarding/proxy-lookup.ts';
 import { dropXdpLinks, unpinStages } from '../io/forwarding/xdp-attachment.ts';
 import { replaceLocalRoutes } from '../io/local-routes.ts';
+import { keepSharedRoutes, replaceSharedRoutes, sharedAddresses } from '../io/shared-address-routes.ts';
 import { openStateStore } from '../io/state-store.ts';
 import { removeSourceReturn } from './source-return.ts';
 import { type Folders, pathsIn } from './state-paths.ts';
@@ -77,6 +79,7 @@ export async function detachAll(options: BrakeOptions, forget: boolean): Promise
   }
   await replaceLocalRoutes([]);
   await removeSourceReturn(folders.bpfDir);
+  await replaceSharedRoutes([], []);
   await replaceAggregateRoutes([]);
   await pokeDaemon(paths.apiSocket);
   if (forget) {
@@ -120,7 +123,7 @@ export async function detachVip(options: BrakeOptions, selector: string): Promis
   else {
     requireNoDaemon(folders);
     openPinnedForwarding(folders.bpfDir, systemClock).remove(key);
-    if (vip.policy === 'l7') await endHandoff(folders.bpfDir, others, nowDetached.vips);
+    if (isProxied(vip)) await endHandoff(folders.bpfDir, others, nowDetached.vips);
     say(`${vip.name} detached`);
   }
   if (notRecorded !== undefined) throw notRecorded;
@@ -185,10 +188,16 @@ async function endHandoff(
   others: readonly Vip[],
   detachedKeys: readonly string[],
 ): Promise<void> {
-  const left = others.filter((other) => other.policy === 'l7' && !detachedKeys.includes(vipKeyText(other)));
+  const attached = others.filter((other) => !detachedKeys.includes(vipKeyText(other)));
+  const left = attached.filter(isProxied);
   const listeners = openPinnedListeners(bpfDir);
   if (listeners !== undefined) createListenerTable(listeners).replace(left);
-  await replaceLocalRoutes(left.map(({ address }) => address));
+  // Those that are local only for what comes in stay so: a daemon that starts arranges them.
+  const shared = await sharedAddresses();
+  const isShared = (address: IpAddress) => shared.some((one) => sameIpAddress(one, address));
+  const addresses = left.map(({ address }) => address);
+  await keepSharedRoutes(addresses.filter(isShared));
+  await replaceLocalRoutes(addresses.filter((address) => !isShared(address)));
 }
 
 function requireRoot(): void {

@@ -10,11 +10,13 @@ import {
   backendPort,
   declaredPort,
   forwardModeOf,
+  isDirect,
   routedAddress,
   type Vip,
   vipKeyText,
   vxlanEndOf,
 } from '../core/desired/vip.ts';
+import { isForwarded, isProxied } from '../core/desired/vip-classes.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { natWarnings } from '../core/nat-usage.ts';
 import { pathWarnings } from '../core/path-view.ts';
@@ -233,8 +235,8 @@ function failureWarnings(views: readonly VipView[]): string[] {
 function tunnelWarnings({ facts, dataPlane }: StatusParts, state: DesiredState): string[] {
   const warnings = new Set<string>();
   for (const vip of state.vips) {
-    if (vip.policy !== 'forward') continue;
     for (const backend of vip.backends) {
+      if (!isDirect(vip, backend)) continue;
       if (['l2', 'nat'].includes(forwardModeOf(vip, backend))) continue;
       const { family } = routedAddress(vip, backend);
       const egress = dataPlane.egress.placed().get(facts.wayOf(vip, backend).egress);
@@ -268,7 +270,8 @@ function vipStatus(
 ): VipStatus {
   const { vip, conditions } = view;
   const key = vipKeyText(vip);
-  const listener = vip.policy === 'l7' ? listeners.get(vip.name) : undefined;
+  const listener = isProxied(vip) ? listeners.get(vip.name) : undefined;
+  const classCounters = parts.dataPlane.forwarding.classCounters(key);
   const problems = new Map(
     (listener?.backends ?? []).map((one) => [`${one.address} ${one.port}`, one.tlsProblem]),
   );
@@ -282,28 +285,26 @@ function vipStatus(
     ...shown,
     ...(view.ending === undefined ? {} : { ending: view.ending }),
     tableSize: vip.tableSize,
-    ...(vip.policy === 'l7'
-      ? {}
-      : { scheduler: vip.stateful ? vip.scheduler : `${vip.scheduler}, stateless` }),
+    ...(isForwarded(vip) ? { scheduler: vip.stateful ? vip.scheduler : `${vip.scheduler}, stateless` } : {}),
     backends: vip.backends.map((backend, index): BackendStatus => {
       const condition = conditions[index];
       const now = parts.facts.condition(vip, backend);
       const health = parts.checker.status(parts.facts.checkKeyOf(vip, backend));
-      const way = vip.policy === 'forward' ? parts.facts.wayOf(vip, backend) : undefined;
+      const way = isDirect(vip, backend) ? parts.facts.wayOf(vip, backend) : undefined;
       const mac = way?.mac;
       const by = way === undefined ? undefined : parts.dataPlane.egress.placed().get(way.egress)?.name;
       const vxlan = vxlanEndOf(vip, backend);
-      const path = vip.policy === 'forward' ? pathOf(parts, vip, backend) : undefined;
+      const path = isDirect(vip, backend) ? pathOf(parts, vip, backend) : undefined;
       const counters = parts.dataPlane.forwarding.backendCounter(key, backend.address);
       const tlsProblem = problems.get(`${formatIpAddress(backend.address)} ${backendPort(vip, backend)}`);
       return {
         address: formatIpAddress(backend.address),
-        ...(vip.policy === 'l7'
+        ...(isDirect(vip, backend) ? { forward: forwardModeOf(vip, backend) } : {}),
+        ...(isProxied(vip)
           ? { port: backendPort(vip, backend), pool: backendPool(backend) }
-          : {
-              forward: forwardModeOf(vip, backend),
-              ...(backend.port === undefined ? {} : { port: backend.port }),
-            }),
+          : backend.port === undefined
+            ? {}
+            : { port: backend.port }),
         weight: backend.weight,
         state: condition?.shown ?? 'unknown',
         ...schedulingStatus(parts, vip, backend, view.shares[index] ?? fullShare),
@@ -327,6 +328,7 @@ function vipStatus(
       };
     }),
     counters: parts.dataPlane.forwarding.vipCounter(key) ?? { packets: 0, bytes: 0, flows: 0 },
+    ...(classCounters === undefined ? {} : { classCounters }),
     ...(listener?.tls === undefined ? {} : { tls: listener.tls }),
     ...(listener?.sourceRefused === undefined ? {} : { sourceRefused: listener.sourceRefused }),
   };

@@ -125,7 +125,7 @@ function standIns(): FabricParts {
         world.failing.includes(formatIpAddress(backend.address)) ? down : world.condition,
       macOf: () => undefined,
       wayOf: () => ({ mac: undefined, egress: 0 }),
-      healthTarget: () => undefined,
+      healthTargets: () => [],
       changeRuntime() {},
       keepRuntimeOf() {},
       nextDrainEnd: () => undefined,

@@ -12,11 +12,13 @@ import type { HealthChecker } from '@l4d/health/io/health-checker.ts';
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
 import { InvariantError } from '@l4d/kit/errors.ts';
+import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { BackendCondition } from '../core/backend-condition.ts';
 import { type Vip, vipKeyText } from '../core/desired/vip.ts';
 import { changedVips } from '../core/desired/vip-changes.ts';
+import { isForwarded, isProxied } from '../core/desired/vip-classes.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import { describeOperation } from '../core/forwarding/describe-operation.ts';
 import { planVip } from '../core/forwarding/forwarding-plan.ts';
@@ -142,6 +144,10 @@ export function createFabric(parts: FabricParts): Fabric {
   const undeclared = new Set<string>();
   /** Keys of those that the proxy serves, or served last. */
   const proxied = new Set<string>();
+  /** Addresses of what the proxy serves. */
+  let proxiedAddresses: ReadonlySet<string> = new Set();
+  /** How many VIPs of an address are forwarded. */
+  const forwardedAddresses = new Map<string, number>();
   /** VIPs whose checks may have to be others. */
   const targetKeys = new Set<string>();
   const uses = createBackendUses();
@@ -195,7 +201,11 @@ export function createFabric(parts: FabricParts): Fabric {
 
   const isDetached = (key: string) => detached.all || detached.vips.includes(key);
   /** Detached as a whole the maps are kept up to date, so that an attach finds the flows of before. */
-  const isForwarded = (key: string, record: VipRecord) => record.isDeclared && !detached.vips.includes(key);
+  const isInKernel = (key: string, record: VipRecord) => record.isDeclared && !detached.vips.includes(key);
+  const isProxiedInKernel = (key: string) => {
+    const held = forwarding.held(key);
+    return held !== undefined && isProxied(held);
+  };
   const tell = (line: string): void => {
     told?.push(line);
   };
@@ -258,9 +268,9 @@ export function createFabric(parts: FabricParts): Fabric {
     dirty.clear();
     for (const key of looked) look(key);
     // A VIP that leaves the proxy is forwarded before its listener goes; one that comes, after it is there.
-    program(looked, 'forward');
+    program(looked, (vip) => !isProxied(vip));
     if (asserting || concernsProxy(looked)) await syncProxy();
-    program(looked, 'l7');
+    program(looked, isProxied);
     await syncAggregates();
     readBackShared();
     const judged = unsettled.size === 0 ? looked : [...new Set([...looked, ...unsettled])];
@@ -292,7 +302,21 @@ export function createFabric(parts: FabricParts): Fabric {
 
   /** Whether a VIP that was looked at is, or was, the proxy's. */
   function concernsProxy(looked: readonly string[]): boolean {
-    return looked.some((key) => proxied.has(key));
+    return looked.some((key) => proxied.has(key) || isBesideProxied(records.get(key)?.vip));
+  }
+
+  /** Whether a VIP has the address of one of the proxy's: then it matters to the proxy whether it is forwarded. */
+  function isBesideProxied(vip: Vip | undefined): boolean {
+    return vip !== undefined && proxiedAddresses.has(formatIpAddress(vip.address));
+  }
+
+  /** Counts the VIPs of an address some of whose packets go to backends directly. */
+  function countForwarded(vip: Vip, one: 1 | -1): void {
+    if (!isForwarded(vip)) return;
+    const text = formatIpAddress(vip.address);
+    const count = (forwardedAddresses.get(text) ?? 0) + one;
+    if (count > 0) forwardedAddresses.set(text, count);
+    else forwardedAddresses.delete(text);
   }
 
   /** Finds out what is known of a VIP's backends. */
@@ -309,12 +333,12 @@ export function createFabric(parts: FabricParts): Fabric {
     }
   }
 
-  /** Programs VIPs of one policy and reads them back. */
-  function program(looked: readonly string[], policy: Vip['policy']): void {
+  /** Programs some of the VIPs and reads them back. */
+  function program(looked: readonly string[], isMeant: (vip: Vip) => boolean): void {
     for (const key of looked) {
       const record = records.get(key);
       const vip = record?.vip;
-      if (record === undefined || vip?.policy !== policy || !isForwarded(key, record)) continue;
+      if (record === undefined || vip === undefined || !isMeant(vip) || !isInKernel(key, record)) continue;
       if (programming.program(record, vip, tell)) targetKeys.add(key);
       if (record.notProgrammed === undefined) continue;
       retries.add(key);
@@ -329,17 +353,26 @@ export function createFabric(parts: FabricParts): Fabric {
     for (const key of [...proxied]) {
       const record = records.get(key);
       const { vip, conditions = [], isDeclared = false } = record ?? {};
-      const isWanted = isDeclared && vip?.policy === 'l7';
-      const isHeld = forwarding.held(key)?.policy === 'l7';
+      const isWanted = isDeclared && vip !== undefined && isProxied(vip);
+      const isHeld = isProxiedInKernel(key);
       if (isWanted && !isDetached(key)) {
-        served.push({ vip, healthy: conditions.map(({ healthy }) => healthy) });
-      } else if (record !== undefined && !isForwarded(key, record) && !detached.all && isHeld) {
+        served.push({ vip, healthy: conditions.map(({ healthy, proxied = healthy }) => proxied) });
+      } else if (record !== undefined && !isInKernel(key, record) && !detached.all && isHeld) {
         const listener = forwarding.listenerOf(key);
         if (listener !== undefined) ending.push(listener);
       }
       if (!isWanted && !isHeld) proxied.delete(key);
     }
-    const changes = await handoff.sync({ vips: served, proxy: desired?.host.proxy }, ending, asserting);
+    proxiedAddresses = new Set(
+      [...served.map(({ vip }) => vip), ...ending].map((one) => formatIpAddress(one.address)),
+    );
+    const isShared = (address: IpAddress) => forwardedAddresses.has(formatIpAddress(address));
+    const changes = await handoff.sync(
+      { vips: served, proxy: desired?.host.proxy },
+      ending,
+      isShared,
+      asserting,
+    );
     if (changes > 0) tell(`proxied listeners: ${changes} changes`);
   }
 
@@ -367,11 +400,11 @@ export function createFabric(parts: FabricParts): Fabric {
     let endedProxied = false;
     for (const key of [...undeclared, ...detached.vips]) {
       const record = records.get(key);
-      if (record === undefined || isForwarded(key, record)) continue;
+      if (record === undefined || isInKernel(key, record)) continue;
       const held = forwarding.held(key);
       if (held !== undefined) {
         if (!endings.mayEnd(key)) continue;
-        endedProxied ||= held.policy === 'l7';
+        endedProxied ||= isProxied(held);
         end(key, record);
       }
       if (record.isDeclared) continue;
@@ -394,7 +427,7 @@ export function createFabric(parts: FabricParts): Fabric {
       const { vip, isDeclared } = records.get(key) ?? {};
       const targets =
         isDeclared === true && vip !== undefined
-          ? vip.backends.flatMap((backend) => facts.healthTarget(vip, backend) ?? [])
+          ? vip.backends.flatMap((backend) => facts.healthTargets(vip, backend))
           : [];
       parts.checker.setGroup(key, targets);
     }
@@ -435,6 +468,7 @@ export function createFabric(parts: FabricParts): Fabric {
   function declare(before: readonly Vip[], after: readonly Vip[], isAllNew: boolean): void {
     const { removed, added } = changedVips(before, after);
     for (const vip of removed) {
+      countForwarded(vip, -1);
       const key = vipKeyText(vip);
       const record = records.get(key);
       if (record !== undefined) record.isDeclared = false;
@@ -443,6 +477,7 @@ export function createFabric(parts: FabricParts): Fabric {
       targetKeys.add(key);
     }
     for (const vip of added) {
+      countForwarded(vip, 1);
       const key = vipKeyText(vip);
       const record = records.get(key);
       if (record === undefined) records.set(key, newRecord(vip));
@@ -450,7 +485,7 @@ export function createFabric(parts: FabricParts): Fabric {
       undeclared.delete(key);
       dirty.add(key);
       targetKeys.add(key);
-      if (vip.policy === 'l7' || forwarding.held(key)?.policy === 'l7') proxied.add(key);
+      if (isProxied(vip) || isProxiedInKernel(key)) proxied.add(key);
     }
     const change = uses.change(removed, added);
     facts.changeBackends(change);
@@ -459,7 +494,7 @@ export function createFabric(parts: FabricParts): Fabric {
     if (!isAllNew) return;
     // What an earlier run has left in the kernel ends like what was declared until now.
     for (const key of forwarding.identities()) {
-      if (forwarding.held(key)?.policy === 'l7') proxied.add(key);
+      if (isProxiedInKernel(key)) proxied.add(key);
       if (records.has(key)) continue;
       records.set(key, newRecord(undefined));
       undeclared.add(key);
@@ -535,7 +570,7 @@ export function createFabric(parts: FabricParts): Fabric {
       stopped = true;
       await running;
       for (const [key, record] of records) if (forwarding.held(key) !== undefined) end(key, record);
-      await handoff.sync({ vips: [], proxy: undefined }, [], true);
+      await handoff.sync({ vips: [], proxy: undefined }, [], () => false, true);
       await parts.setAggregateRoutes([]);
       for (const key of records.keys()) {
         endings.forget(key);

@@ -37,6 +37,8 @@ function handoffUnderTest() {
     clock,
     listeners: { replace: () => 0 },
     replaceRoutes: async () => undefined,
+    interfaces: () => [],
+    replaceSharedRoutes: async () => undefined,
     workersLive: () => state.live,
     settleSources: async () => undefined,
     subnets: () => [],
@@ -73,11 +75,11 @@ test('it is as well for a VIP that nobody has looked at for an hour', async () =
 test('another VIP that leaves or comes while the supervisor is away changes nothing for one that stays', async () => {
   const { state, handoff } = handoffUnderTest();
   const other = { ...place, port: 81 };
-  await handoff.sync({ vips: [], proxy: undefined }, [place, other], false);
+  await handoff.sync({ vips: [], proxy: undefined }, [place, other], () => false, false);
   state.inSync = false;
-  await handoff.sync({ vips: [], proxy: undefined }, [place], false);
+  await handoff.sync({ vips: [], proxy: undefined }, [place], () => false, false);
   expect(handoff.problem(plain)).toBeUndefined();
-  await handoff.sync({ vips: [], proxy: undefined }, [place, other], false);
+  await handoff.sync({ vips: [], proxy: undefined }, [place, other], () => false, false);
   expect(handoff.problem(plain)).toBeUndefined();
   // It came while nobody could take it.
   expect(handoff.problem({ ...plain, ...other })).toBe('it does not answer');

@@ -1,6 +1,6 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import { Milliseconds, Seconds } from '@l4d/kit/duration.ts';
-import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-address.ts';
 import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { HostProxy } from '../core/desired/host-proxy.ts';
 import { backendPort, type Vip } from '../core/desired/vip.ts';
@@ -19,10 +19,16 @@ export interface ProxiedVips {
 /** Hands l7 VIPs to the proxy: its configuration, the kernel's routes, the listeners of sk_lookup. */
 export interface ProxyHandoff {
   /**
-   * Makes it so; `ending` are listeners that are withdrawn but still served. Resolves with how many
-   * listeners changed. `force`: also when nothing seems to have changed. Rejects with SyscallError.
+   * Makes it so; `ending` are listeners that are withdrawn but still served. `isShared`: whether clients of an address
+   * also get to backends directly. Resolves with how many listeners changed. `force`: also when nothing seems to have
+   * changed. Rejects with SyscallError.
    */
-  sync(wanted: ProxiedVips, ending: readonly ProxyListener[], force: boolean): Promise<number>;
+  sync(
+    wanted: ProxiedVips,
+    ending: readonly ProxyListener[],
+    isShared: (address: IpAddress) => boolean,
+    force: boolean,
+  ): Promise<number>;
   /** Why the proxy cannot serve an l7 VIP; undefined when it can. */
   problem(vip: Vip): string | undefined;
 }
@@ -47,6 +53,13 @@ export interface ProxyHandoffOptions {
   /** Of the host's interfaces. */
   readonly subnets: () => readonly IpPrefix[];
   readonly clock: Clock;
+  /** As replaceRoutes, only for what comes in by these interfaces. */
+  readonly replaceSharedRoutes: (
+    addresses: readonly IpAddress[],
+    interfaces: readonly string[],
+  ) => Promise<void>;
+  /** Names of the interfaces by which VIPs' packets come. */
+  readonly interfaces: () => readonly string[];
   /** Called when `problem` may have another answer and nothing else would tell. */
   readonly onChange: () => void;
 }
@@ -60,6 +73,9 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
    * supervisor is away takes nothing from those that stay.
    */
   const served = new Set<string>();
+  /** The addresses as they are routed, and those of them that are shared. */
+  let routed: string | undefined;
+  let lastShared: readonly IpAddress[] = [];
   /** Since when it has not. */
   let troubledSince: number | undefined;
   let looking = false;
@@ -96,6 +112,28 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
     return proxy.status()?.registered === true ? undefined : 'no worker serves';
   }
 
+  /** An address is local in one way or the other, never in none. */
+  async function routeAddresses(
+    toServe: readonly ProxyListener[],
+    isShared: (address: IpAddress) => boolean,
+    force: boolean,
+  ): Promise<void> {
+    const addresses = toServe.map(({ address }) => address);
+    const shared = addresses.filter(isShared);
+    const others = addresses.filter((address) => !isShared(address));
+    const interfaces = options.interfaces();
+    const text = [interfaces, ...[shared, others].map((some) => some.map(formatIpAddress))].join(' ');
+    if (text === routed && !force) return;
+    routed = undefined;
+    // Those that cease to be shared stay so until they are local.
+    const leaving = lastShared.filter((address) => others.some((other) => sameIpAddress(other, address)));
+    await options.replaceSharedRoutes([...shared, ...leaving], interfaces);
+    await options.replaceRoutes(others);
+    if (leaving.length > 0) await options.replaceSharedRoutes(shared, interfaces);
+    lastShared = shared;
+    routed = text;
+  }
+
   /** Without a certificate to show nobody is served. */
   function tlsProblem(vip: Vip): string | undefined {
     if (vip.tls === undefined) return undefined;
@@ -104,7 +142,7 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
   }
 
   return {
-    async sync({ vips: proxied, proxy: settings }, ending, force) {
+    async sync({ vips: proxied, proxy: settings }, ending, isShared, force) {
       const toServe: ProxyListener[] = [...proxied.map(({ vip }) => vip), ...ending];
       if (force) proxy.tellAgain();
       // Before a backend is asked whether its answers come back, and before the proxy speaks to it.
@@ -115,8 +153,8 @@ export function createProxyHandoff(options: ProxyHandoffOptions): ProxyHandoff {
         await proxy.follow(proxyDesired(proxied, settings, options.segmentLimit?.(), options.subnets()));
       const texts = toServe.map(listenerText);
       const text = texts.join();
+      await routeAddresses(toServe, isShared, force);
       if (text === last && !force) return 0;
-      await options.replaceRoutes(toServe.map(({ address }) => address));
       const changes = listeners.replace(
         toServe.map(({ address, port, protocol }) => ({ address, port, protocol })),
       );

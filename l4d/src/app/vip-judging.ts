@@ -1,6 +1,7 @@
 import type { Clock } from '@l4d/kit/clock.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
 import type { Vip } from '../core/desired/vip.ts';
+import { isProxied } from '../core/desired/vip-classes.ts';
 import type { DesiredState } from '../core/desired-state.ts';
 import type { VerdictView } from '../core/status.ts';
 import { judgeVip, mayServe, type VipFacts } from '../core/vip-verdict.ts';
@@ -76,7 +77,7 @@ export function createVipJudging(parts: VipJudgingParts): VipJudging {
           stopping: runtime.stop() !== undefined,
           detached: isDetached(key),
           notProgrammed: problem ?? record.notProgrammed,
-          proxyDown: vip.policy === 'l7' ? handoff.problem(vip) : undefined,
+          proxyDown: isProxied(vip) ? handoff.problem(vip) : undefined,
           awaited: awaitedBackends(key, record),
           healthy: record.conditions.map(({ healthy }) => healthy),
         };

@@ -30,6 +30,8 @@ export interface BackendCondition {
   readonly healthy: boolean;
   /** Whether enough is known of it: a first verdict, and where packets need it its MAC address. */
   readonly settled: boolean;
+  /** Whether the proxy gives it connections, where that is not the same as `healthy`: clients also get there directly. */
+  readonly proxied?: boolean;
 }
 
 /** Decides from the facts. */
@@ -56,6 +58,20 @@ export function judgeBackend(facts: BackendFacts): BackendCondition {
     return { forwarding: 'up', shown: 'down', reason, healthy: false, settled: false };
   }
   return { forwarding: 'up', shown: 'up', reason: verdictReason, healthy: true, settled: true };
+}
+
+/** Of a backend that clients reach directly and by the proxy: it is healthy when it is so in both ways. */
+export function bothWays(direct: BackendCondition, proxied: BackendCondition): BackendCondition {
+  const worse = direct.healthy ? proxied : direct;
+  const isSame = direct.shown === proxied.shown && direct.reason === proxied.reason;
+  return {
+    forwarding: direct.forwarding,
+    shown: worse.shown,
+    reason: isSame ? direct.reason : `directly: ${direct.reason}; for the proxy: ${proxied.reason}`,
+    healthy: direct.healthy && proxied.healthy,
+    settled: direct.settled && proxied.settled,
+    proxied: proxied.healthy,
+  };
 }
 
 function drainTimeLeft(deadline: number | undefined, now: number): string {

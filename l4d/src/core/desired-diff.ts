@@ -1,6 +1,7 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend } from './desired/backend.ts';
 import { backendPool, backendPort, encodeVip, type Vip } from './desired/vip.ts';
+import { isProxied } from './desired/vip-classes.ts';
 import { type DesiredState, encodeDesiredState, type JsonObject } from './desired-state.ts';
 import { schedulingWarnings } from './scheduling-warnings.ts';
 import { maskPeer } from './secret-masking.ts';
@@ -86,7 +87,7 @@ function parts(state: DesiredState, leftOut: ReadonlySet<Vip>): Map<string, Json
 
 function backendText(vip: Vip, backend: Backend): string {
   const address = formatIpAddress(backend.address);
-  return vip.policy === 'l7'
+  return isProxied(vip)
     ? `${address} port ${backendPort(vip, backend)} pool ${backendPool(backend)}`
     : address;
 }

@@ -203,17 +203,6 @@ test('the same VIP twice, and the same name twice, are told once each', () => {
   expect(problems({ version: 1, vips: [vip, { ...vip, protocol: 'udp' }] })).toEqual([]);
 });
 
-test('an address is of one policy', () => {
-  expect(problems({ version: 1, vips: [vip, { ...l7, port: 81 }] })).toEqual([
-    expect.stringMatching(
-      /^vips\[1\]\.policy: is l7, and vips\[0\] \("203\.0\.113\.10-80-tcp"\) with the same address 203\.0\.113\.10 is forward .*\[.*another address\]$/,
-    ),
-  ]);
-  expect(problems({ version: 1, vips: [l7, { ...vip, protocol: 'udp' }] })).toHaveLength(1);
-  expect(problems({ version: 1, vips: [l7, { ...l7, port: 81 }] })).toEqual([]);
-  expect(problems({ version: 1, vips: [vip, { ...l7, address: '203.0.113.11' }] })).toEqual([]);
-});
-
 const bgp = { as: 65_001, routerId: '10.0.0.11' };
 
 test.each<[string, object, RegExp]>([

@@ -131,3 +131,13 @@ test('differences are told by VIP, backend, peer and field; a resize is warned o
   expect(diffWarnings(start, other.value)).toEqual([expect.stringContaining('from 1009 to 2003 slots')]);
   expect(diffDesired(start, start)).toEqual([]);
 });
+
+test('a VIP gets policies by source, and is as before without them', () => {
+  const classes = [{ prefix: '198.51.100.0/24', policy: 'l7' }];
+  const mixed = must(edit.changeVip(start, 'web', { classes }));
+  expect(mixed.vips[0]?.access).toEqual({ allow: [], deny: [] });
+  const dropping = must(edit.changeVip(mixed, 'web', { classes: [{ ...classes[0], policy: 'drop' }] }));
+  expect(dropping.vips[0]).not.toHaveProperty('access');
+  const without = must(edit.changeVip(mixed, 'web', { classes: null }));
+  expect(encodeDesiredState(without)).toEqual(encodeDesiredState(start));
+});

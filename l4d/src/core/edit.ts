@@ -20,7 +20,7 @@ import {
 import { z } from 'zod';
 import { type Backend, backendSchema } from './desired/backend.ts';
 import { hostSchema } from './desired/host.ts';
-import { backendPort, completeVip, encodeVip, type Vip, vipSchema } from './desired/vip.ts';
+import { backendPort, completeVip, encodeVip, type Vip, vipSchema, withoutFilledIn } from './desired/vip.ts';
 import { type VipChanges, withVipChanges } from './desired/vip-changes.ts';
 import { vipIndexOf } from './desired/vip-index.ts';
 import { checkEditedState, type DesiredState, type JsonObject } from './desired-state.ts';
@@ -124,7 +124,8 @@ export function changeVip(state: DesiredState, name: string, patch: unknown): Ed
   if (!merged.ok) return merged;
   const declared = decodeWith(vipSchema, merged.value);
   if (!declared.ok) return declared;
-  const changes = { at: index, removed: [vip], added: [completeVip(declared.value)] };
+  const added = [completeVip(withoutFilledIn(declared.value, vip))];
+  const changes = { at: index, removed: [vip], added };
   return withVips(state, changes, ['vips', index]);
 }
 

@@ -5,7 +5,7 @@
 import { isLinkLocal } from '@l4d/announcer/core/peer-address.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { formatIpPrefix, type IpPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
-import { forwardModeOf, type Vip } from './desired/vip.ts';
+import { forwardModeOf, isDirect, type Vip } from './desired/vip.ts';
 
 /** Names told of a long list. */
 const maxNames = 5;
@@ -32,9 +32,9 @@ export function outsideSubnet(subnets: readonly IpPrefix[], address: IpAddress):
 /** One warning for each VIP that has such backends. */
 export function subnetWarnings(vips: readonly Vip[], subnets: readonly IpPrefix[]): string[] {
   return vips.flatMap((vip) => {
-    if (vip.policy !== 'forward') return [];
     const outside = vip.backends.flatMap((backend) => {
-      const why = forwardModeOf(vip, backend) === 'l2' ? outsideSubnet(subnets, backend.address) : undefined;
+      const isNeighbour = isDirect(vip, backend) && forwardModeOf(vip, backend) === 'l2';
+      const why = isNeighbour ? outsideSubnet(subnets, backend.address) : undefined;
       return why === undefined ? [] : [{ address: formatIpAddress(backend.address), why }];
     });
     const [first] = outside;

@@ -1,5 +1,6 @@
 import { differingAnswers } from './desired/scheduling.ts';
 import type { Vip } from './desired/vip.ts';
+import { isForwarded } from './desired/vip-classes.ts';
 
 /** What an operator gives up with a VIP's scheduler, slow start or missing flow table, in whole sentences. */
 export function schedulingWarnings(vip: Vip): string[] {
@@ -10,7 +11,7 @@ export function schedulingWarnings(vip: Vip): string[] {
       `VIP "${vip.name}": with ${reasons.join(' and ')} hosts answer differently for a new flow; one that a router moves to another host may change its backend`,
     );
   }
-  if (vip.policy === 'forward' && !vip.stateful) {
+  if (isForwarded(vip) && !vip.stateful) {
     warnings.push(
       `VIP "${vip.name}": without a flow table a change of its backends, a drain too, moves the existing flows of the slots that change at once`,
     );

@@ -8,7 +8,7 @@ import type { ErrorCount } from '@l4d/announcer/core/error-counts.ts';
 import type { MessageCounters } from '@l4d/announcer/core/message-counts.ts';
 import type { VirtualRouterStatus } from '@l4d/announcer/core/vrrp/status.ts';
 import type { FlowTableCensus } from './forwarding/flow-census.ts';
-import type { ForwardMode } from './forwarding/forwarding-plan.ts';
+import type { ForwardMode, VipPolicy } from './forwarding/forwarding-plan.ts';
 import type { PathError } from './forwarding/tunnel-end.ts';
 import type { VipTlsStatus } from './tls-view.ts';
 
@@ -109,7 +109,7 @@ export interface VipStatus {
   readonly address: string;
   readonly port: number | 'any';
   readonly protocol: 'tcp' | 'udp';
-  readonly policy: 'forward' | 'l7';
+  readonly policy: VipPolicy;
   readonly enabled: boolean;
   /** Whether this host announces it, be it with GRACEFUL_SHUTDOWN, and routers have been told of its address. */
   readonly announced: boolean;
@@ -123,6 +123,8 @@ export interface VipStatus {
   readonly scheduler?: string;
   readonly backends: readonly BackendStatus[];
   readonly counters: CountersView;
+  /** Of a VIP with classes: what XDP gave to the proxy (l7), and dropped. `flows` counts TCP SYNs. */
+  readonly classCounters?: { readonly l7: CountersView; readonly drop: CountersView };
   /** Of an l7 VIP with `tls`, while the proxy answers. */
   readonly tls?: VipTlsStatus;
   /** Of an l7 VIP with `source`: times that a backend was passed over because it cannot be spoken to from a client's address. */

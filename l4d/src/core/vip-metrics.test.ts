@@ -15,7 +15,11 @@ function source(
     up: () => [true, false],
     returnPath: () => true,
     activeFlows: () => 7,
-    counters: { vip: () => 5, backend: (_identity, _address, place) => (place === 0 ? 3 : undefined) },
+    counters: {
+      class: () => undefined,
+      vip: () => 5,
+      backend: (_identity, _address, place) => (place === 0 ? 3 : undefined),
+    },
     ...more,
   };
 }
@@ -84,6 +88,7 @@ test('the text of many VIPs comes in parts of bounded length, and is asked for a
     source([], {
       vips: state.vips,
       counters: {
+        class: () => undefined,
         vip: () => 1,
         backend() {
           asked += 1;

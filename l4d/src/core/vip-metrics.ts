@@ -5,6 +5,7 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import type { Backend } from './desired/backend.ts';
 import { backendPort, type Vip, vipKeyText } from './desired/vip.ts';
+import { isProxied } from './desired/vip-classes.ts';
 import type { TrafficCounter } from './forwarding/traffic-counter.ts';
 import type { VerdictCode } from './status.ts';
 
@@ -20,6 +21,8 @@ export interface VipMetricSource {
   /** Of VIPs with least-connections. */
   activeFlows(vip: Vip, backend: Backend): number | undefined;
   readonly counters: {
+    /** Undefined for VIPs without classes. */
+    class(identity: string, of: 'l7' | 'drop', field: keyof TrafficCounter): number | undefined;
     vip(identity: string, field: keyof TrafficCounter): number | undefined;
     backend(
       identity: string,
@@ -63,6 +66,19 @@ const vipCounter = (name: string, help: string, field: keyof TrafficCounter): Fa
     `${name}{vip="${vip.name}"} ${counters.vip(vipKeyText(vip), field) ?? 0}\n`,
 });
 
+/** The class `forward` is counted as what is forwarded. */
+const classCounter = (name: string, help: string, field: keyof TrafficCounter): Family => ({
+  ...{ name, help },
+  type: 'counter',
+  lines: (_, vip, { counters }) =>
+    (['l7', 'drop'] as const)
+      .map((policy) => {
+        const value = counters.class(vipKeyText(vip), policy, field);
+        return value === undefined ? '' : `${name}{vip="${vip.name}",class="${policy}"} ${value}\n`;
+      })
+      .join(''),
+});
+
 /** `valuesOf` undefined: the backend has no such number. */
 const ofBackends =
   (
@@ -72,7 +88,7 @@ const ofBackends =
     const value = valuesOf(source, vip);
     let text = '';
     // A backend of an l7 VIP may be in several pools: it is one of each name all the same.
-    const told = vip.policy === 'l7' ? new Set<string>() : undefined;
+    const told = isProxied(vip) ? new Set<string>() : undefined;
     for (let place = 0; place < vip.backends.length; place++) {
       const backend = vip.backends[place] as Backend;
       const number = value(backend, place);
@@ -116,6 +132,13 @@ const families: readonly Family[] = [
   vipCounter('l4d_vip_packets_total', 'Packets forwarded', 'packets'),
   vipCounter('l4d_vip_bytes_total', 'Bytes of frames forwarded', 'bytes'),
   vipCounter('l4d_vip_flows_total', 'Flows begun', 'flows'),
+  classCounter(
+    'l4d_vip_class_packets_total',
+    'Packets of a VIP with classes that XDP gave to the proxy or dropped',
+    'packets',
+  ),
+  classCounter('l4d_vip_class_bytes_total', 'Bytes of their frames', 'bytes'),
+  classCounter('l4d_vip_class_connections_total', 'TCP SYNs among them', 'flows'),
   {
     name: 'l4d_backend_up',
     help: 'Whether the backend takes new flows',
@@ -151,6 +174,6 @@ const families: readonly Family[] = [
 /** Names have no character that would have to be escaped (vipName in desired/vip.ts), nor have addresses. */
 function backendLabel(vip: Vip, backend: Backend): string {
   const address = formatIpAddress(backend.address);
-  const port = vip.policy === 'l7' ? backendPort(vip, backend) : backend.port;
+  const port = isProxied(vip) ? backendPort(vip, backend) : backend.port;
   return port === undefined ? address : `${address} port ${port}`;
 }

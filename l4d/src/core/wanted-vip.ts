@@ -2,7 +2,7 @@ import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import type { BackendCondition } from './backend-condition.ts';
 import type { Backend } from './desired/backend.ts';
 import { selectionOf, serverIdOf } from './desired/scheduling.ts';
-import { forwardModeOf, type Vip, vxlanEndOf } from './desired/vip.ts';
+import { forwardModeOf, isDirect, type Vip, vxlanEndOf } from './desired/vip.ts';
 import type { WantedBackend, WantedVip } from './forwarding/forwarding-plan.ts';
 import { fullShare } from './slow-start.ts';
 
@@ -33,7 +33,7 @@ export function wantedVip(
   const backends: WantedBackend[] = [];
   for (const [index, backend] of vip.backends.entries()) {
     const state = conditions[index]?.forwarding ?? 'down';
-    if (vip.policy === 'l7' || state === 'finished') continue;
+    if (!isDirect(vip, backend) || state === 'finished') continue;
     const { address } = backend;
     const forward = forwardModeOf(vip, backend);
     const vxlan = vxlanEndOf(vip, backend);
@@ -51,6 +51,7 @@ export function wantedVip(
     port: vip.port,
     protocol: vip.protocol,
     policy: vip.policy,
+    ...(vip.classes === undefined || vip.classes.length === 0 ? {} : { classes: vip.classes }),
     onBackendDown: vip.onBackendDown,
     idleTicks: Math.ceil(vip.idleTimeout / tickMilliseconds),
     selection: selectionOf(vip),

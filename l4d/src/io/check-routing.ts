@@ -9,8 +9,8 @@
  *
  * The kernel drops route and neighbour when the interface goes down: ensure again when it is back.
  * Two things a host must have for the answers: a VIP that is a local address here (an l7 VIP) is
- * delivered locally before any rule of a priority above 0 is asked, so it cannot be checked this way;
- * and strict reverse-path filtering wants a route back to the VIP over the same interface.
+ * delivered locally before any rule of a priority above 0 is asked, so it cannot be checked this way (addresses that
+ * are the proxy's and backends': shared-address-routes.ts); and strict reverse-path filtering wants a route back to the VIP over the same interface.
  */
 import { UnsupportedFeature } from '@l4d/kit/errors.ts';
 import { interfaceIndex } from '@l4d/kit/ffi/libc.ts';

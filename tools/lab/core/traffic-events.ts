@@ -33,6 +33,8 @@ export interface PingEvent {
   readonly connection: number;
   readonly port: number;
   readonly backend: string;
+  /** The client address that it saw. */
+  readonly seenClient?: string;
   /** When the answer came. */
   readonly atMs: number;
   readonly tookMs: number;
@@ -103,6 +105,7 @@ export interface HoldOptions {
   readonly durationMs?: number;
   /** A request without an answer for so long breaks its connection; 20 s by default. */
   readonly giveUpMs?: number;
+  readonly sourceAddress?: string;
   readonly sourcePorts?: readonly number[];
 }
 

@@ -1,4 +1,5 @@
 import { SyscallError } from '../errors.ts';
+import { allowForeignSource } from './foreign-source.ts';
 import { bind, closeFd, constant, setSocketOptionInt, socket } from './libc.ts';
 
 /** Options and ancillary data of UDP sockets: <linux/udp.h>, <linux/in.h> and <linux/in6.h>. */
@@ -28,8 +29,10 @@ export function boundUdpSocket(family: 4 | 6, sockaddr: Uint8Array): number {
   const fd = udpSocket(family);
   try {
     setSocketOptionInt(fd, constant.SOL_SOCKET, constant.SO_REUSEADDR, 1);
-    if (family === 4) setSocketOptionInt(fd, constant.SOL_IP, udpOption.IP_FREEBIND, 1);
-    else {
+    if (family === 4) {
+      setSocketOptionInt(fd, constant.SOL_IP, udpOption.IP_FREEBIND, 1);
+      allowForeignSource(fd);
+    } else {
       setSocketOptionInt(fd, constant.IPPROTO_IPV6, constant.IPV6_V6ONLY, 1);
       setSocketOptionInt(fd, constant.IPPROTO_IPV6, udpOption.IPV6_FREEBIND, 1);
     }

@@ -4,7 +4,7 @@ import { decodeAttributes, decodeU32, encodePayload, encodeU32, viewOf } from '.
 import { addressLength, familyNumber } from './codec-address.ts';
 import { headerLength, RULE_TO_TABLE } from './constants.ts';
 
-/** A rule that sends packets of a mark to a table. */
+/** A rule that sends packets of a mark, or that come in by an interface, to a table. */
 export interface RuleSpec {
   readonly family: IpFamily;
   /** Lower is asked first; 0 is the kernel's own lookup of the local table. */

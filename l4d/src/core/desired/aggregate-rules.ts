@@ -4,6 +4,7 @@ import { formatIpPrefix, prefixContains } from '@l4d/kit/ip-prefix.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import type { Host } from './host.ts';
 import type { Vip } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** The shortest that is taken for the range of a site's VIPs: shorter ones are slips of the pen that attract others' traffic. */
 const shortest = { 4: 16, 6: 32 } as const;
@@ -71,7 +72,7 @@ function needed({ host, peers, vips }: Parts): { readonly address: IpAddress; re
     ...peers.flatMap(({ address }) => (address === undefined ? [] : [{ address, role: 'a peer' }])),
     ...hops.map((address) => ({ address, role: 'a next hop' })),
     ...vips
-      .filter(({ policy }) => policy === 'forward')
+      .filter(isForwarded)
       .flatMap((vip) =>
         vip.backends.map(({ address }) => ({ address, role: `a backend of VIP "${vip.name}"` })),
       ),

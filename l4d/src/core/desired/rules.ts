@@ -22,11 +22,13 @@ import {
   backendPort,
   declaredPort,
   forwardModeOf,
+  isDirect,
   isForwardProxy,
   noBackends,
   type Vip,
   vipKeyText,
 } from './vip.ts';
+import { checkClasses, isForwarded, isProxied } from './vip-classes.ts';
 import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVipLimits, vipLimitFieldNames } from './vip-limits.ts';
@@ -125,7 +127,9 @@ function checkVip(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     ...checkBackends(vip, at),
     ...checkHealth(vip, at),
     ...checkScheduling(vip, at),
-    ...(vip.policy === 'l7' ? checkL7(vip, at) : checkForward(vip, at)),
+    ...checkClasses(vip, at),
+    ...(isProxied(vip) ? checkL7(vip, at) : checkNotL7(vip, at)),
+    ...(isForwarded(vip) ? checkForward(vip, at) : checkNotForward(vip, at)),
   ];
 }
 
@@ -150,13 +154,13 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     const where = [...at, 'backends', index, 'address'];
     const address = formatIpAddress(backend.address);
     const kind = specialKind(backend.address);
-    if (kind !== undefined && !(vip.policy === 'l7' && kind === 'a loopback address')) {
+    if (kind !== undefined && !(!isDirect(vip, backend) && kind === 'a loopback address')) {
       problems.push(problemAt(where, `${address} is ${kind} (allowed: the address of a server)`));
     }
     problems.push(...checkVxlan(vip, backend, [...at, 'backends', index]));
     // A tunnel alone carries one family within the other.
     const isUnwrapped = ['l2', 'nat'].includes(forwardModeOf(vip, backend));
-    if (vip.policy === 'forward' && isUnwrapped && backend.address.family !== vip.address.family) {
+    if (isDirect(vip, backend) && isUnwrapped && backend.address.family !== vip.address.family) {
       problems.push(
         problemAt(
           where,
@@ -170,8 +174,9 @@ function checkBackends(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
         problemAt(where, `${address} is the VIP itself (allowed: an address of the server's own)`),
       );
     }
-    const identity =
-      vip.policy === 'l7' ? `${address} ${backendPort(vip, backend)} ${backendPool(backend)}` : address;
+    const identity = isDirect(vip, backend)
+      ? address
+      : `${address} ${backendPort(vip, backend)} ${backendPool(backend)}`;
     const first = seen.get(identity);
     if (first === undefined) seen.set(identity, index);
     else
@@ -223,9 +228,9 @@ function checkHealth(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   return problems;
 }
 
-function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+function checkNotL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const onlyL7 = (path: readonly PathSegment[]) =>
-    problemAt(path, 'is allowed for policy l7 only', 'set policy: l7, or remove it');
+    problemAt(path, 'is allowed for policy l7 only', 'set policy: l7, for all or in classes, or remove it');
   const problems: PathProblem[] = [];
   if (vip.access !== undefined) problems.push(onlyL7([...at, 'access']));
   if (vip.routes !== undefined) problems.push(onlyL7([...at, 'routes']));
@@ -241,7 +246,7 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   ] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
   for (const [index, backend] of vip.backends.entries()) {
-    if (backend.port !== undefined && forwardModeOf(vip, backend) !== 'nat') {
+    if (backend.port !== undefined && isForwarded(vip) && forwardModeOf(vip, backend) !== 'nat') {
       problems.push(
         problemAt(
           [...at, 'backends', index, 'port'],
@@ -251,6 +256,36 @@ function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
       );
     }
     if (backend.pool !== undefined) problems.push(onlyL7([...at, 'backends', index, 'pool']));
+  }
+  return problems;
+}
+
+function checkForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  if (isForwardProxy(vip)) {
+    return [
+      problemAt(
+        [...at, 'policy'],
+        `is forward for some clients, and mode ${vip.mode} has no backends (allowed: l7 and drop)`,
+      ),
+    ];
+  }
+  if (vip.backends.length === 0 || vip.backends.some((backend) => isDirect(vip, backend))) return [];
+  return [
+    problemAt(
+      [...at, 'backends'],
+      `has none in pool "${defaultPool}", which clients of policy forward get (allowed: at least one there)`,
+      'leave out the pool of those that serve them directly too',
+    ),
+  ];
+}
+
+function checkNotForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
+  const onlyForward = (path: readonly PathSegment[]) =>
+    problemAt(path, 'is allowed for policy forward only', 'remove it, or set policy: forward');
+  const problems: PathProblem[] = [];
+  if (vip.forward !== undefined) problems.push(onlyForward([...at, 'forward']));
+  for (const [index, backend] of vip.backends.entries()) {
+    if (backend.forward !== undefined) problems.push(onlyForward([...at, 'backends', index, 'forward']));
   }
   return problems;
 }
@@ -270,12 +305,6 @@ function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
         'the proxy listens on ports one by one: declare a VIP for each, or policy: forward',
       ),
     );
-  }
-  const onlyForward = (path: readonly PathSegment[]) =>
-    problemAt(path, 'is allowed for policy forward only', 'remove it, or set policy: forward');
-  if (vip.forward !== undefined) problems.push(onlyForward([...at, 'forward']));
-  for (const [index, backend] of vip.backends.entries()) {
-    if (backend.forward !== undefined) problems.push(onlyForward([...at, 'backends', index, 'forward']));
   }
   problems.push(...checkMode(vip, at), ...checkTls(vip, at));
   const pools = [...new Set(vip.backends.map(backendPool))];

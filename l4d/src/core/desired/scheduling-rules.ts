@@ -2,11 +2,12 @@ import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import { serverIdOf } from './scheduling.ts';
 import { forwardModeOf, type Vip } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** What of schedulers, flow table and QUIC goes together. */
 export function checkScheduling(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   return [
-    ...(vip.policy === 'l7' ? checkProxied(vip, at) : []),
+    ...(isForwarded(vip) ? [] : checkProxied(vip, at)),
     ...checkSourcePrefix(vip, at),
     ...checkStateless(vip, at),
     ...checkQuic(vip, at),
@@ -30,7 +31,7 @@ function checkProxied(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 
 /** What NAT remembers is not in the flow table, whose entries tell how many flows a backend has. */
 function checkNatScheduler(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
-  if (vip.policy === 'l7' || vip.scheduler !== 'least-connections') return [];
+  if (!isForwarded(vip) || vip.scheduler !== 'least-connections') return [];
   if (!vip.backends.some((backend) => forwardModeOf(vip, backend) === 'nat')) return [];
   return [
     problemAt(
@@ -59,7 +60,7 @@ function checkSourcePrefix(vip: Vip, at: readonly PathSegment[]): PathProblem[] 
 }
 
 function checkStateless(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
-  if (vip.stateful || vip.policy === 'l7') return [];
+  if (vip.stateful || !isForwarded(vip)) return [];
   const problems: PathProblem[] = [];
   const where = [...at, 'stateful'];
   if (vip.scheduler === 'wrr' || vip.scheduler === 'least-connections') {

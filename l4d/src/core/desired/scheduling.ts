@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { BackendSelection } from '../forwarding/backend-selection.ts';
 import type { Backend } from './backend.ts';
 import type { Vip } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** How a new flow finds its backend. */
 export const schedulers = ['maglev', 'wrr', 'least-connections', 'source', 'source-prefix'] as const;
@@ -31,7 +32,7 @@ export function selectionOf(vip: Vip): BackendSelection {
   return {
     by: vip.scheduler === 'wrr' ? 'turn' : vip.scheduler === 'least-connections' ? 'load' : 'hash',
     sourceBits: sourceBitsOf(vip),
-    isStateless: vip.policy === 'forward' && !vip.stateful,
+    isStateless: isForwarded(vip) && !vip.stateful,
     quic: quic === undefined ? undefined : { ...quic },
   };
 }

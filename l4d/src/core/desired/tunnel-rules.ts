@@ -7,6 +7,7 @@ import type { Backend } from './backend.ts';
 import { specialKind } from './special-address.ts';
 import { type HostTunnel, leastVxlanMtu } from './tunnel.ts';
 import { forwardModeOf, type Vip, vxlanEndOf } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** Outer sources are ranges of unicast addresses of their field's family, and IPv6's least must come through. */
 export function checkTunnel(tunnel: HostTunnel, vips: readonly Vip[]): PathProblem[] {
@@ -40,8 +41,7 @@ function checkMtu({ mtu }: HostTunnel, vips: readonly Vip[]): PathProblem[] {
   if (mtu === undefined || mtu >= leastVxlanMtu) return [];
   const isUsed = vips.some(
     (vip) =>
-      vip.policy === 'forward' &&
-      vip.backends.some((backend) => vxlanEndOf(vip, backend)?.remote.family === 6),
+      isForwarded(vip) && vip.backends.some((backend) => vxlanEndOf(vip, backend)?.remote.family === 6),
   );
   if (!isUsed) return [];
   return [
@@ -55,7 +55,7 @@ function checkMtu({ mtu }: HostTunnel, vips: readonly Vip[]): PathProblem[] {
 /** `vxlan` is there exactly with `forward: vxlan`, and its numbers are those of one machine. */
 export function checkVxlan(vip: Vip, backend: Backend, at: readonly PathSegment[]): PathProblem[] {
   const place = [...at, 'vxlan'];
-  const isUsed = vip.policy === 'forward' && forwardModeOf(vip, backend) === 'vxlan';
+  const isUsed = isForwarded(vip) && forwardModeOf(vip, backend) === 'vxlan';
   const { vxlan } = backend;
   if (vxlan === undefined) {
     if (!isUsed) return [];

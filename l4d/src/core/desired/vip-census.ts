@@ -1,6 +1,7 @@
 /** What many things ask of all VIPs at once, counted along with what changes: asking costs the same however many there are. */
 import { listOrigin } from '../list-changes.ts';
 import { forwardModeOf, type Vip } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** Numbers of a list of VIPs. */
 export interface VipCensus {
@@ -34,7 +35,7 @@ export function vipCensus(vips: readonly Vip[]): VipCensus {
 
 /** Whether packets to some backend of a VIP are translated. */
 export function isTranslated(vip: Vip): boolean {
-  return vip.policy === 'forward' && vip.backends.some((backend) => forwardModeOf(vip, backend) === 'nat');
+  return isForwarded(vip) && vip.backends.some((backend) => forwardModeOf(vip, backend) === 'nat');
 }
 
 /** Undefined when the longest idle timeout has gone, and all have to be asked for the next. */
@@ -47,7 +48,7 @@ function changed(
 }
 
 function plus(census: VipCensus, vip: Vip): VipCensus {
-  const idle = vip.policy === 'forward' ? vip.idleTimeout : 0;
+  const idle = isForwarded(vip) ? vip.idleTimeout : 0;
   const { longestIdle, withLongestIdle } = census;
   return {
     ...counted(census, vip, 1),
@@ -57,7 +58,7 @@ function plus(census: VipCensus, vip: Vip): VipCensus {
 }
 
 function minus(census: VipCensus, vip: Vip): VipCensus {
-  const idle = vip.policy === 'forward' ? vip.idleTimeout : 0;
+  const idle = isForwarded(vip) ? vip.idleTimeout : 0;
   const { longestIdle, withLongestIdle } = census;
   const isOne = idle > 0 && idle === longestIdle;
   return { ...counted(census, vip, -1), longestIdle, withLongestIdle: withLongestIdle - (isOne ? 1 : 0) };

@@ -2,7 +2,7 @@ import type { Peer } from '@l4d/announcer/core/config/peer.ts';
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { formatPath, type PathProblem, type PathSegment, problemAt } from '@l4d/kit/schema/problem.ts';
 import type { Host } from './host.ts';
-import type { Vip } from './vip.ts';
+import { isDirect, type Vip } from './vip.ts';
 
 /** The parts of a desired state that claim addresses. */
 interface Claims {
@@ -13,31 +13,7 @@ interface Claims {
 
 /** VIP addresses that cannot be one because of what else is declared of the same address. */
 export function checkVipConflicts(state: Claims): PathProblem[] {
-  return [...checkPolicies(state.vips), ...checkTaken(state)];
-}
-
-/**
- * The address of an l7 VIP is local to this host, so the kernel would answer the checks of a forward
- * VIP with that address itself instead of sending them to the backends: all of them would seem down.
- */
-function checkPolicies(vips: readonly Vip[]): PathProblem[] {
-  const problems: PathProblem[] = [];
-  const first = new Map<string, { readonly index: number; readonly vip: Vip }>();
-  for (const [index, vip] of vips.entries()) {
-    const text = formatIpAddress(vip.address);
-    const other = first.get(text);
-    if (other === undefined) first.set(text, { index, vip });
-    else if (other.vip.policy !== vip.policy) {
-      problems.push(
-        problemAt(
-          ['vips', index, 'policy'],
-          `is ${vip.policy}, and vips[${other.index}] ("${other.vip.name}") with the same address ${text} is ${other.vip.policy} (allowed: one policy an address)`,
-          'the address of an l7 VIP is local to the balancer, that of a forward VIP must not be: give one of them another address',
-        ),
-      );
-    }
-  }
-  return problems;
+  return checkTaken(state);
 }
 
 interface Taken {
@@ -88,8 +64,9 @@ function takenAddresses({ host, peers, vips }: Claims): Map<string, Taken> {
   }
   for (const [index, vip] of vips.entries()) {
     // A backend of an l7 VIP may be another VIP: the proxy reaches it as any client does.
-    if (vip.policy !== 'forward') continue;
-    for (const [number, { address }] of vip.backends.entries()) {
+    for (const [number, backend] of vip.backends.entries()) {
+      if (!isDirect(vip, backend)) continue;
+      const { address } = backend;
       take(address, {
         at: ['vips', index, 'backends', number, 'address'],
         role: 'the address of a backend',

@@ -4,6 +4,7 @@ import { choice, ipAddressText, list } from '@l4d/kit/schema/scalars.ts';
 import type { HostProxy } from './host-proxy.ts';
 import { specialKind } from './special-address.ts';
 import type { Vip } from './vip.ts';
+import { isForwarded } from './vip-classes.ts';
 
 /** Each is one more connection with every check. */
 const maxProbes = 8;
@@ -55,6 +56,14 @@ export function checkVipSource(vip: Vip, at: readonly PathSegment[]): PathProble
         [...at, 'check', 'type'],
         'none cannot be with source: with each check it is proven that the backend answers clients by way of this host',
         'declare a check, such as check: { type: tcp }',
+      ),
+    );
+  if (isForwarded(vip))
+    problems.push(
+      problemAt(
+        [...at, 'source'],
+        'cannot be while some clients have policy forward: backends answer those directly, and the others by this host (allowed: with l7 and drop alone)',
+        'declare proxyProtocol in place of source',
       ),
     );
   return [...problems, ...checkBackends(vip, at), ...checkProbes(vip, at)];

@@ -17,12 +17,18 @@ import {
   typed,
 } from '@l4d/kit/schema/scalars.ts';
 import { z } from 'zod';
-import { type ForwardMode, forwardModes } from '../forwarding/forwarding-plan.ts';
+import {
+  type ForwardMode,
+  forwardModes,
+  type VipPolicy,
+  vipPolicies,
+} from '../forwarding/forwarding-plan.ts';
 import { derivedMac, type VxlanEnd } from '../forwarding/vxlan-end.ts';
 import { isPrime, maxBackendsPerVip, maxTableSize, primeAtLeast, tableSizeFor } from '../table-size.ts';
 import { type Backend, backendSchema, defaultPool, poolName } from './backend.ts';
 import { destinationSchema } from './destination.ts';
 import { quicSchema, schedulers } from './scheduling.ts';
+import { type ClassedVip, classesSchema, isForwarded, isProxied } from './vip-classes.ts';
 import { vipClientFields } from './vip-clients.ts';
 import { vipLimitFields } from './vip-limits.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
@@ -99,6 +105,19 @@ export function declaredPort(port: number): DeclaredPort {
   return port === anyPort ? 'any' : port;
 }
 
+/** As isForwardProxy, of what may be wrong in other fields. */
+function mayLackBackends(vip: {
+  readonly policy: VipPolicy;
+  readonly mode?: string;
+  readonly classes?: unknown;
+}): boolean {
+  const { policy, mode } = vip;
+  const classes = Array.isArray(vip.classes)
+    ? vip.classes.filter((one) => typeof one?.policy === 'string')
+    : [];
+  return isForwardProxy({ policy, classes, ...(mode === undefined ? {} : { mode }) });
+}
+
 /** What is said of a VIP without backends that needs some. */
 export const noBackends = 'has no backends (allowed: at least one)';
 
@@ -109,8 +128,10 @@ export const vipSchema = z
     address: ipAddressText,
     port: vipPort,
     protocol: choice('a protocol', ['tcp', 'udp']).prefault('tcp'),
-    /** forward: packets go to backends; l7: connections go to the proxy. */
-    policy: choice('a policy', ['forward', 'l7']).prefault('forward'),
+    /** forward: packets go to backends; l7: connections go to the proxy; drop: nowhere. */
+    policy: choice('a policy', vipPolicies).prefault('forward'),
+    /** Clients with another policy than the VIP's, by prefix of their addresses; the longest counts. */
+    classes: classesSchema.exactOptional(),
     /** How packets get to the backends of a `forward` VIP; `l2` by default. */
     forward: choice('a way of forwarding', forwardModes).exactOptional(),
     enabled: flag().prefault(true),
@@ -165,7 +186,7 @@ export const vipSchema = z
     ...vipClientFields,
     ...vipLimitFields,
   })
-  .refine((vip) => vip?.backends?.length !== 0 || vip.destinations !== undefined || isForwardProxy(vip), {
+  .refine((vip) => vip?.backends?.length !== 0 || vip.destinations !== undefined || mayLackBackends(vip), {
     path: ['backends'],
     error: noBackends,
     // Told together with what is wrong in other fields, which may then be missing.
@@ -181,7 +202,7 @@ export type Route = z.output<typeof routeSchema>;
 /** Clients let in by an l7 VIP; deny wins, an empty allow lets everyone in. */
 export type Access = NonNullable<DeclaredVip['access']>;
 
-/** A VIP with everything filled in. `access` and `routes` are there exactly when the policy is l7. */
+/** A VIP with everything filled in. `access` and `routes` are there exactly when some clients' policy is l7. */
 export type Vip = DeclaredVip & Required<Pick<DeclaredVip, 'name' | 'tableSize' | 'idleTimeout' | 'check'>>;
 
 /** What makes a VIP the same to the packet path. */
@@ -209,21 +230,33 @@ export function vipKeyText(vip: VipIdentity): string {
  */
 export function completeVip(declared: DeclaredVip, previous?: Vip): Vip {
   const expected = declared.expectedBackends ?? declared.backends.length;
-  const l7 =
-    declared.policy === 'l7'
-      ? {
-          access: declared.access ?? { allow: [], deny: [] },
-          routes: declared.routes ?? [],
-          ...(declared.protocol === 'udp' && declared.mode === undefined ? { mode: 'udp' as const } : {}),
-        }
-      : {};
+  const l7 = isProxied(declared)
+    ? {
+        access: declared.access ?? { allow: [], deny: [] },
+        routes: declared.routes ?? [],
+        ...(declared.protocol === 'udp' && declared.mode === undefined ? { mode: 'udp' as const } : {}),
+      }
+    : {};
   return {
-    ...declared,
+    ...(previous === undefined ? declared : withoutFilledIn(declared, previous)),
     name: declared.name ?? vipKeyText(declared),
     tableSize: declared.tableSize ?? previous?.tableSize ?? tableSizeFor(expected),
     idleTimeout: declared.idleTimeout ?? (declared.protocol === 'tcp' ? Seconds(900) : Seconds(90)),
     check: declared.check ?? defaultCheck(declared.protocol),
     ...l7,
+  };
+}
+
+/** Without what completeVip filled in while some clients went to the proxy, once none does any more. */
+export function withoutFilledIn(declared: DeclaredVip, previous: Vip): DeclaredVip {
+  if (isProxied(declared) || !isProxied(previous)) return declared;
+  const { access, routes, mode, ...rest } = declared;
+  const isSaid = access !== undefined && access.allow.length + access.deny.length > 0;
+  return {
+    ...rest,
+    ...(isSaid ? { access } : {}),
+    ...(routes !== undefined && routes.length > 0 ? { routes } : {}),
+    ...(mode === undefined || mode === 'udp' ? {} : { mode }),
   };
 }
 
@@ -267,8 +300,13 @@ export function routedAddress(vip: Vip, backend: Backend): IpAddress {
 }
 
 /** Whether the proxy connects clients of a VIP to what they ask for: there are no backends. */
-export function isForwardProxy(vip: { readonly policy: string; readonly mode?: string }): boolean {
-  return vip.policy === 'l7' && (vip.mode === 'connect' || vip.mode === 'socks');
+export function isForwardProxy(vip: ClassedVip & { readonly mode?: string }): boolean {
+  return isProxied(vip) && (vip.mode === 'connect' || vip.mode === 'socks');
+}
+
+/** Backends that clients of policy `forward` reach: all, but where others go to the proxy those of the pool `default`. */
+export function isDirect(vip: Vip, backend: Backend): boolean {
+  return isForwarded(vip) && (!isProxied(vip) || backendPool(backend) === defaultPool);
 }
 
 /** How packets get to a backend of a `forward` VIP. */

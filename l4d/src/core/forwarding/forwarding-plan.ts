@@ -1,4 +1,5 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import { formatIpPrefix, type IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { MacAddress } from '@l4d/kit/mac-address.ts';
 import { type BackendSelection, sameSelection } from './backend-selection.ts';
 import { buildMaglevTable } from './maglev.ts';
@@ -19,6 +20,18 @@ export type ForwardingState =
  * so that answers come back here.
  */
 export const forwardModes = ['l2', 'ipip', 'gue', 'vxlan', 'nat'] as const;
+
+/** What becomes of a client's packets: to a backend, to the proxy, dropped. */
+export const vipPolicies = ['forward', 'l7', 'drop'] as const;
+
+/** What becomes of a client's packets. */
+export type VipPolicy = (typeof vipPolicies)[number];
+
+/** Clients of a prefix and what becomes of their packets. */
+export interface WantedSource {
+  readonly prefix: IpPrefix;
+  readonly policy: VipPolicy;
+}
 
 /** How packets get to a backend. */
 export type ForwardMode = (typeof forwardModes)[number];
@@ -47,7 +60,10 @@ export interface WantedVip {
   readonly address: IpAddress;
   readonly port: number;
   readonly protocol: 'tcp' | 'udp';
-  readonly policy: 'forward' | 'l7';
+  /** Of clients that `classes` does not name. */
+  readonly policy: VipPolicy;
+  /** The longest prefix that a client is in counts; missing or empty: all have the VIP's policy. */
+  readonly classes?: readonly WantedSource[];
   readonly onBackendDown: 'keep' | 'repick' | 'reset';
   /** Flow idle time in data plane ticks (2^30 ns). */
   readonly idleTicks: number;
@@ -74,7 +90,8 @@ export interface HeldBackend {
 /** A VIP's entry in the kernel. */
 export interface HeldVip {
   readonly id: number;
-  readonly policy: 'forward' | 'l7';
+  readonly policy: VipPolicy;
+  readonly classes?: readonly WantedSource[];
   readonly onBackendDown: 'keep' | 'repick' | 'reset';
   readonly idleTicks: number;
   readonly selection: BackendSelection;
@@ -104,6 +121,19 @@ export type ForwardingOperation =
 /** Whether some backend of a VIP is reached by NAT. */
 export function usesNat(vip: Pick<WantedVip, 'backends'>): boolean {
   return vip.backends.some(({ forward }) => forward === 'nat');
+}
+
+/** Whether packets of a VIP with classes have to ask for connections of the proxy. */
+export function classesProxied({ policy, classes = [] }: Pick<WantedVip, 'policy' | 'classes'>): boolean {
+  return classes.length > 0 && (policy === 'l7' || classes.some((source) => source.policy === 'l7'));
+}
+
+/** The same text for lists that mean the same. */
+export function classesText(classes: readonly WantedSource[] = []): string {
+  return classes
+    .map(({ prefix, policy }) => `${formatIpPrefix(prefix)}=${policy}`)
+    .sort()
+    .join();
 }
 
 /** Backends that get slots: up, with weight, resolved. */
@@ -164,6 +194,7 @@ export function planVip(held: HeldVip | undefined, wanted: WantedVip): Forwardin
   const settingsHold =
     held !== undefined &&
     held.policy === wanted.policy &&
+    classesText(held.classes) === classesText(wanted.classes) &&
     held.onBackendDown === wanted.onBackendDown &&
     held.idleTicks === wanted.idleTicks &&
     sameSelection(held.selection, wanted.selection) &&

@@ -13,13 +13,16 @@ export interface AddressEntries {
   /** After all were found: lets go of the entries of addresses without VIPs. Throws SyscallError. */
   dropEmpty(): void;
   /** Throws SyscallError. */
-  add(address: IpAddress, identity: string, policy: HeldVip['policy']): void;
+  add(address: IpAddress, identity: string): void;
   /** Throws SyscallError. */
   remove(address: IpAddress, identity: string): void;
 }
 
-/** Knows of none yet. */
-export function createAddressEntries(maps: ForwardingMaps): AddressEntries {
+/** Knows of none yet. `heldOf`: what the kernel holds of a VIP. */
+export function createAddressEntries(
+  maps: ForwardingMaps,
+  heldOf: (identity: string) => HeldVip | undefined,
+): AddressEntries {
   /** VIPs by the text of their address. */
   const vipsOf = new Map<string, Set<string>>();
 
@@ -28,6 +31,29 @@ export function createAddressEntries(maps: ForwardingMaps): AddressEntries {
     const set = vipsOf.get(text) ?? new Set();
     vipsOf.set(text, set);
     return set;
+  }
+
+  /** Fragments for an address are the stack's when all of its VIPs are the proxy's, for whoever comes. */
+  function write(address: IpAddress): void {
+    const isStackOnly = [...setOf(address)].every((identity) => {
+      const held = heldOf(identity);
+      return held?.policy === 'l7' && held.classes === undefined;
+    });
+    const policy = isStackOnly ? 'l7' : 'forward';
+    if (maps.readVip(addressKey(address))?.policy === policy) return;
+    maps.writeVip(addressKey(address), {
+      id: 0,
+      policy,
+      onBackendDown: 'keep',
+      isAddressEntry: true,
+      tableOffset: 0,
+      tableSize: 0,
+      idleTicks: 0,
+      selection: usualSelection,
+      usesNat: false,
+      sourceList: 0,
+      isProxied: false,
+    });
   }
 
   return {
@@ -39,25 +65,17 @@ export function createAddressEntries(maps: ForwardingMaps): AddressEntries {
         if (record.isAddressEntry && !vipsOf.has(formatIpAddress(key.address))) maps.deleteVip(key);
       }
     },
-    add(address, identity, policy) {
+    add(address, identity) {
       setOf(address).add(identity);
-      if (maps.readVip(addressKey(address))?.policy === policy) return;
-      maps.writeVip(addressKey(address), {
-        id: 0,
-        policy,
-        onBackendDown: 'keep',
-        isAddressEntry: true,
-        tableOffset: 0,
-        tableSize: 0,
-        idleTicks: 0,
-        selection: usualSelection,
-        usesNat: false,
-      });
+      write(address);
     },
     remove(address, identity) {
       const set = setOf(address);
       set.delete(identity);
-      if (set.size > 0) return;
+      if (set.size > 0) {
+        write(address);
+        return;
+      }
       vipsOf.delete(formatIpAddress(address));
       maps.deleteVip(addressKey(address));
     },

@@ -1,9 +1,11 @@
-import { InvariantError, SyscallError } from '@l4d/kit/errors.ts';
+import { InvariantError, OperatorError, SyscallError } from '@l4d/kit/errors.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, mapShared } from '@l4d/kit/ffi/libc.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
+import type { IpPrefix } from '@l4d/kit/ip-prefix.ts';
 import type { Egress } from '../../core/forwarding/egress.ts';
 import type { FlowSettings } from '../../core/forwarding/flow-settings.ts';
+import type { VipPolicy } from '../../core/forwarding/forwarding-plan.ts';
 import type { FragmentHost } from '../../core/forwarding/fragment-hosts.ts';
 import type { NatSettings } from '../../core/forwarding/nat-settings.ts';
 import {
@@ -16,7 +18,7 @@ import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import type { TunnelEnd } from '../../core/forwarding/tunnel-end.ts';
 import type { VxlanEnd } from '../../core/forwarding/vxlan-end.ts';
 import { type CounterSnapshot, openCounterSnapshot } from './counter-snapshot.ts';
-import type { BackendRecord, Feature, MapCodec, VipKey, VipRecord } from './map-codec.ts';
+import type { BackendRecord, Feature, MapCodec, SourceRecord, VipKey, VipRecord } from './map-codec.ts';
 import { createSharedValues } from './shared-values.ts';
 
 /** Names of the maps that are pinned: the whole state of the data plane. */
@@ -36,7 +38,9 @@ export const pinnedMaps = [
   'vip_turns',
   'backend_loads',
   'quic_servers',
+  'vip_sources',
   'vip_counters',
+  'class_counters',
   'backend_counters',
   'reasons',
   'egress',
@@ -69,6 +73,12 @@ export function objectMapName(name: (typeof pinnedMaps)[number]): string {
   return sections[name] ?? name;
 }
 
+/** Of a VIP with sources, what does not go to backends. */
+export interface ClassCounters {
+  readonly l7: TrafficCounter;
+  readonly drop: TrafficCounter;
+}
+
 /** Slots in one element of `maglev_slots` (SLOTS_PER_PAIR of bpf/include/l4d.h). */
 export const slotsPerPair = 2;
 
@@ -95,6 +105,7 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     backends: libbpf.mapInfo(fds.backends).maxEntries,
     slots: libbpf.mapInfo(fds.maglev_slots).maxEntries * slotsPerPair,
     flows: libbpf.mapInfo(fds.flows4).maxEntries,
+    sources: libbpf.mapInfo(fds.vip_sources).maxEntries,
     natFlows: libbpf.mapInfo(fds.nat4_in).maxEntries,
   };
   const slotBytes = mapShared(fds.maglev_slots, wholePages(capacity.slots * slotSize));
@@ -143,6 +154,43 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
         }
       }
       return all;
+    },
+
+    /** Writes one prefix of a list of sources. Throws OperatorError when the map is full. */
+    writeSource(source: SourceRecord): void {
+      try {
+        libbpf.updateElement(
+          fds.vip_sources,
+          codec.encodeSourceKey(source),
+          codec.encodeSourceClass(source.policy),
+        );
+      } catch (error) {
+        if (!(error instanceof SyscallError) || error.code !== 'ENOSPC') throw error;
+        throw new OperatorError(
+          `no room for another prefix in sources: all VIPs together may have about ${capacity.sources / 2}`,
+        );
+      }
+    },
+
+    deleteSource(source: SourceRecord): boolean {
+      return libbpf.deleteElement(fds.vip_sources, codec.encodeSourceKey(source));
+    },
+
+    /** What a list says of the clients of a prefix as a whole; undefined: nothing. */
+    readSource(list: number, prefix: IpPrefix): VipPolicy | undefined {
+      const key = codec.encodeSourceKey({ list, prefix });
+      const value = new Uint8Array(4);
+      return libbpf.lookupElement(fds.vip_sources, key, value)
+        ? codec.decodeSource(key, value).policy
+        : undefined;
+    },
+
+    /** Every source of every list. */
+    readAllSources(): SourceRecord[] {
+      return libbpf.mapKeys(fds.vip_sources, codec.sourceKeySize).flatMap((key) => {
+        const value = new Uint8Array(4);
+        return libbpf.lookupElement(fds.vip_sources, key, value) ? [codec.decodeSource(key, value)] : [];
+      });
     },
 
     readBackend: (index: number): BackendRecord => codec.decodeBackend(backendBytes(index)),
@@ -417,7 +465,16 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
 
     hasFeature: (feature: Feature): boolean => (readFeatures() & codec.featureBit(feature)) !== 0,
 
-    clearVipCounter: (id: number) => clear(fds.vip_counters, id, codec.counterSize),
+    clearVipCounter(id: number): void {
+      clear(fds.vip_counters, id, codec.counterSize);
+      for (const index of Object.values(classIndices(id)))
+        clear(fds.class_counters, index, codec.counterSize);
+    },
+    /** What a VIP with sources has given to the proxy, and dropped by class. */
+    readClassCounters(id: number): ClassCounters {
+      const { l7, drop } = classIndices(id);
+      return { l7: readCounter(fds.class_counters, l7), drop: readCounter(fds.class_counters, drop) };
+    },
     clearBackendCounter: (index: number) => clear(fds.backend_counters, index, codec.counterSize),
     readVipCounter: (id: number): TrafficCounter => readCounter(fds.vip_counters, id),
     readBackendCounter: (index: number): TrafficCounter => readCounter(fds.backend_counters, index),
@@ -425,6 +482,9 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
     /** Counters of VIPs by number: see CounterSnapshot. */
     snapshotVipCounters: (): CounterSnapshot =>
       openCounterSnapshot(fds.vip_counters, codec, cpus, libbpf.mapInfo(fds.vip_counters).maxEntries),
+    /** Counters of their classes, alike; see classIndices. */
+    snapshotClassCounters: (): CounterSnapshot =>
+      openCounterSnapshot(fds.class_counters, codec, cpus, libbpf.mapInfo(fds.class_counters).maxEntries),
     /** Counters of backends by index, alike. */
     snapshotBackendCounters: (): CounterSnapshot =>
       openCounterSnapshot(fds.backend_counters, codec, cpus, libbpf.mapInfo(fds.backend_counters).maxEntries),
@@ -469,6 +529,11 @@ export function createForwardingMaps(fds: MapFds, codec: MapCodec) {
   function clear(fd: number, index: number, size: number): void {
     libbpf.updateElement(fd, indexKey(index), new Uint8Array(size * cpus));
   }
+}
+
+/** Where in `class_counters` those of a VIP are. */
+export function classIndices(id: number): Readonly<Record<keyof ClassCounters, number>> {
+  return { l7: 2 * id, drop: 2 * id + 1 };
 }
 
 function indexKey(index: number): Uint8Array {

@@ -1,10 +1,12 @@
 import { formatIpAddress } from '@l4d/kit/ip-address.ts';
 import { sameSelection } from '../../core/forwarding/backend-selection.ts';
 import {
+  classesProxied,
   eligibleBackends,
   type HeldVip,
   tableOf,
   usesNat,
+  type WantedSource,
   type WantedVip,
 } from '../../core/forwarding/forwarding-plan.ts';
 import { sameVxlanEnd } from '../../core/forwarding/vxlan-end.ts';
@@ -15,12 +17,18 @@ import type { ForwardingMaps } from './forwarding-maps.ts';
  * What the kernel holds of a VIP now, whoever wrote it; what is not as it was written is told as nothing that anybody
  * wants, so that it is written again. Throws SyscallError.
  */
-export function readBack(maps: ForwardingMaps, entry: ForwardingEntry): HeldVip {
-  const { tableKey: _, ...held } = entry.held;
+export function readBack(
+  maps: ForwardingMaps,
+  entry: ForwardingEntry,
+  sourcesOf: (list: number) => readonly WantedSource[],
+): HeldVip {
+  const { tableKey: _, classes: _sources, ...held } = entry.held;
   const record = maps.readVip(entry.key);
   const isOurs = record?.tableOffset === entry.region.offset && record.tableSize === entry.region.size;
+  const classes = sourcesOf(record?.sourceList ?? 0);
   return {
     ...held,
+    ...(classes.length === 0 ? {} : { classes }),
     policy: record?.policy ?? held.policy,
     onBackendDown: record?.onBackendDown ?? held.onBackendDown,
     // An age that nothing has: the entry is written whatever else holds.
@@ -52,12 +60,15 @@ export function differenceFrom(
   maps: ForwardingMaps,
   entry: ForwardingEntry,
   wanted: WantedVip,
+  holdsSources: (list: number) => boolean,
 ): string | undefined {
   const record = maps.readVip(entry.key);
   if (record === undefined) return 'the VIP is not in the kernel';
   if (record.policy !== wanted.policy || record.onBackendDown !== wanted.onBackendDown) {
     return 'the VIP in the kernel has another policy';
   }
+  if (!holdsSources(record.sourceList) || record.isProxied !== classesProxied(wanted))
+    return 'the VIP in the kernel has other policies by source';
   if (!sameSelection(record.selection, wanted.selection))
     return 'the VIP in the kernel has another scheduler';
   if (record.usesNat !== usesNat(wanted)) return 'the VIP in the kernel has another way of forwarding';

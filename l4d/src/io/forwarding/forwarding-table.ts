@@ -5,6 +5,7 @@ import { formatIpAddress, type IpAddress, sameIpAddress } from '@l4d/kit/ip-addr
 import { anyPort, vipKeyText } from '../../core/desired/vip.ts';
 import type { CountedVip } from '../../core/forwarding/flow-census.ts';
 import {
+  classesProxied,
   eligibleBackends,
   type HeldBackend,
   type HeldVip,
@@ -12,6 +13,7 @@ import {
   tableOf,
   usesNat,
   type WantedBackend,
+  type WantedSource,
   type WantedVip,
 } from '../../core/forwarding/forwarding-plan.ts';
 import { createIndexAllocator } from '../../core/forwarding/index-allocator.ts';
@@ -19,10 +21,11 @@ import { createRegionAllocator, type Region } from '../../core/forwarding/region
 import type { TrafficCounter } from '../../core/forwarding/traffic-counter.ts';
 import { createAddressEntries } from './address-entries.ts';
 import { byAddress, type ForwardingEntry, keyOf, vxlanOf } from './forwarding-entry.ts';
-import type { ForwardingMaps } from './forwarding-maps.ts';
+import { type ClassCounters, classIndices, type ForwardingMaps } from './forwarding-maps.ts';
 import { differenceFrom, readBack } from './forwarding-read-back.ts';
 import type { ProxyListener } from './listener-table.ts';
 import { ipProtocol } from './map-codec.ts';
+import { createSourceLists } from './source-lists.ts';
 import { createTunnelEndTable } from './tunnel-end-table.ts';
 
 /** No program runs for longer than this after a table was replaced, so its slots may be used again. */
@@ -58,11 +61,12 @@ export function createForwardingTable(
   const backendIndices = createIndexAllocator(0, maps.capacity.backends);
   const regions = createRegionAllocator(maps.capacity.slots);
   const entries = new Map<string, ForwardingEntry>();
-  const addresses = createAddressEntries(maps);
+  const addresses = createAddressEntries(maps, (identity) => entries.get(identity)?.held);
   const natVips = new Set<string>();
   /** VIPs that have every port. */
   const anyPortVips = new Set<string>();
   const tunnelEnds = createTunnelEndTable(maps);
+  const sourceLists = createSourceLists(maps, clock);
 
   adopt();
 
@@ -134,7 +138,7 @@ export function createForwardingTable(
           entry.held = { ...entry.held, backends: [...backends.values()] };
         }
       }
-      addresses.add(wanted.address, identity, wanted.policy);
+      addresses.add(wanted.address, identity);
       noteNat(identity, entry.held.usesNat);
       return operations.length;
     },
@@ -146,6 +150,7 @@ export function createForwardingTable(
       maps.deleteVip(entry.key);
       for (const backend of entry.held.backends) freeBackend(entry.held.id, backend);
       releaseLater(entry.region);
+      sourceLists.release(identity);
       vipIndices.release(entry.held.id);
       entries.delete(identity);
       addresses.remove(entry.key.address, identity);
@@ -158,7 +163,10 @@ export function createForwardingTable(
     refresh(identity: string): void {
       const entry = entries.get(identity);
       if (entry === undefined) return;
-      entry.held = readBack(maps, entry);
+      entry.held = readBack(maps, entry, (list) => {
+        sourceLists.refresh(identity, list);
+        return sourceLists.held(identity);
+      });
     },
 
     /**
@@ -167,7 +175,17 @@ export function createForwardingTable(
      */
     verify(wanted: WantedVip): string | undefined {
       const entry = entries.get(vipKeyText(wanted));
-      return entry === undefined ? 'the VIP is not in the kernel' : differenceFrom(maps, entry, wanted);
+      return entry === undefined
+        ? 'the VIP is not in the kernel'
+        : differenceFrom(maps, entry, wanted, (list) =>
+            sourceLists.holds(vipKeyText(wanted), list, wanted.classes ?? []),
+          );
+    },
+
+    /** Of a VIP with classes, what did not go to backends; undefined for others. */
+    classCounters(identity: string): ClassCounters | undefined {
+      const held = entries.get(identity)?.held;
+      return held?.classes === undefined ? undefined : maps.readClassCounters(held.id);
     },
 
     vipCounter(identity: string): TrafficCounter | undefined {
@@ -227,7 +245,13 @@ export function createForwardingTable(
     counters() {
       const ofVips = maps.snapshotVipCounters();
       const ofBackends = maps.snapshotBackendCounters();
+      const ofClasses = once(() => maps.snapshotClassCounters());
       return {
+        /** Of a VIP with classes. */
+        class(identity: string, of: keyof ClassCounters, field: keyof TrafficCounter): number | undefined {
+          const held = entries.get(identity)?.held;
+          return held?.classes === undefined ? undefined : ofClasses()(classIndices(held.id)[of], field);
+        },
         vip(identity: string, field: keyof TrafficCounter): number | undefined {
           const id = entries.get(identity)?.held.id;
           return id === undefined ? undefined : ofVips(id, field);
@@ -285,6 +309,7 @@ export function createForwardingTable(
       tunnelEnds.use(index, { address, forward, egress, ...vxlanOf(maps, index, forward) });
       backendsOfVip.set(record.vipId, list);
     }
+    sourceLists.adopt();
     for (const { key, record } of maps.readAllVips()) {
       if (record.isAddressEntry) {
         addresses.found(key.address);
@@ -305,7 +330,9 @@ export function createForwardingTable(
         addresses.found(key.address);
         continue;
       }
+      sourceLists.claim(identity, record.sourceList);
       const held: HeldVip = {
+        ...sourcesOf(identity),
         id: record.id,
         policy: record.policy,
         onBackendDown: record.onBackendDown,
@@ -320,6 +347,7 @@ export function createForwardingTable(
       addresses.adopt(key.address, identity);
       backendsOfVip.delete(record.id);
     }
+    sourceLists.forgetOthers();
     // A crash between deleting a VIP and freeing its backends leaves them without an owner.
     for (const orphans of backendsOfVip.values()) {
       for (const orphan of orphans.values()) freeIndex(orphan.index);
@@ -459,6 +487,8 @@ export function createForwardingTable(
         maps.writeBackendWeight(index, eligible[place]?.weight ?? 0);
       }
     }
+    // Another list each time: a packet sees the one of before or this one, whole.
+    const sourceList = sourceLists.write(vipKeyText(wanted), wanted.classes ?? []);
     const oldRegion = region;
     if (table !== 'unchanged') {
       const indices = indicesOf(backends, table);
@@ -475,6 +505,8 @@ export function createForwardingTable(
       maps.writeSlots(region.offset, slots);
     }
     maps.writeVip(entry.key, {
+      sourceList,
+      isProxied: classesProxied(wanted),
       id: entry.held.id,
       policy: wanted.policy,
       onBackendDown: wanted.onBackendDown,
@@ -485,13 +517,20 @@ export function createForwardingTable(
       selection: wanted.selection,
       usesNat: asksNat,
     });
+    sourceLists.settle(vipKeyText(wanted));
     entry.region = region;
     const { policy, onBackendDown, idleTicks, selection } = wanted;
     const settings = { policy, onBackendDown, idleTicks, selection, usesNat: asksNat };
     // A table that is written later in the plan is not compared by its key before.
     const built = table === 'unchanged' ? entry.held.tableKey : keyOf(wanted);
-    const { tableKey: _, ...held } = entry.held;
-    entry.held = { ...held, ...settings, slots, ...(built === undefined ? {} : { tableKey: built }) };
+    const { tableKey: _, classes: _sources, ...held } = entry.held;
+    entry.held = {
+      ...held,
+      ...sourcesOf(vipKeyText(wanted)),
+      ...settings,
+      slots,
+      ...(built === undefined ? {} : { tableKey: built }),
+    };
     if (table !== 'unchanged') releaseLater(oldRegion);
   }
 
@@ -538,4 +577,17 @@ export function createForwardingTable(
   function releaseLater(region: Region): void {
     if (region.size > 0) clock.after(tableGrace, () => regions.release(region));
   }
+
+  function sourcesOf(identity: string): { readonly classes?: readonly WantedSource[] } {
+    const classes = sourceLists.held(identity);
+    return classes.length === 0 ? {} : { classes };
+  }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }

@@ -12,6 +12,9 @@ import {
   type ForwardMode,
   forwardModes,
   type HeldVip,
+  type VipPolicy,
+  vipPolicies,
+  type WantedSource,
 } from '../../core/forwarding/forwarding-plan.ts';
 import { type FragmentHost, maxFragmentHosts } from '../../core/forwarding/fragment-hosts.ts';
 import { addressesOf, type NatSettings } from '../../core/forwarding/nat-settings.ts';
@@ -35,6 +38,15 @@ export interface VipRecord {
   readonly idleTicks: number;
   readonly selection: BackendSelection;
   readonly usesNat: boolean;
+  /** Number of its list of sources; 0: all clients have the VIP's policy. */
+  readonly sourceList: number;
+  /** With a list: whether some client's connections go to the proxy. */
+  readonly isProxied: boolean;
+}
+
+/** A source as the kernel holds it. */
+export interface SourceRecord extends WantedSource {
+  readonly list: number;
 }
 
 /** A backend's entry as the kernel holds it; vipId 0 means that the index is free. */
@@ -75,6 +87,7 @@ export function createMapCodec(types: ObjectTypes) {
     vip4Key: structLayout(types, 'vip4_key'),
     vip6Key: structLayout(types, 'vip6_key'),
     vip: structLayout(types, 'vip'),
+    source: structLayout(types, 'source_key'),
     backend: structLayout(types, 'backend'),
     counter: structLayout(types, 'traffic_counter'),
     egress: structLayout(types, 'egress'),
@@ -110,12 +123,23 @@ export function createMapCodec(types: ObjectTypes) {
     vxlan: enumConstant(types, 'backend_flag', 'BACKEND_VXLAN'),
     nat: enumConstant(types, 'backend_flag', 'BACKEND_NAT'),
     vipNat: enumConstant(types, 'vip_flag', 'VIP_NAT'),
+    classed: enumConstant(types, 'vip_flag', 'VIP_CLASSED'),
+    drop: enumConstant(types, 'vip_flag', 'VIP_DROP'),
+    proxied: enumConstant(types, 'vip_flag', 'VIP_PROXIED'),
   };
   const proxyWay = {
     isSelf: enumConstant(types, 'proxy_way', 'PROXY_IS_SELF'),
     isFar: enumConstant(types, 'proxy_way', 'PROXY_IS_FAR'),
     askedFirst: enumConstant(types, 'proxy_way', 'PROXY_ASKED_FIRST'),
   };
+  const classes: Readonly<Record<VipPolicy, number>> = {
+    forward: enumConstant(types, 'source_class', 'CLASS_FORWARD'),
+    l7: enumConstant(types, 'source_class', 'CLASS_L7'),
+    drop: enumConstant(types, 'source_class', 'CLASS_DROP'),
+  };
+  /** Bits of a source's key before those of the address. */
+  const listBits = 32;
+  const mappedBits = (family: 4 | 6) => (family === 4 ? 96 : 0);
   const proxyMark = {
     handed: enumConstant(types, 'proxy_mark', 'PROXY_HANDED'),
     handedLast: enumConstant(types, 'proxy_mark', 'PROXY_HANDED_LAST'),
@@ -193,6 +217,9 @@ export function createMapCodec(types: ObjectTypes) {
         (record.onBackendDown === 'repick' ? flag.repick : 0) |
         (record.isAddressEntry ? flag.echo : 0) |
         (record.usesNat ? flag.vipNat : 0) |
+        (record.sourceList > 0 ? flag.classed : 0) |
+        (record.policy === 'drop' ? flag.drop : 0) |
+        (record.isProxied ? flag.proxied : 0) |
         (record.selection.isStateless ? flag.stateless : 0) |
         (record.selection.sourceBits > 0 ? flag.source : 0) |
         (record.selection.by === 'turn' ? flag.turn : 0) |
@@ -207,6 +234,7 @@ export function createMapCodec(types: ObjectTypes) {
         source_bits: record.selection.sourceBits,
         quic_config: record.selection.quic?.configId ?? 0,
         quic_id_length: record.selection.quic?.serverIdLength ?? 0,
+        source_list: record.sourceList,
       });
     },
 
@@ -214,7 +242,7 @@ export function createMapCodec(types: ObjectTypes) {
       const flags = readNumber(layouts.vip, bytes, 'flags');
       return {
         id: readNumber(layouts.vip, bytes, 'id'),
-        policy: flags & flag.l7 ? 'l7' : 'forward',
+        policy: flags & flag.drop ? 'drop' : flags & flag.l7 ? 'l7' : 'forward',
         onBackendDown: flags & flag.reset ? 'reset' : flags & flag.repick ? 'repick' : 'keep',
         isAddressEntry: (flags & flag.echo) !== 0,
         tableOffset: readNumber(layouts.vip, bytes, 'table_offset'),
@@ -233,6 +261,32 @@ export function createMapCodec(types: ObjectTypes) {
                 },
         },
         usesNat: (flags & flag.vipNat) !== 0,
+        sourceList: flags & flag.classed ? readNumber(layouts.vip, bytes, 'source_list') : 0,
+        isProxied: (flags & flag.proxied) !== 0,
+      };
+    },
+
+    sourceKeySize: layouts.source.size,
+
+    encodeSourceKey({ list, prefix }: Omit<SourceRecord, 'policy'>): Uint8Array {
+      return encodeStruct(layouts.source, {
+        prefix_length: listBits + mappedBits(prefix.address.family) + prefix.length,
+        list,
+        address: toMappedBytes(prefix.address),
+      });
+    },
+
+    encodeSourceClass: (policy: VipPolicy): Uint8Array =>
+      new Uint8Array(Uint32Array.of(classes[policy]).buffer),
+
+    decodeSource(key: Uint8Array, value: Uint8Array): SourceRecord {
+      const address = fromMappedBytes(readBytes(layouts.source, key, 'address'));
+      const length = readNumber(layouts.source, key, 'prefix_length') - listBits - mappedBits(address.family);
+      const number = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
+      return {
+        list: readNumber(layouts.source, key, 'list'),
+        prefix: { address, length },
+        policy: vipPolicies.find((policy) => classes[policy] === number) ?? 'drop',
       };
     },
 

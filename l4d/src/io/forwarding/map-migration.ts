@@ -12,7 +12,7 @@ import {
 import { type MapFds, objectMapName, pinnedMaps } from './forwarding-maps.ts';
 
 /** BPF_MAP_TYPE_* of linux/bpf.h. */
-const mapType = { hash: 1, array: 2, perCpuArray: 6, lruHash: 9, devmap: 14 } as const;
+const mapType = { hash: 1, array: 2, perCpuArray: 6, lruHash: 9, lpmTrie: 11, devmap: 14 } as const;
 
 /** Maps that hold flows: what changes in them while the program is swapped is taken over afterwards. */
 const flowMaps = [
@@ -31,7 +31,7 @@ const flowMaps = [
 const tickFields: ReadonlySet<string> = new Set(['last_tick', 'flow.last_tick']);
 
 /** Maps that only count: they are copied once more, right before programs go over to the new ones. */
-const counterMaps = ['vip_counters', 'backend_counters', 'reasons'] as const;
+const counterMaps = ['vip_counters', 'class_counters', 'backend_counters', 'reasons'] as const;
 
 /** Elements copied by one system call. */
 const batch = 4096;
@@ -151,6 +151,7 @@ export function copyMap(source: number, target: number, conversion: MapConversio
   const { type } = libbpf.mapKind(source);
   if (type === mapType.hash || type === mapType.lruHash) copyHash(source, target, conversion);
   else if (type === mapType.array || type === mapType.perCpuArray) copyArray(source, target, conversion);
+  else if (type === mapType.lpmTrie) copyTrie(source, target, conversion);
   else if (type === mapType.devmap) copyDevices(source, target);
 }
 
@@ -263,6 +264,15 @@ function copyHash(from: number, to: number, { key, value }: MapConversion): void
     if (keys.length === batch) flush();
   }
   flush();
+}
+
+/** Element by element: 6.1 reads no batches of such maps. */
+function copyTrie(from: number, to: number, { key, value }: MapConversion): void {
+  const { keySize, valueSize } = libbpf.mapInfo(from);
+  for (const one of libbpf.mapKeys(from, keySize)) {
+    const found = new Uint8Array(valueSize);
+    if (libbpf.lookupElement(from, one, found)) libbpf.updateElement(to, key(one), value(found));
+  }
 }
 
 /** Bytes of an element as a system call gives it: those of per-CPU maps have a value for each CPU. */

@@ -201,6 +201,7 @@ function mapSizes(capacity: DataPlaneCapacity) {
     vips4: capacity.vips * 2,
     vips6: capacity.vips * 2,
     vip_counters: capacity.vips + 1,
+    class_counters: 2 * (capacity.vips + 1),
     backends: capacity.backends,
     backend_counters: capacity.backends,
     vxlan_ends: capacity.backends,

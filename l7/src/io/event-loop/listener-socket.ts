@@ -8,6 +8,7 @@ import {
   readLocalName,
   setNoDelay,
 } from '@l4d/kit/ffi/event-socket.ts';
+import { allowForeignSource } from '@l4d/kit/ffi/foreign-source.ts';
 import { type IpAddress, ipAddressFromBytes } from '@l4d/kit/ip-address.ts';
 import type { Endpoint } from '@l4d/kit/proxy-protocol.ts';
 import { isTrusted, listenerKey, type PolicyTable } from '../../core/policy.ts';
@@ -42,6 +43,8 @@ export class ListenerSocket extends Stream {
 
   constructor(engine: Engine, fd: number) {
     setNoDelay(fd);
+    // Connections inherit it.
+    allowForeignSource(fd);
     listenOn(fd, engine.limits.acceptBacklog);
     super(engine.loop, fd, epollEvent.in);
     this.#engine = engine;
