@@ -344,6 +344,10 @@ export const fieldTexts: Readonly<Record<string, string>> = {
     'l7 only: connections of `trustedProxies` begin with a PROXY header (version 1 or 2); those of others must not. By default `false`.',
   'vips[].forwardedHeader':
     'l7 only: backends get a `Forwarded` field (RFC 7239) beside `X-Forwarded-For`. By default `false`.',
+  'vips[].relay':
+    'l7 only: who passes on the bytes of a tunnel, which are not TLS of the proxy: `kernel` spares each packet the way through it, and has no back-pressure. By default `proxy`: see [who relays](l7.md#who-relays).',
+  'vips[].relayBytes':
+    'With `relay: kernel`: how much may wait in each direction of a tunnel, in bytes, with 1,024 more for each packet; then both ends are reset. By default 4194304.',
   'vips[].via':
     'l7 only, mode `http`: backends get a `Via` field with this name (RFC 9110 section 7.6.3), and a request that has it already is refused with 508: it goes round. By default none: see [Via](l7.md#who-the-client-is).',
   'vips[].keepAliveTimeout':

@@ -423,6 +423,9 @@ test('proxy tells by VIP what was denied and what was not served', () => {
     retries: 3,
     retriesRefused: 1,
     unserved: 7,
+    kernelRelays: 3,
+    kernelRelaysRefused: 2,
+    kernelRelaysOverLimit: 1,
   };
   const listener = {
     name: 'mail',

@@ -208,6 +208,13 @@ const destinationSchema = z.strictObject({
 export const maxHeadBytes = 48 * 1024;
 export const maxHeadFields = 1000;
 
+/** Who passes on the bytes of a tunnel. */
+export const relays = ['proxy', 'kernel'] as const;
+
+/** Bounds of what may wait in the kernel in each direction of a tunnel, in bytes. */
+export const minRelayBytes = 65_536;
+export const maxRelayBytes = 1_073_741_824;
+
 const listenerSchema = z.strictObject({
   name,
   address,
@@ -234,6 +241,8 @@ const listenerSchema = z.strictObject({
   proxyProtocol: z.enum(proxyProtocols).exactOptional(),
   /** Connections to backends come from the address of the client. */
   clientSource: clientSourceSchema.exactOptional(),
+  /** Who passes on the bytes of a tunnel that is not TLS here; by default the proxy. */
+  relay: z.enum(relays).exactOptional(),
   /** Of modes connect and socks: what clients may reach; a destination that fits none is refused. */
   destinations: z.array(destinationSchema).max(1000).default([]),
   /** Empty: everything goes to the pool named "default", where there is one. */
@@ -279,6 +288,8 @@ const listenerSchema = z.strictObject({
       requestsPerConnection: z.int().min(1).max(1_000_000_000).exactOptional(),
       /** In bytes/s over a minute in which a client is waited for; 0: any. */
       minimumRate: z.int().min(0).max(1_000_000_000).exactOptional(),
+      /** What may wait in each direction of a tunnel that the kernel relays; then it is reset. */
+      relayBytes: z.int().min(minRelayBytes).max(maxRelayBytes).exactOptional(),
     })
     .prefault({}),
   /** What happens to a request, or a connection, that a backend fails. */
@@ -328,6 +339,11 @@ export const proxyDesiredSchema = z
             );
         }
       }
+      if (listener.relay === 'kernel' && (isUdp || listener.tls !== undefined))
+        refuse(
+          ['listeners', i, 'relay'],
+          isUdp ? 'there are no connections in mode udp' : 'what is TLS here only the proxy can relay',
+        );
       if (!isUdp && listener.udp !== undefined)
         refuse(['listeners', i, 'udp'], `there are no datagrams in mode ${listener.mode}`);
       if (isUdp) {
@@ -513,6 +529,10 @@ export const proxyStatusSchema = z.object({
       unserved: count.default(0),
       /** With `clientSource`: times that a backend was passed over because of it, by SourceRefusal. */
       sourceRefused: z.record(z.string(), count).optional(),
+      /** Tunnels that the kernel has relayed, those it could not, and those reset because too much waited there. */
+      kernelRelays: count.default(0),
+      kernelRelaysRefused: count.default(0),
+      kernelRelaysOverLimit: count.default(0),
       /** By class of status, `1xx` (switching protocols) to `5xx`. */
       responses: z.record(z.string(), count),
       /** Of mode udp, whose sessions are counted as connections. */

@@ -27,6 +27,11 @@ export const kernelFeatures = {
     since: '5.2',
     without: 'l7 VIPs cannot have source: client',
   },
+  tunnelRelay: {
+    name: 'tunnels relayed by the kernel (sockmap, stream verdict), for `relay: kernel`',
+    since: '5.11',
+    without: 'the proxy relays those tunnels itself, and counts them as refused',
+  },
   links: { name: 'XDP links whose program is swapped while packets flow', since: '5.9' },
   jiffies: {
     name: 'the time in ticks without a call',

@@ -47,6 +47,8 @@ export function proxyDesired(
         // What is not declared is not said: a proxy that is still of an older version would not take it.
         ...(vip.limits === undefined ? {} : { limits: { ...vip.limits } }),
         ...(vip.retries === undefined ? {} : { retries: { ...vip.retries } }),
+        ...(vip.relay === undefined ? {} : { relay: vip.relay }),
+          ...(vip.relayBytes === undefined ? {} : { relayBytes: vip.relayBytes }),
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),

@@ -72,6 +72,21 @@ export function proxyMetrics(status: ProxyStatus | undefined): MetricFamily[] {
       byVip(({ unserved }) => unserved),
     ),
     counter(
+      'l4d_proxy_kernel_relays_total',
+      'Tunnels that were left to the kernel',
+      byVip(({ kernelRelays }) => kernelRelays),
+    ),
+    counter(
+      'l4d_proxy_kernel_relays_refused_total',
+      'Those that the kernel could not take, which stayed in the proxy',
+      byVip(({ kernelRelaysRefused }) => kernelRelaysRefused),
+    ),
+    counter(
+      'l4d_proxy_kernel_relays_over_limit_total',
+      'Tunnels in the kernel that were reset because more waited than relayBytes',
+      byVip(({ kernelRelaysOverLimit }) => kernelRelaysOverLimit),
+    ),
+    counter(
       'l4d_proxy_retries_total',
       'Further tries of requests and connections that a backend had failed',
       byVip(({ retries }) => retries),

@@ -57,6 +57,11 @@ export async function probeKernel(interfaceName?: string): Promise<ProbeResult[]
       return inFreshNetwork((run) => run(() => libbpf.attachTcIngress(program, loopbackIndex)));
     }),
   );
+  await attempt('tunnelRelay', () =>
+    withSmallObject('l7_relay', (object) =>
+      libbpf.attachStreamVerdict(libbpf.programFd(object, 'l7_relay'), libbpf.mapFd(object, 'relay_sources')),
+    ),
+  );
   await attempt('links', () =>
     withSmallObject('pass', (object) => {
       const program = libbpf.programFd(object, 'pass');

@@ -76,6 +76,8 @@ export interface Listener {
   readonly proxyProtocol: ProxyProtocol | undefined;
   /** Each connection to a backend is for one client alone, whom it tells of: nobody else's requests may go over it. */
   readonly isClientBound: boolean;
+  /** What may wait in each direction of a tunnel that the kernel relays, in bytes; undefined: the proxy relays. */
+  readonly kernelRelayBytes: number | undefined;
   readonly connectMs: number;
   readonly responseMs: number;
   /** From a request, or the last byte of its body, to the begin of its answer, over all tries. */
@@ -107,6 +109,9 @@ export function listenerKey(address: IpAddress, port: number, protocol: 'tcp' | 
 
 /** What a listener that does not say is answered in: all tries of a request together, in ms. */
 const usualRequestMs = 60_000;
+
+/** What a listener that does not say lets wait in the kernel, in each direction of a tunnel. */
+const usualRelayBytes = 4 * 1024 * 1024;
 
 /**
  * Compiles validated desired state. Whose turn it is in a pool, who rests and what is left for further tries is taken
@@ -187,6 +192,8 @@ function compileListener(
     via: listener.via === undefined ? undefined : viaName(listener.via),
     proxyProtocol: listener.proxyProtocol,
     isClientBound: listener.proxyProtocol !== undefined || listener.clientSource !== undefined,
+    kernelRelayBytes:
+      listener.relay === 'kernel' ? (listener.limits.relayBytes ?? usualRelayBytes) : undefined,
     connectMs: listener.timeouts.connectMs,
     responseMs: listener.timeouts.responseMs,
     requestMs: listener.timeouts.requestMs ?? Math.max(usualRequestMs, listener.timeouts.responseMs),

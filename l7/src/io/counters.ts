@@ -48,6 +48,10 @@ export interface ListenerCounters {
   unserved: number;
   /** Times that a backend was passed over because it cannot be spoken to from the client's address. */
   readonly sourceRefused: Map<SourceRefusal, number>;
+  /** Tunnels that the kernel relays, by itself; those that it could not; those reset because too much waited there. */
+  kernelRelays: number;
+  kernelRelaysRefused: number;
+  kernelRelaysOverLimit: number;
   /** By class of status: the first is of 1xx. */
   readonly responses: [number, number, number, number, number];
   readonly tls: TlsCounters;
@@ -80,6 +84,9 @@ function noCounts(): ListenerCounters {
     retriesRefused: 0,
     unserved: 0,
     sourceRefused: new Map(),
+    kernelRelays: 0,
+    kernelRelaysRefused: 0,
+    kernelRelaysOverLimit: 0,
     responses: [0, 0, 0, 0, 0],
     tls: { handshakes: new Map(), resumed: 0, failures: new Map() },
     datagrams: undefined,
@@ -236,6 +243,9 @@ export function listenerStatus(
     ...(listener.pools.some(({ backends: all }) => all.some(({ sourced }) => sourced !== undefined))
       ? { sourceRefused: Object.fromEntries(counted.sourceRefused) }
       : {}),
+    kernelRelays: counted.kernelRelays,
+    kernelRelaysRefused: counted.kernelRelaysRefused,
+    kernelRelaysOverLimit: counted.kernelRelaysOverLimit,
     responses: Object.fromEntries(
       counted.responses.flatMap((count, kind) => (count === 0 ? [] : [[`${kind + 1}xx`, count]])),
     ),

@@ -12,6 +12,7 @@ import type { Engine } from './event-loop/engine.ts';
 import { ListenerSocket } from './event-loop/listener-socket.ts';
 import { EventLoop } from './event-loop/loop.ts';
 import { prunePool } from './event-loop/upstream-pool.ts';
+import { KernelRelays } from './kernel-relays.ts';
 import { createResolver, type ResolveName } from './resolve-name.ts';
 import { BackendTls } from './tls/backend-tls.ts';
 import { TlsListeners } from './tls/listener-tls.ts';
@@ -65,6 +66,7 @@ export function startFront(
     tls: new TlsListeners(log),
     backendTls: new BackendTls(log),
     resolve,
+    kernelRelays: new KernelRelays(log),
     table: new Map(),
     unknownConnections: 0,
     draining: false,

@@ -53,6 +53,7 @@ function bindLibrary() {
     setAutoload: lib.func('int bpf_program__set_autoload(void *program, bool autoload)'),
     linkCreate: lib.func('int bpf_link_create(int program, int target, int type, const void *options)'),
     linkUpdate: lib.func('int bpf_link_update(int link, int program, const void *options)'),
+    programAttach: lib.func('int bpf_prog_attach(int program, int target, int type, unsigned int flags)'),
     linkDetach: lib.func('int bpf_link_detach(int link)'),
     objPin: lib.func('int bpf_obj_pin(int fd, const char *path)'),
     mapById: lib.func('int bpf_map_get_fd_by_id(uint32_t id)'),
@@ -213,6 +214,14 @@ export function attachXdp(program: number, interfaceIndex: number, flags: number
 /** Attaches an sk_lookup program to a network namespace's descriptor; returns the link's. Throws SyscallError. */
 export function attachSkLookup(program: number, namespaceFd: number): number {
   return checkErrno('bpf_link_create', bpf().linkCreate(program, namespaceFd, attachType.skLookup, null));
+}
+
+const BPF_SK_SKB_STREAM_VERDICT = 5;
+
+/** Has a program decide what becomes of all that comes on sockets of a sockmap, until the map goes. Throws SyscallError. */
+export function attachStreamVerdict(program: number, sockmap: number): void {
+  const result = bpf().programAttach(program, sockmap, BPF_SK_SKB_STREAM_VERDICT, 0);
+  if (result < 0) throw new SyscallError('bpf_prog_attach', -result);
 }
 
 /**

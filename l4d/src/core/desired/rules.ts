@@ -32,6 +32,7 @@ import { checkClasses, isForwarded, isProxied } from './vip-classes.ts';
 import { checkVipClients, vipClientFieldNames } from './vip-clients.ts';
 import { checkVipConflicts } from './vip-conflicts.ts';
 import { checkVipLimits, vipLimitFieldNames } from './vip-limits.ts';
+import { checkVipRelay, vipRelayFieldNames } from './vip-relay.ts';
 import { checkSharedSources, checkVipSource } from './vip-source.ts';
 import { checkUdp } from './vip-udp.ts';
 import { checkVrrp } from './vrrp-rules.ts';
@@ -242,6 +243,7 @@ function checkNotL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
     'backendTls',
     'redirectToHttps',
     ...vipClientFieldNames,
+    ...vipRelayFieldNames,
     ...vipLimitFieldNames,
   ] as const)
     if (vip[field] !== undefined) problems.push(onlyL7([...at, field]));
@@ -293,6 +295,7 @@ function checkNotForward(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
 function checkL7(vip: Vip, at: readonly PathSegment[]): PathProblem[] {
   const problems: PathProblem[] = [
     ...checkVipClients(vip, at),
+    ...checkVipRelay(vip, at),
     ...checkVipLimits(vip, at),
     ...checkVipSource(vip, at),
     ...checkUdp(vip, at),

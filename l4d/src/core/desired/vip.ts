@@ -31,6 +31,7 @@ import { quicSchema, schedulers } from './scheduling.ts';
 import { type ClassedVip, classesSchema, isForwarded, isProxied } from './vip-classes.ts';
 import { vipClientFields } from './vip-clients.ts';
 import { vipLimitFields } from './vip-limits.ts';
+import { vipRelayFields } from './vip-relay.ts';
 import { backendTlsSchema, redirectPort, vipTlsSchema } from './vip-tls.ts';
 import { vipUdpSchema } from './vip-udp.ts';
 import { vrrpGroupName } from './vrrp.ts';
@@ -184,6 +185,7 @@ export const vipSchema = z
     /** l7 only: every request is sent to https at this port. */
     redirectToHttps: redirectPort.exactOptional(),
     ...vipClientFields,
+    ...vipRelayFields,
     ...vipLimitFields,
   })
   .refine((vip) => vip?.backends?.length !== 0 || vip.destinations !== undefined || mayLackBackends(vip), {

@@ -9,7 +9,7 @@ import { type RefusalStatus, refusal } from '../../core/refusal.ts';
 import type { UpstreamFailure } from '../../core/retries.ts';
 import { countResponse } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
-import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
+import { type ClientOrigin, countClosed, countConnection, kernelRelayWish } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { Exchange } from './exchange.ts';
 import { layout } from './loop.ts';
@@ -401,6 +401,7 @@ export class ClientConnection extends Stream {
       idleMs: this.limits.tunnelIdleMs,
       quietMs: 0,
       onClosed: () => this.onClosed(),
+      kernel: kernelRelayWish(this.#engine, this.origin, this.listener),
     });
   }
 

@@ -2,6 +2,7 @@ import type { Logger } from '@l4d/kit/logger.ts';
 import type { ProxyLimits } from '../../core/limits.ts';
 import type { PolicyTable } from '../../core/policy.ts';
 import type { Counters } from '../counters.ts';
+import type { KernelRelays } from '../kernel-relays.ts';
 import type { ResolveName } from '../resolve-name.ts';
 import type { BackendTls } from '../tls/backend-tls.ts';
 import type { TlsListeners } from '../tls/listener-tls.ts';
@@ -18,6 +19,7 @@ export interface Engine {
   readonly tls: TlsListeners;
   readonly backendTls: BackendTls;
   readonly resolve: ResolveName;
+  readonly kernelRelays: KernelRelays;
   table: PolicyTable;
   /** Connections for an address and port without a listener. */
   unknownConnections: number;

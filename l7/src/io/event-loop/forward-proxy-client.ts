@@ -8,7 +8,7 @@ import { socks } from '../../core/forward-proxy/socks.ts';
 import type { Listener } from '../../core/policy.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
-import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
+import { type ClientOrigin, countClosed, countConnection, kernelRelayWish } from './client-origin.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
 import { beginRelay } from './relay.ts';
@@ -135,6 +135,7 @@ export class ForwardProxyClient extends Stream implements DialOwner {
       idleMs: this.#listener.idleMs,
       quietMs: this.#engine.limits.drainIdleMs,
       onClosed: () => countClosed(this.#engine, this.#origin),
+      kernel: kernelRelayWish(this.#engine, this.#origin, this.#listener),
     });
   }
 

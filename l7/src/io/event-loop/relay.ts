@@ -1,4 +1,6 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
+import type { KernelRelays } from '../kernel-relays.ts';
+import { continueInKernel } from './kernel-relay.ts';
 import { type EventLoop, layout } from './loop.ts';
 import { type Detached, received, Stream } from './stream.ts';
 
@@ -19,6 +21,26 @@ export interface RelayEnds {
   readonly quietMs: number;
   /** Called once, when both are closed. */
   readonly onClosed: () => void;
+  /** The kernel is to relay as soon as nothing is under way; undefined: never. */
+  readonly kernel?: KernelRelayWish | undefined;
+}
+
+/** Who has the kernel relay, and who counts what becomes of it. */
+export interface KernelRelayWish {
+  readonly relays: KernelRelays;
+  /** What may wait in the kernel in each direction, in bytes. */
+  readonly limitBytes: number;
+  readonly counters: KernelRelayCounts;
+}
+
+/** Tunnels of a listener that is to relay in the kernel. */
+export interface KernelRelayCounts {
+  /** Those that went there. */
+  kernelRelays: number;
+  /** Those that could not, and stayed in the proxy. */
+  kernelRelaysRefused: number;
+  /** Those reset because more than the limit waited. */
+  kernelRelaysOverLimit: number;
 }
 
 /**
@@ -28,7 +50,8 @@ export interface RelayEnds {
  */
 export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
   const { idleMs, quietMs, onClosed } = ends;
-  const shared: Shared = { idleMs, quietMs, onClosed, ended: false, draining: false };
+  const kernel = ends.a.tls === undefined && ends.b.tls === undefined ? ends.kernel : undefined;
+  const shared: Shared = { idleMs, quietMs, onClosed, kernel, ended: false, draining: false };
   const a = new RelayEnd(loop, ends.a, shared);
   const b = new RelayEnd(loop, ends.b, shared);
   a.other = b;
@@ -36,12 +59,15 @@ export function beginRelay(loop: EventLoop, ends: RelayEnds): void {
   a.sendFirst(ends.toA);
   b.sendFirst(ends.toB);
   a.setDeadline(ends.idleMs);
+  a.offerToKernel();
 }
 
 interface Shared {
   readonly idleMs: number;
   readonly quietMs: number;
   readonly onClosed: () => void;
+  /** Undefined also when it was tried in vain. */
+  kernel: KernelRelayWish | undefined;
   ended: boolean;
   /** Both were told an end: what they still say is thrown away until they have ended, too. */
   draining: boolean;
@@ -81,6 +107,29 @@ class RelayEnd extends Stream {
     // One that has failed while it is not read tells of it when reading goes on.
     if (this.reading) this.#pass();
     else if (failed && this.#readEnded) this.#break();
+    if (this.#shared.kernel !== undefined) this.offerToKernel();
+  }
+
+  /** Leaves both ends to the kernel when all that has come was read, and all that was read was sent. */
+  offerToKernel(): void {
+    const { other } = this;
+    const { kernel, ended, draining, idleMs, quietMs, onClosed } = this.#shared;
+    if (kernel === undefined || other === undefined || ended || draining) return;
+    for (const end of [this, other])
+      if (end.closed || end.broken || end.#readEnded || end.hasUnsent || !end.isReadOut) return;
+    this.#shared.kernel = undefined;
+    const tunnel = kernel.relays.begin([this.fd, other.fd], kernel.limitBytes);
+    if (tunnel === 'broken') return void this.#break();
+    if (typeof tunnel === 'string') {
+      kernel.counters.kernelRelaysRefused += 1;
+      return;
+    }
+    kernel.counters.kernelRelays += 1;
+    const onOverLimit = () => {
+      kernel.counters.kernelRelaysOverLimit += 1;
+    };
+    const ends = [this.detach(), other.detach()] as const;
+    continueInKernel(this.loop, ends, tunnel, { idleMs, quietMs, onClosed, onOverLimit });
   }
 
   #pass(): void {

@@ -7,7 +7,7 @@ import { maxClientHelloBytes, readClientHello } from '../../core/tls/client-hell
 import { type BackendCounters, backendCounters } from '../counters.ts';
 import type { TlsSession } from '../tls/tls-session.ts';
 import { type BackendDial, type DialOwner, dial } from './backend-dial.ts';
-import { type ClientOrigin, countClosed, countConnection } from './client-origin.ts';
+import { type ClientOrigin, countClosed, countConnection, kernelRelayWish } from './client-origin.ts';
 import { countFailedSource, sourceFor } from './client-source.ts';
 import type { Engine } from './engine.ts';
 import { layout } from './loop.ts';
@@ -124,6 +124,7 @@ export class TunnelClient extends Stream implements DialOwner {
       idleMs: this.#listener.idleMs,
       quietMs: this.#listener.mode === 'tls-passthrough' ? 0 : this.#engine.limits.drainIdleMs,
       onClosed: () => countClosed(this.#engine, this.#origin),
+      kernel: kernelRelayWish(this.#engine, this.#origin, this.#listener),
     });
   }
 

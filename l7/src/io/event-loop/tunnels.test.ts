@@ -98,6 +98,7 @@ it('tcp: relays a server that speaks first, and what follows, until both have en
   expect(proxy.status()).toMatchObject({
     connections: 1,
     unserved: 0,
+    kernelRelays: 0,
     backends: [{ requests: 1, errors: 0 }],
   });
   await until(() => openDescriptors() <= before);

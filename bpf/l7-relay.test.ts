@@ -1,0 +1,301 @@
+/** Tunnels that the kernel relays, through the proxy's own loop, with Node's clients and servers. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import { lookupElement, mapKeys } from '../l4d/kit/src/ffi/libbpf.ts';
+import {
+  openDescriptors,
+  type ProxyUnderTest,
+  startProxyUnderTest,
+  until,
+} from '../l7/src/io/testing/proxy-under-test.ts';
+
+const proxies: ProxyUnderTest[] = [];
+const servers: Server[] = [];
+const sockets: Socket[] = [];
+const children: ChildProcess[] = [];
+
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  for (const socket of sockets.splice(0)) socket.destroy();
+  for (const proxy of proxies.splice(0)) await proxy.stop();
+  for (const server of servers.splice(0)) server.close();
+});
+
+const echo = (socket: Socket) => void socket.pipe(socket);
+
+async function listen(serve: (socket: Socket) => void): Promise<number> {
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.push(socket);
+    socket.on('error', () => undefined);
+    serve(socket);
+  });
+  servers.push(server.listen(0, '127.0.0.1'));
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+async function start(backendPort: number, relayBytes = 1 << 28, idleMs = 60_000): Promise<ProxyUnderTest> {
+  const proxy = await startProxyUnderTest(
+    { drainMs: 300 },
+    { backendPort, idleMs, listener: { mode: 'tcp', relay: 'kernel', limits: { relayBytes } } },
+  );
+  proxies.push(proxy);
+  return proxy;
+}
+
+async function client(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+  sockets.push(socket);
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function inKernel(proxy: ProxyUnderTest, tunnels: number): Promise<void> {
+  await until(() => proxy.status().kernelRelays === tunnels);
+}
+
+/** How a connection is over, whoever ended it. */
+async function fate(socket: Socket): Promise<string> {
+  return new Promise((resolve) => {
+    socket.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+    socket.once('end', () => resolve('end'));
+    socket.resume();
+  });
+}
+
+async function askedAndAnswered(socket: Socket, text: string): Promise<string> {
+  const heard = once(socket, 'data');
+  socket.write(text);
+  return String((await heard)[0]);
+}
+
+/** The maps of this process by type (1: hash, 15: sockmap), as descriptors. */
+function relayMaps(type: number): number[] {
+  return readdirSync('/proc/self/fdinfo').flatMap((fd) => {
+    try {
+      const text = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
+      const isOurs = text.includes(`map_type:\t${type}\n`) && text.includes('max_entries:\t16384\n');
+      return isOurs ? [Number(fd)] : [];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function mapEntries(): number {
+  const value = new Uint8Array(8);
+  const inSockmaps = relayMaps(15).flatMap((map) =>
+    mapKeys(map, 4).filter((key) => lookupElement(map, key, value)),
+  );
+  return inSockmaps.length + relayMaps(1).reduce((sum, map) => sum + mapKeys(map, 8).length, 0);
+}
+
+test('question and answer, then the end of each side by itself', async () => {
+  const proxy = await start(await listen(echo));
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  for (let turn = 0; turn < 100; turn++) expect(await askedAndAnswered(socket, `${turn}`)).toBe(`${turn}`);
+  const over = fate(socket);
+  socket.end('last');
+  expect(await over).toBe('end');
+  await until(() => proxy.status().activeConnections === 0);
+  expect(mapEntries()).toBe(0);
+});
+
+test('a side that has ended still hears the other one', async () => {
+  const heard: string[] = [];
+  const port = await listen((socket) => {
+    socket.on('data', (piece) => heard.push(String(piece)));
+    socket.write('hello');
+    // The server says no more, and listens on.
+    socket.once('data', () => socket.end());
+  });
+  const proxy = await start(port);
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  const over = fate(socket);
+  socket.write('one');
+  expect(await over).toBe('end');
+  for (const text of [' two', ' three']) {
+    socket.write(text);
+    await until(() => heard.join('').endsWith(text));
+  }
+  socket.end();
+  await until(() => proxy.status().activeConnections === 0);
+  expect(heard.join('')).toBe('one two three');
+});
+
+test('nothing is lost, doubled or reordered by clients that send at once, in many pieces, while the kernel takes over', async () => {
+  const proxy = await start(await listen(echo));
+  await Promise.all(
+    Array.from({ length: 40 }, async (_, index) => {
+      const sent = randomBytes(20_000 + index * 7919);
+      const socket = connect({ port: proxy.port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
+      sockets.push(socket);
+      const heard: Buffer[] = [];
+      socket.on('data', (piece) => heard.push(piece));
+      const over = once(socket, 'end');
+      for (let at = 0; at < sent.length; at += 1 + ((at * 31 + index) % 4096)) {
+        const end = at + 1 + ((at * 31 + index) % 4096);
+        socket.write(sent.subarray(at, end));
+        if (at % 5 === 0) await new Promise(setImmediate);
+      }
+      socket.end();
+      await over;
+      expect(Buffer.concat(heard).equals(sent)).toBe(true);
+    }),
+  );
+  expect(proxy.status().kernelRelays).toBeGreaterThan(0);
+  expect(proxy.status().kernelRelaysOverLimit).toBe(0);
+});
+
+test('bulk both ways at once arrives whole, and the end behind it', async () => {
+  const bulk = randomBytes(24 << 20);
+  const digest = createHash('sha256').update(bulk).digest('hex');
+  const atServer = createHash('sha256');
+  let served = false;
+  const port = await listen((socket) => {
+    socket.on('data', (piece) => {
+      if (!served) socket.end(bulk);
+      served = true;
+      atServer.update(piece);
+    });
+  });
+  const proxy = await start(port);
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  const atClient = createHash('sha256');
+  socket.on('data', (piece) => atClient.update(piece));
+  socket.end(bulk);
+  await once(socket, 'end');
+  await until(() => proxy.status().activeConnections === 0);
+  expect([atClient.digest('hex'), atServer.digest('hex')]).toEqual([digest, digest]);
+});
+
+test('a reader that does not read: both ends are reset above the limit, and counted', async () => {
+  let server: Socket | undefined;
+  const port = await listen((socket) => {
+    server = socket.pause();
+  });
+  const proxy = await start(port, 1 << 20);
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  await until(() => server !== undefined);
+  const over = new Promise((resolve) => socket.once('error', (error) => resolve(error.message)));
+  const piece = Buffer.alloc(1 << 20);
+  for (let i = 0; i < 64; i++) socket.write(piece);
+  expect(await over).toMatch(/ECONNRESET|EPIPE/);
+  expect(proxy.status()).toMatchObject({ kernelRelaysOverLimit: 1, activeConnections: 0 });
+  if (server === undefined) throw new Error('no server');
+  expect(await fate(server)).toBe('ECONNRESET');
+  expect(mapEntries()).toBe(0);
+});
+
+test('a reset of either side is passed on', async () => {
+  const atServer: Socket[] = [];
+  const proxy = await start(await listen((socket) => void atServer.push(socket)));
+  for (const [index, who] of (['client', 'server'] as const).entries()) {
+    const socket = await client(proxy.port);
+    await inKernel(proxy, index + 1);
+    await until(() => atServer.length > index);
+    const server = atServer.at(-1);
+    if (server === undefined) throw new Error('no server');
+    const [from, to] = who === 'client' ? [socket, server] : [server, socket];
+    const over = fate(to);
+    from.on('error', () => undefined).resetAndDestroy();
+    expect(await over).toBe('ECONNRESET');
+  }
+  await until(() => proxy.status().activeConnections === 0);
+});
+
+test('silence ends it, by what the kernel has passed on', async () => {
+  const proxy = await start(await listen(echo), 1 << 20, 400);
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  for (let turn = 0; turn < 6; turn++) {
+    await askedAndAnswered(socket, 'x');
+    await sleep(120);
+  }
+  expect(proxy.status().activeConnections).toBe(1);
+  expect(await fate(socket)).toBe('end');
+});
+
+test('a drain ends it without a loss', async () => {
+  const proxy = await start(await listen(echo));
+  const socket = await client(proxy.port);
+  await inKernel(proxy, 1);
+  const over = fate(socket);
+  await askedAndAnswered(socket, 'x');
+  await proxies.splice(0)[0]?.stop();
+  expect(await over).toBe('end');
+});
+
+test('500 short tunnels leave neither descriptors nor entries of maps', async () => {
+  const proxy = await start(await listen(echo));
+  const one = async () => {
+    const socket = await client(proxy.port);
+    expect(await askedAndAnswered(socket, 'x')).toBe('x');
+    const over = fate(socket);
+    socket.end();
+    await over;
+    socket.destroy();
+  };
+  await one();
+  await until(() => proxy.status().activeConnections === 0);
+  const before = openDescriptors();
+  for (let round = 0; round < 20; round++) await Promise.all(Array.from({ length: 25 }, one));
+  await until(() => proxy.status().activeConnections === 0);
+  await until(() => openDescriptors() <= before);
+  expect(proxy.status().kernelRelays).toBeGreaterThan(400);
+  expect(mapEntries()).toBe(0);
+});
+
+test('while the process is stopped traffic goes on and the limit holds', async () => {
+  const atServer: Socket[] = [];
+  const port = await listen((socket) => {
+    atServer.push(socket);
+    socket.once('data', (first) => {
+      if (String(first) === 'stop') return void socket.pause();
+      socket.write(first);
+      socket.pipe(socket);
+    });
+  });
+  const limit = 1 << 20;
+  const file = fileURLToPath(new URL('./testing/relay-process.ts', import.meta.url));
+  const child = fork(file, [String(port), String(limit)], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+  children.push(child);
+  const [said] = child.stdout === null ? [] : await once(child.stdout, 'data');
+  const status = async () => {
+    child.send('status');
+    return (await once(child, 'message'))[0] as ReturnType<ProxyUnderTest['status']>;
+  };
+  const talking = await client(Number(said));
+  const flooding = await client(Number(said));
+  expect(await askedAndAnswered(talking, 'x')).toBe('x');
+  flooding.write('stop');
+  while ((await status()).kernelRelays < 2) await sleep(5);
+  child.kill('SIGSTOP');
+  const over = fate(flooding);
+  for (let turn = 0; turn < 20; turn++) expect(await askedAndAnswered(talking, `${turn}`)).toBe(`${turn}`);
+  const memoryBefore = tcpPages();
+  let taken = 0;
+  const piece = Buffer.alloc(1 << 16);
+  for (let i = 0; i < 1024; i++) flooding.write(piece, () => (taken += piece.length));
+  await until(() => taken > 32 * limit);
+  expect((tcpPages() - memoryBefore) * 4096).toBeLessThan(16 * limit);
+  expect(await askedAndAnswered(talking, 'still')).toBe('still');
+  child.kill('SIGCONT');
+  expect(await over).toMatch(/ECONNRESET|EPIPE/);
+  expect((await status()).kernelRelaysOverLimit).toBe(1);
+});
+
+/** Pages that TCP has in its queues (all of this network namespace's host). */
+function tcpPages(): number {
+  return Number(/TCP:.* mem (\d+)/.exec(readFileSync('/proc/net/sockstat', 'utf8'))?.[1]);
+}
