@@ -1,10 +1,11 @@
 /**
- * TCP and UDP through one proxy core that looks at nothing: bulk each way, a connection a request, datagrams of lasting
+ * TCP and UDP through one proxy core that looks at nothing: questions on one connection, bulk each way, a connection a request, datagrams of lasting
  * sessions, and a session a datagram; HAProxy (with and without splicing; it has no UDP) and nginx in turn in the same run.
  */
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
 import {
+  answerPort,
   backendPort,
   bulkPort,
   createProxyLab,
@@ -17,6 +18,7 @@ import { relaySubjects } from './io/relay-subjects.ts';
 
 const rounds = 3;
 const bulkSeconds = 5;
+const questions = 20_000;
 const warmUp: Load = { connections: 64, seconds: 1, newConnections: true };
 const connections: Load = { connections: 64, seconds: 5, newConnections: true };
 
@@ -64,6 +66,13 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
           note(name, subject, '99th percentile', 'ms', result.p99Milliseconds);
           await lab.stopProxy();
         }
+        const asked = await start(lab, answerPort);
+        const answers = lab.questions(asked, questions);
+        const talk = 'a question and its answer, one connection';
+        note(talk, subject, 'median', 'us', answers.medianMicroseconds);
+        note(talk, subject, '99th percentile', 'us', answers.p99Microseconds);
+        note(talk, subject, 'CPU', 'us', answers.cpuMicroseconds);
+        await lab.stopProxy();
         const bulk = await start(lab, bulkPort);
         lab.bulk(bulk, 1, 'upload');
         for (const direction of ['upload', 'download'] as const) {

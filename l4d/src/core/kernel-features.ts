@@ -29,7 +29,7 @@ export const kernelFeatures = {
   },
   tunnelRelay: {
     name: 'tunnels relayed by the kernel (sockmap, stream verdict), for `relay: kernel`',
-    since: '5.11',
+    since: '6.18',
     without: 'the proxy relays those tunnels itself, and counts them as refused',
   },
   links: { name: 'XDP links whose program is swapped while packets flow', since: '5.9' },

@@ -1,8 +1,10 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { release } from 'node:os';
 import { exitCode, OperatorError, SyscallError, VerifierError } from '@l4d/kit/errors.ts';
 import { loopbackIndex, openFreshNetwork } from '@l4d/kit/ffi/fresh-network.ts';
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { closeFd, interfaceIndex } from '@l4d/kit/ffi/libc.ts';
+import { noTunnelRelay } from '@l4d/kit/tunnel-relay-support.ts';
 import type { KernelFeatureKey, ProbeResult } from '../core/kernel-features.ts';
 import { ensureBpfFolder } from './forwarding/bpf-folder.ts';
 import { objectPath } from './forwarding/bpf-objects.ts';
@@ -57,11 +59,13 @@ export async function probeKernel(interfaceName?: string): Promise<ProbeResult[]
       return inFreshNetwork((run) => run(() => libbpf.attachTcIngress(program, loopbackIndex)));
     }),
   );
-  await attempt('tunnelRelay', () =>
-    withSmallObject('l7_relay', (object) =>
+  await attempt('tunnelRelay', () => {
+    const problem = noTunnelRelay(release());
+    if (problem !== undefined) throw new OperatorError(problem);
+    return withSmallObject('l7_relay', (object) =>
       libbpf.attachStreamVerdict(libbpf.programFd(object, 'l7_relay'), libbpf.mapFd(object, 'relay_sources')),
-    ),
-  );
+    );
+  });
   await attempt('links', () =>
     withSmallObject('pass', (object) => {
       const program = libbpf.programFd(object, 'pass');

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { OperatorError, SyscallError, VerifierError } from '@l4d/kit/errors.ts';
 import {
@@ -15,6 +16,7 @@ import {
 import { constant, mapShared, setSocketOptionInt, socketCookie } from '@l4d/kit/ffi/libc.ts';
 import { writtenBytes } from '@l4d/kit/ffi/tcp-queue.ts';
 import type { Logger } from '@l4d/kit/logger.ts';
+import { noTunnelRelay } from '@l4d/kit/tunnel-relay-support.ts';
 
 /*
  * Tunnels that the kernel relays (bpf/l7_relay.bpf.c). The program and its maps are this process's own and are not
@@ -104,6 +106,8 @@ class Maps {
   readonly #value = new BigUint64Array(1);
 
   constructor() {
+    const problem = noTunnelRelay(release());
+    if (problem !== undefined) throw new OperatorError(problem);
     const path = `${objectFile}l7_relay.bpf.o`;
     if (!existsSync(path)) throw new OperatorError(`${path} is missing; build the kernel programs`);
     const object = openObject(path);

@@ -17,6 +17,8 @@ const root = join(import.meta.dirname, '../../..');
 export const backendPort = 9000;
 /** Where datagrams are sent back. */
 export const echoPort = 9002;
+/** Where questions on one TCP connection are answered. */
+export const answerPort = 9003;
 /** Where the sink and source of bulk transfers listens. */
 export const bulkPort = 9001;
 const clientCore = 0;
@@ -77,6 +79,14 @@ export interface BulkResult {
   readonly cpuSecondsPerGigabyte: number;
 }
 
+/** Questions of 64 bytes and answers on one TCP connection, one at a time. */
+export interface QuestionsResult {
+  readonly medianMicroseconds: number;
+  readonly p99Microseconds: number;
+  /** Processor time of the proxy's process for a question and its answer; what the kernel does elsewhere is not in it. */
+  readonly cpuMicroseconds: number;
+}
+
 /** A running proxy: the process whose time is counted, and its port on 127.0.0.1. */
 export interface RunningProxy {
   readonly pid: number;
@@ -109,6 +119,8 @@ export interface ProxyLab {
   portsOf(pid: number, protocol?: 'tcp' | 'udp'): readonly number[];
   /** UDP clients; the proxy's backend is `echoPort`. */
   datagrams(proxy: RunningProxy, load: DatagramLoad): DatagramResult;
+  /** One TCP client with one question at a time; the proxy's backend is `answerPort`. */
+  questions(proxy: RunningProxy, count: number): QuestionsResult;
   run(proxy: RunningProxy, load: Load): Promise<LoadResult>;
   /** Sends by iperf3 for so many seconds; the proxy's backend is `bulkPort`. */
   bulk(proxy: RunningProxy, seconds: number, direction: 'upload' | 'download'): BulkResult;
@@ -191,6 +203,19 @@ export async function createProxyLab(): Promise<ProxyLab> {
         cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / result.answered,
       };
     },
+    questions(proxy, count) {
+      const before = cpuTicks(proxy.pid);
+      const program = join(import.meta.dirname, 'tcp-questions.ts');
+      const words = ['ask', String(proxy.port), String(count)];
+      const text = output('taskset', '-c', String(clientCore), process.execPath, program, ...words);
+      const ticks = cpuTicks(proxy.pid) - before;
+      const { median, p99 } = JSON.parse(text) as { median: number; p99: number };
+      return {
+        medianMicroseconds: median,
+        p99Microseconds: p99,
+        cpuMicroseconds: ((ticks / ticksPerSecond) * 1e6) / count,
+      };
+    },
     bulk(proxy, seconds, direction) {
       const before = cpuTicks(proxy.pid);
       const text = output(
@@ -202,7 +227,7 @@ export async function createProxyLab(): Promise<ProxyLab> {
       return { gigabitsPerSecond: bits / 1e9, cpuSecondsPerGigabyte: cpuSeconds / (bytes / 1e9) };
     },
     async stopProxy() {
-      for (const child of children.splice(3)) await end(child);
+      for (const child of children.splice(4)) await end(child);
     },
     remove() {
       for (const child of children) child.kill('SIGTERM');
@@ -214,6 +239,9 @@ export async function createProxyLab(): Promise<ProxyLab> {
     spawnOn(clientCore, ['nginx', '-c', writeBackend(folder)]);
     spawnOn(clientCore, ['iperf3', '-s', '-p', String(bulkPort)]);
     spawnOn(clientCore, [process.execPath, join(import.meta.dirname, 'udp-echo.ts'), String(echoPort)]);
+    const questions = join(import.meta.dirname, 'tcp-questions.ts');
+    spawnOn(clientCore, [process.execPath, questions, 'serve', String(answerPort)]);
+    await lab.listening(answerPort);
     await lab.listening(backendPort);
     await lab.listening(bulkPort);
     await lab.listening(echoPort, 'udp');

@@ -26,6 +26,13 @@ export const relaySubjects: readonly RelaySubject[] = [
     startDatagrams: (lab, backend, once) =>
       startOwnWith(lab, 'udp', backend, '.', once ? { udp: { responses: 1 } } : {}),
   },
+  {
+    subject: 'l4d, relay in the kernel',
+    missing: undefined,
+    // Bulk over loopback outruns its reader for as long as that is somewhere else: the limit is to be out of the way.
+    start: (lab, backend) =>
+      startOwnWith(lab, 'tcp', backend, '.', { relay: 'kernel', limits: { relayBytes: 1_073_741_824 } }),
+  },
   haproxy('', ''),
   haproxy(', splicing', '  option splice-auto\n'),
   {
