@@ -1,4 +1,4 @@
-import { startProxyUnderTest } from '../../l7/src/io/testing/proxy-under-test.ts';
+import { startProxyUnderTest } from '@l4d/l7/io/testing/proxy-under-test.ts';
 
 /** A proxy in a process of its own that can be stopped: `relay-process.ts BACKEND_PORT LIMIT_BYTES`; says its port. */
 const [port, relayBytes] = process.argv.slice(2).map(Number);

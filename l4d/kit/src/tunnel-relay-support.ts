@@ -3,7 +3,7 @@ export const tunnelRelaySince = '6.18';
 
 /**
  * Why tunnels are not left to a kernel of this release (as `uname -r` says); undefined: they may be. The program loads on
- * Linux 6.1, too, but there the backend of a tunnel that was reset took it for ended.
+ * Linux 6.1, too, but there it is not proven that silence ends a tunnel.
  */
 export function noTunnelRelay(release: string): string | undefined {
   const [major = 0, minor = 0] = release.split(/[.-]/).map(Number);
