@@ -45,10 +45,9 @@ export function proxyDesired(
         ...(vip.mode === 'udp' ? { udp: { ...vip.udp } } : {}),
         timeouts: timeoutsOf(vip),
         // What is not declared is not said: a proxy that is still of an older version would not take it.
-        ...(vip.limits === undefined ? {} : { limits: { ...vip.limits } }),
+        ...limitsOf(vip),
         ...(vip.retries === undefined ? {} : { retries: { ...vip.retries } }),
         ...(vip.relay === undefined ? {} : { relay: vip.relay }),
-          ...(vip.relayBytes === undefined ? {} : { relayBytes: vip.relayBytes }),
         access: {
           allow: (vip.access?.allow ?? []).map(formatIpPrefix),
           deny: (vip.access?.deny ?? []).map(formatIpPrefix),
@@ -71,6 +70,11 @@ export function proxyDesired(
       };
     }),
   };
+}
+
+function limitsOf({ limits, relayBytes }: Vip): Pick<ListenerInput, 'limits'> {
+  if (limits === undefined && relayBytes === undefined) return {};
+  return { limits: { ...limits, ...(relayBytes === undefined ? {} : { relayBytes }) } };
 }
 
 function timeoutsOf({ idleTimeout, keepAliveTimeout, timeouts = {} }: Vip): ListenerInput['timeouts'] {
