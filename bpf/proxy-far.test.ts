@@ -1,6 +1,7 @@
 /** Connections for the proxies of hosts in other subnets: wrapped, taken out, refused, asked whether they live. */
 import * as libbpf from '@l4d/kit/ffi/libbpf.ts';
 import { ipAddress, toMappedBytes } from '@l4d/kit/ip-address.ts';
+import { hostPrefix } from '@l4d/kit/ip-prefix.ts';
 import {
   type ProxyFar,
   type ProxyHost,
@@ -245,6 +246,15 @@ describe.each(
       expected[6] = 0;
       expect(Buffer.from(packet)).toEqual(Buffer.from(expected));
     }
+  });
+
+  it('an address some of whose clients are the proxy’s takes what was handed over, by their class', () => {
+    place(self);
+    const classes = [{ prefix: hostPrefix(ipAddress(family.client)), policy: 'l7' as const }];
+    plane.forwarding.apply(vipOf(family, { classes }));
+    expect(words(handed(outer, last, syn()))).toBe('pass pass_l7 note_proxy_unwrapped');
+    plane.forwarding.apply(vipOf(family, { classes: classes.map((one) => ({ ...one, policy: 'drop' })) }));
+    expect(words(handed(outer, last, syn()))).toBe('drop drop_source note_proxy_unwrapped');
   });
 
   it('a congestion mark that a router has set goes on with the packet, and ends one that knows none', () => {

@@ -78,7 +78,7 @@ enum vip_flag {
 	VIP_CLASSED = 1 << 10,
 	/* Of VIP_CLASSED: whom the list does not name is dropped. */
 	VIP_DROP = 1 << 11,
-	/* Of VIP_CLASSED: some class is the proxy's, so connections may live on this host. */
+	/* Of VIP_CLASSED: some class is the proxy's, so connections may live on this host. Of an address: of one of its VIPs. */
 	VIP_PROXIED = 1 << 12,
 };
 

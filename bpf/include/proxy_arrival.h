@@ -26,7 +26,7 @@ static __always_inline int answer_probe(void *data, void *network, struct udphdr
 	return finish(TX_PROXY_PROBE, XDP_TX);
 }
 
-/* Whether what is within is one packet to an address of l7 VIPs; takes the outer congestion mark over. */
+/* Whether what is within is one packet to an address that the proxy has, for all of its clients or some; takes the outer congestion mark over. */
 static __always_inline int is_for_proxy(void *inner, void *end, __u8 protocol, const struct outer_header *outer)
 {
 	struct ipv6hdr *ip6 = inner;
@@ -38,12 +38,12 @@ static __always_inline int is_for_proxy(void *inner, void *end, __u8 protocol, c
 		    sizeof(*ip6) + bpf_ntohs(ip6->payload_len) > outer->payload)
 			return 0;
 		address = find_vip6((const __u32 *)&ip6->daddr, 0, IPPROTO_ICMPV6);
-		return address && (address->flags & VIP_L7) && merge_ecn6(ip6, outer->ecn);
+		return address && (address->flags & (VIP_L7 | VIP_PROXIED)) && merge_ecn6(ip6, outer->ecn);
 	}
 	if ((void *)(ip4 + 1) > end || ip4->version != 4 || ip4->ihl < 5 || bpf_ntohs(ip4->tot_len) > outer->payload)
 		return 0;
 	address = find_vip4(ip4->daddr, 0, IPPROTO_ICMP);
-	return address && (address->flags & VIP_L7) && merge_ecn4(ip4, outer->ecn);
+	return address && (address->flags & (VIP_L7 | VIP_PROXIED)) && merge_ecn4(ip4, outer->ecn);
 }
 
 /* A frame that was handed over: taken out, it comes from the MAC address that stands for its sender and its mark. */

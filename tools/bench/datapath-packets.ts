@@ -17,6 +17,7 @@ import {
   udpFrame,
   vipOf,
 } from '../../bpf/testing/world.ts';
+import { addClassedVips, classPackets } from './class-packets.ts';
 import { type BenchResult, type BenchRow, summarize } from './core/rows.ts';
 import { addSchedulingVips, schedulingPackets } from './scheduling-packets.ts';
 
@@ -87,7 +88,7 @@ interface Case {
   readonly wrapped: boolean;
   /** Sources that take turns. */
   readonly flows: number;
-  readonly action: 'pass' | 'tx' | 'redirect';
+  readonly action: 'pass' | 'drop' | 'tx' | 'redirect';
 }
 
 /** As many as the source's varied bits can tell apart. */
@@ -142,6 +143,7 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
 function plane(flows4: number, tableByCpu = false, withoutNat = false): TestDataPlane {
   const loaded = loadDataPlane({ flows4, tableByCpu, embryonic: 16_384 });
   addSchedulingVips(loaded);
+  addClassedVips(loaded);
   for (const family of families) {
     loaded.forwarding.apply(vipOf(family));
     loaded.forwarding.apply(vipOf(family, { protocol: 'udp' }));
@@ -240,6 +242,12 @@ function casesOf(
       flows: alwaysNew,
       program: planes.limited.program,
     }),
+    l4d('classes, 1,000 prefixes: TCP flow hit', classPackets.forward4),
+    l4d('classes, 1,000 prefixes: IPv6 flow hit', classPackets.forward6),
+    l4d('classes, 1,000 prefixes, some for the proxy: TCP flow hit', classPackets.mixed4),
+    l4d('classes, 1,000 prefixes: dropped', classPackets.drop4, { action: 'drop' }),
+    l4d('classes, 1,000 prefixes: dropped, IPv6', classPackets.drop6, { action: 'drop' }),
+    l4d('classes, 1,000 prefixes: to the proxy', classPackets.l7, { action: 'pass' }),
     l4d('stateless, one flow', schedulingPackets.stateless),
     l4d('stateless, 1,000,000 flows', schedulingPackets.stateless, { flows: million }),
     l4d('a table for each CPU, flow hit', packet.tcp4, { program: planes.byCpu.program }),

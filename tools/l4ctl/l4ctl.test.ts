@@ -210,6 +210,28 @@ test('vip ls, show, explain', async () => {
   expect((await l4ctl('vip ls')).out).toMatch(/^no VIPs/);
 });
 
+test('policies by source: add, show, and explain for one client', async () => {
+  const added = await l4ctl(
+    'vip add 203.0.113.10:80 -b 10.0.0.21 --name web --class 198.51.100.0/24=l7 --class 198.51.100.66/32=drop',
+  );
+  expect(added.out).toBe('vip web added (revision 1)\n');
+  expect((await l4ctl('vip show web')).out).toContain(
+    '  clients of 198.51.100.0/24 -> l7\n  clients of 198.51.100.66/32 -> drop\n  other clients -> forward\n',
+  );
+  expect((await l4ctl('vip explain web --client 198.51.100.66')).out).toContain(
+    '  client 198.51.100.66: drop, by 198.51.100.66/32 of its classes; its packets are dropped, and counted as drop_source\n',
+  );
+  expect((await l4ctl('vip explain web --client 192.0.2.1')).out).toContain(
+    "  client 192.0.2.1: forward, the VIP's own policy; its packets go to a backend\n",
+  );
+  expect(JSON.parse((await l4ctl('vip explain web --client 198.51.100.7 -o json')).out)).toMatchObject({
+    client: { address: '198.51.100.7', policy: 'l7', prefix: '198.51.100.0/24' },
+  });
+  expect((await l4ctl('vip explain web --client nobody')).code).toBe(2);
+  expect((await l4ctl('vip set web classes=null')).code).toBe(0);
+  expect((await l4ctl('vip show web')).out).not.toContain('clients');
+});
+
 test('vip set changes fields by their names; null is the default', async () => {
   await addWeb();
   expect((await l4ctl('vip set web minHealthy=2 idleTimeout=30s check={"type":"none"}')).out).toBe(

@@ -48,8 +48,8 @@ export function classLines({ policy, classes = [] }: ShownSources, status: VipSt
   if (classes.length === 0) return [];
   const counted = status?.classCounters;
   return [
-    ...classes.map((source) => `  source ${source.prefix} -> ${source.policy}`),
-    `  other classes -> ${policy}`,
+    ...classes.map((source) => `  clients of ${source.prefix} -> ${source.policy}`),
+    `  other clients -> ${policy}`,
     ...(counted === undefined
       ? []
       : [`  to the proxy ${countText(counted.l7)}  dropped ${countText(counted.drop)}`]),

@@ -104,3 +104,19 @@ test('the text of many VIPs comes in parts of bounded length, and is asked for a
   expect(rest.every((part) => part.length < 70_000)).toBe(true);
   expect(samples(first + rest.join(''))).toHaveLength(2000 * 5 + 4000 * 4);
 });
+
+test('a VIP with classes tells of what did not go to backends', () => {
+  const counters = {
+    vip: () => 5,
+    backend: () => 3,
+    class: (_: string, of: 'l7' | 'drop') => (of === 'l7' ? 2 : 1),
+  };
+  const vip = { name: 'web', address: '203.0.113.1', port: 80, backends: [{ address: '10.0.0.1' }] };
+  const text = [...vipMetrics(source([vip], { counters }))].join('');
+  expect(samples(text).filter((line) => line.includes('class'))).toEqual(
+    ['packets', 'bytes', 'connections'].flatMap((what) => [
+      `l4d_vip_class_${what}_total{vip="web",class="l7"} 2`,
+      `l4d_vip_class_${what}_total{vip="web",class="drop"} 1`,
+    ]),
+  );
+});

@@ -1,6 +1,6 @@
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
 import { usualSelection } from '../../core/forwarding/backend-selection.ts';
-import type { HeldVip } from '../../core/forwarding/forwarding-plan.ts';
+import { classesProxied, type HeldVip } from '../../core/forwarding/forwarding-plan.ts';
 import type { ForwardingMaps } from './forwarding-maps.ts';
 import { ipProtocol, type VipKey } from './map-codec.ts';
 
@@ -35,12 +35,12 @@ export function createAddressEntries(
 
   /** Fragments for an address are the stack's when all of its VIPs are the proxy's, for whoever comes. */
   function write(address: IpAddress): void {
-    const isStackOnly = [...setOf(address)].every((identity) => {
-      const held = heldOf(identity);
-      return held?.policy === 'l7' && held.classes === undefined;
-    });
+    const helds = [...setOf(address)].flatMap((identity) => heldOf(identity) ?? []);
+    const isStackOnly = helds.every(({ policy, classes }) => policy === 'l7' && classes === undefined);
     const policy = isStackOnly ? 'l7' : 'forward';
-    if (maps.readVip(addressKey(address))?.policy === policy) return;
+    const isProxied = helds.some((held) => held.policy === 'l7' || classesProxied(held));
+    const known = maps.readVip(addressKey(address));
+    if (known?.policy === policy && known.isProxied === isProxied) return;
     maps.writeVip(addressKey(address), {
       id: 0,
       policy,
@@ -52,7 +52,7 @@ export function createAddressEntries(
       selection: usualSelection,
       usesNat: false,
       sourceList: 0,
-      isProxied: false,
+      isProxied,
     });
   }
 
