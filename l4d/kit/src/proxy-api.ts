@@ -40,9 +40,9 @@ const prefix = z.string().transform((text, context) => {
 
 const name = z.string().min(1).max(128);
 const port = z.int().min(1).max(65535);
-/** A host name, an address as a URI writes it, or `*.` and a suffix; compared without regard to case. */
 /** A proxy's name in Via. */
 export const viaNamePattern = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/i;
+/** A host name, an address as a URI writes it, or `*.` and a suffix; compared without regard to case. */
 const hostPattern = z
   .string()
   .max(255)

@@ -50,5 +50,10 @@ test('datagrams of several peers, runs and single ones arrive as they were added
   batch.add({ name: '', scopeId: 0, apart: false }, memory.address + 3, 5);
   expect(batch.send(from.fd)).toMatchObject({ datagrams: 1, bytes: 5, refused: false });
   expect(lengths(one.fd)).toEqual([5]);
+  // The shorter end of a run can be all that is left for a batch of its own.
+  batch.add({ name: '', scopeId: 0, apart: true }, memory.address, 4400, 1000);
+  expect(batch.send(from.fd)).toMatchObject({ datagrams: 1, bytes: 400 });
+  expect(lengths(one.fd)).toEqual([1000, 1000, 1000, 1000, 400]);
+  expect(received.bytes(4)[0]).toBe(4000 % 251);
   for (const { fd } of [from, one, other]) closeFd(fd);
 });

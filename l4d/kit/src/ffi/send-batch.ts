@@ -60,6 +60,7 @@ export class SendBatch {
   readonly #sizes: Uint16Array;
   #messages = 0;
   #usedVectors = 0;
+  /** Bytes of the message that is being filled. */
   #runBytes = 0;
   /** Whether the message that is being filled takes more. */
   #open = false;
@@ -225,7 +226,7 @@ export class SendBatch {
     const outcome = this.#outcome;
     if (this.#messages === 1 && this.#runs[0] === 1 && this.#peers[0]?.name === '') {
       // A datagram by itself to whom the socket is connected: a third of the calls, and there is less for the kernel to copy.
-      const length = this.#sizes[0] ?? 0;
+      const length = this.#runBytes;
       if (sendAt(fd, this.#end - length, length, sendFlags) < 0) return -1;
       outcome.datagrams += 1;
       outcome.bytes += length;

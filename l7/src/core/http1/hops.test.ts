@@ -7,6 +7,7 @@ it.each([
   ['max-forwards:\t010 \r\n', 'Max-Forwards: 9\r\n'],
   ['Max-Forwards: 99999999999999999999999\r\n', 'Max-Forwards: 255\r\n'],
   ['X-Max-Forwards: 0\r\n', 'X-Max-Forwards: 0\r\n'],
+  ['X-Max-Forwards: 3\r\nMax-Forwards: 3\r\n', 'X-Max-Forwards: 3\r\nMax-Forwards: 2\r\n'],
 ])('forwards left: %j', (fields, next) => {
   expect(forwardsLeft(fields)).toEqual({ kind: 'forward', fields: next });
 });
@@ -60,6 +61,11 @@ it('names itself with the version that it was spoken to in', () => {
 it('long fields are looked through in no time', () => {
   const fields = `Via: ${'1.1 a, '.repeat(2300)}\r\nVia: ${' ,'.repeat(4000)}${'x'.repeat(4000)}\r\n`;
   const start = performance.now();
-  for (let turn = 0; turn < 10; turn++) expect(hasComeBy(edge, fields)).toBe(false);
+  const spaces = '\t'.repeat(48_000);
+  const forwards = `Max-Forwards:${spaces}x${spaces}x${spaces}\r\n`;
+  for (let turn = 0; turn < 10; turn++) {
+    expect(hasComeBy(edge, fields)).toBe(false);
+    expect(forwardsLeft(forwards)).toEqual({ kind: 'invalid' });
+  }
   expect(performance.now() - start).toBeLessThan(2000);
 });

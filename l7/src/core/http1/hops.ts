@@ -17,7 +17,7 @@ export function countsForwards(method: string): boolean {
   return method === 'OPTIONS' || method === 'TRACE';
 }
 
-const maxForwards = /^max-forwards:[ \t]*([^\r]*?)[ \t]*\r\n/gim;
+const maxForwards = /^max-forwards:([^\r]*)\r\n/gim;
 /** More is taken for so many: no way is longer. */
 const mostForwards = 255;
 
@@ -27,11 +27,13 @@ export function forwardsLeft(fields: string): ForwardsLeft {
   const [first] = found;
   if (first === undefined) return { kind: 'forward', fields };
   const [line, value = ''] = first;
-  if (found.length > 1 || !/^\d+$/.test(value)) return { kind: 'invalid' };
-  const left = Number(value);
+  const digits = /^[ \t]*(\d+)[ \t]*$/.exec(value)?.[1];
+  if (found.length > 1 || digits === undefined) return { kind: 'invalid' };
+  const left = Number(digits);
   if (left === 0) return { kind: 'answer' };
   const next = `Max-Forwards: ${Math.min(left - 1, mostForwards)}\r\n`;
-  return { kind: 'forward', fields: fields.replace(line, () => next) };
+  const before = fields.slice(0, first.index);
+  return { kind: 'forward', fields: before + next + fields.slice(first.index + line.length) };
 }
 
 /** Fields of the client's that only the server is to know (RFC 9110 section 9.3.8). */

@@ -209,9 +209,15 @@ export abstract class Stream implements Expiring {
     return false;
   }
 
-  /** Writes latin1 text of at most `layout.textBytes`. */
+  /** Writes latin1 text. */
   writeText(text: string): boolean {
-    return this.write(layout.text, this.loop.memory.bytes.latin1Write(text, layout.text));
+    const { bytes } = this.loop.memory;
+    const most = layout.textBytes;
+    if (text.length <= most) return this.write(layout.text, bytes.latin1Write(text, layout.text));
+    let sent = true;
+    for (let at = 0; at < text.length; at += most)
+      sent = this.write(layout.text, bytes.latin1Write(text.slice(at, at + most), layout.text));
+    return sent;
   }
 
   /** Writes on after the kernel has room again; true: nothing is left. */

@@ -98,13 +98,17 @@ export class UpstreamConnection extends Stream {
   }
 
   /**
-   * Sends a head and, right behind it, `length` bytes from `offset` of the loop's memory, which has
-   * room for the head before them. False: the connection was dead, and nothing was sent.
+   * Sends a head and, right behind it, `length` bytes from `offset` of the loop's memory: at once where there is room for
+   * the head before them. False: the connection was dead, and nothing was sent.
    */
   sendRequest(head: string, offset: number, length: number): boolean {
     const before = this.sentBytes;
     if (length === 0) this.writeText(head);
-    else {
+    else if (head.length > offset) {
+      // What is told of the client can make a long head longer still.
+      this.writeText(head);
+      this.write(offset, length);
+    } else {
       const start = offset - head.length;
       this.loop.memory.bytes.latin1Write(head, start);
       this.write(start, head.length + length);
