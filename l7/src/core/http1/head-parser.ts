@@ -86,9 +86,14 @@ export class HeadParser {
     this.#limits = limits;
   }
 
-  /** From now on these hold. */
+  /** For the next head: to be called between two. */
   useLimits(limits: MessageLimits): void {
     this.#limits = limits;
+  }
+
+  /** Of a text that begins with the head no more is looked at, and what is longer is refused. */
+  get maxHeadBytes(): number {
+    return this.#limits.maxHeadBytes;
   }
 
   /** Forgets the head that was read. */

@@ -151,7 +151,7 @@ export class ClientConnection extends Stream {
     const { bytes } = this.loop.memory;
     const before = this.#text.length;
     if (this.head === blankHead) this.#takeHead();
-    const text = bytes.latin1Slice(start, Math.min(end, start + this.limits.request.maxHeadBytes));
+    const text = bytes.latin1Slice(start, Math.min(end, start + this.head.maxHeadBytes));
     this.#text = before === 0 ? text : this.#text + text;
     const state = this.head.parse(this.#text);
     if (state === 'partial') {

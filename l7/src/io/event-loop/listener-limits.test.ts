@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import {
   type ListenerParts,
@@ -149,5 +150,52 @@ test.each([
   await until(() => got.endsWith(`\r\n\r\n${body}`));
   expect(got).toContain(`\r\nForwarded: for=127.0.0.1;proto=http;host=${host}\r\n`);
   expect(await client.got(/ok$/)).toMatch(/^HTTP\/1\.1 200 /);
+  client.socket.destroy();
+});
+
+/** Makes heads of messages no longer than 256 bytes from now on. */
+function shortenHeads(): void {
+  const { front } = proxy;
+  const short = [...front.table].map(([key, listener]) => {
+    const { request, response } = listener.limits;
+    const limits = {
+      ...listener.limits,
+      request: { ...request, maxHeadBytes: 256 },
+      response: { ...response, maxHeadBytes: 256 },
+    };
+    return [key, { ...listener, limits }] as const;
+  });
+  front.usePolicy(new Map(short));
+}
+
+const long = `X: ${'x'.repeat(1000)}\r\n\r\n`;
+
+test('limits that change in the middle of a request hold from the next one on', async () => {
+  proxy = await startProxyUnderTest();
+  const client = await proxy.client();
+  client.send('GET / HTTP/1.1\r\n');
+  // What was sent later is answered: the begin was read.
+  expect(await answer(get)).toBe('200');
+  shortenHeads();
+  client.send(`Host: a\r\n${long}`);
+  expect(await client.got(/ok$/)).toMatch(/^HTTP\/1\.1 200 /);
+  client.send(`GET / HTTP/1.1\r\nHost: a\r\n${long}`);
+  await client.got(/HTTP\/1\.1 431 /);
+  client.socket.destroy();
+});
+
+test('limits that change in the middle of an answer hold from the next one on', async () => {
+  proxy = await startProxyUnderTest();
+  const answering: Socket[] = [];
+  proxy.backend.script = (socket) => {
+    answering.push(socket);
+    socket.write('HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n');
+  };
+  const client = await proxy.client();
+  client.send('GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n');
+  await client.got(/100 Continue/);
+  shortenHeads();
+  answering[0]?.write(`${long}ok`);
+  expect(await client.got(/200 OK[^]*ok$/)).toMatch(/HTTP\/1\.1 200 OK[^]*x{1000}\r\n\r\nok$/);
   client.socket.destroy();
 });

@@ -58,6 +58,8 @@ export class EventLoop {
   readonly deadlines = new Deadlines(this.now);
   /** Counts the times that the kernel was asked for events. */
   turn = 0;
+  /** There may be events that the kernel had no room for when it was asked. */
+  hasUntold = false;
 
   readonly #epoll = createEpoll();
   readonly #events = fixedMemory(batch * epollEventSize);
@@ -227,6 +229,7 @@ export class EventLoop {
     const count = epollWait(this.#epoll, this.#events.address, batch, timeout);
     this.now = performance.now();
     this.turn += 1;
+    this.hasUntold = count === batch;
     for (let i = 0; i < count; i++) {
       const stream = this.#streamOf(i);
       if (stream?.goesFirst === true) stream.dispatch(this.#reader.events(i));

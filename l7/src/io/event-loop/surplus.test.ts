@@ -100,6 +100,20 @@ test('at the same time as the next request, which was there before', async () =>
   }
 });
 
+test('at the same time as the next request, with more events between them than are taken at a time', async () => {
+  backend((socket, answer) => void socket.write(answer, 'latin1'));
+  const others = await Promise.all(Array.from({ length: 300 }, connected));
+  const next = await connected();
+  await asks('/1');
+  await until(() => proxy.backend.open.size === 1);
+  const [socket] = proxy.backend.open;
+  next.send(request('/next'));
+  for (const other of others) other.send('G');
+  socket?.write(evil, 'latin1');
+  expect(await next.got(/\r\n\r\n[\s\S]+/)).toMatch(/\r\n\r\n\/next$/);
+  for (const { socket: open } of [next, ...others]) open.destroy();
+});
+
 test('behind an answer that fills a read, with the next request waiting', async () => {
   // What is read at a time (layout.receiveBytes of loop.ts): the surplus stays in the kernel.
   const readBytes = 128 * 1024;

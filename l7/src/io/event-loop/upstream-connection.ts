@@ -78,9 +78,9 @@ export class UpstreamConnection extends Stream {
     return this.#text !== '' || this.#interim > 0;
   }
 
-  /** Whether the kernel has been asked for events since it became idle, and has told of nothing. */
+  /** Whether the kernel has been asked for all events since it became idle, and has told of nothing. */
   get isQuiet(): boolean {
-    return this.#idleSince !== this.loop.turn && this.isReadOut;
+    return this.#idleSince !== this.loop.turn && !this.loop.hasUntold && this.isReadOut;
   }
 
   /** Whether it has ended, or has said what nobody asked for: that would be taken for the answer to the next request. */
@@ -187,7 +187,7 @@ export class UpstreamConnection extends Stream {
     let start = from;
     for (;;) {
       const before = this.#text.length;
-      const limit = Math.min(end, start + client.limits.response.maxHeadBytes);
+      const limit = Math.min(end, start + this.#head.maxHeadBytes);
       // Of a body that has come with its head no text is made, as far as that can be guessed.
       const usual = Math.min(limit, start + usualHeadBytes);
       this.#text += bytes.latin1Slice(start, usual);

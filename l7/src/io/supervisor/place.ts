@@ -45,14 +45,21 @@ export function newPlace(
   };
 }
 
+/** MAX_TCP_WINDOW of <net/tcp.h>: the kernel refuses more, also where an interface carries more. */
+const longestSegment = 32_767;
+
 /**
  * Has the kernel tell clients of new connections to send no larger segments: what is handed over between hosts of different
  * subnets has headers around it. Undefined: as large as the interface allows. Throws SyscallError.
  */
-export function limitSegments({ sockets }: Place, limit: ProxyDesired['segmentLimit']): void {
+export function limitSegments(
+  { sockets }: Pick<Place, 'sockets'>,
+  limit: ProxyDesired['segmentLimit'],
+): void {
   const { IPPROTO_TCP, TCP_MAXSEG } = constant;
-  setSocketOptionInt(sockets[0], IPPROTO_TCP, TCP_MAXSEG, limit?.ipv4 ?? 0);
-  setSocketOptionInt(sockets[1], IPPROTO_TCP, TCP_MAXSEG, limit?.ipv6 ?? 0);
+  const [four, six] = [limit?.ipv4 ?? 0, limit?.ipv6 ?? 0].map((bytes) => Math.min(bytes, longestSegment));
+  setSocketOptionInt(sockets[0], IPPROTO_TCP, TCP_MAXSEG, four ?? 0);
+  setSocketOptionInt(sockets[1], IPPROTO_TCP, TCP_MAXSEG, six ?? 0);
 }
 
 /** Bound, and listening from the begin: the kernel steers to listening sockets only, and their queues are there. */
