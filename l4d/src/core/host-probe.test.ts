@@ -42,6 +42,21 @@ it('large ones that are lost while small ones arrive do not fit; silence says no
   expect(asked(40, () => false).fits).toBe(true);
 });
 
+it('one that comes back after a silence is not blamed for the large ones of before', () => {
+  const live = asked(4, () => true);
+  const silent = asked(41, () => false, live);
+  expect(silent.isLive).toBe(false);
+  const back = answered(silent, false);
+  expect(asked(3, (isLarge) => !isLarge, back)).toMatchObject({ isLive: true, fits: true });
+  // A way that was found too small stays so until it is found otherwise.
+  const small = asked(
+    40,
+    () => false,
+    asked(16, (isLarge) => !isLarge, live),
+  );
+  expect(asked(3, (isLarge) => !isLarge, small).fits).toBe(false);
+});
+
 it('an answer is one to the last five, with the salt', () => {
   const host = asked(20, () => false);
   expect(isAnswer(answerTo(20), salt, host)).toBe(true);

@@ -66,6 +66,8 @@ export function answered(host: ProbedHost, isLarge: boolean): ProbedHost {
     ...host,
     unanswered: 0,
     isLive: true,
+    // Those that were lost while it was dead were not lost for their size.
+    largeUnanswered: host.isLive ? host.largeUnanswered : 0,
     ...(isLarge ? { largeUnanswered: 0, fits: true } : {}),
   };
 }

@@ -133,25 +133,28 @@ test('what a listener says of kept connections to backends, and of slow clients'
 test.each([
   ['without a body', ''],
   ['with a body', 'hello'],
-])('a head that becomes longer than there is memory before a body, %s, is sent whole', async (_name, body) => {
-  proxy = await startProxyUnderTest(
-    {},
-    { listener: { forwarded: true, limits: { requestHeadBytes: 49_152 } } },
-  );
-  let got = '';
-  proxy.backend.script = (socket, text) => {
-    got = text;
-    if (text.endsWith(`\r\n\r\n${body}`)) socket.write(ok);
-  };
-  // It is sent three times: in Host, X-Forwarded-Host and Forwarded.
-  const host = 'a'.repeat(48_000);
-  const client = await proxy.client();
-  client.send(`PUT / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
-  await until(() => got.endsWith(`\r\n\r\n${body}`));
-  expect(got).toContain(`\r\nForwarded: for=127.0.0.1;proto=http;host=${host}\r\n`);
-  expect(await client.got(/ok$/)).toMatch(/^HTTP\/1\.1 200 /);
-  client.socket.destroy();
-});
+])(
+  'a head that becomes longer than there is memory before a body, %s, is sent whole',
+  async (_name, body) => {
+    proxy = await startProxyUnderTest(
+      {},
+      { listener: { forwarded: true, limits: { requestHeadBytes: 49_152 } } },
+    );
+    let got = '';
+    proxy.backend.script = (socket, text) => {
+      got = text;
+      if (text.endsWith(`\r\n\r\n${body}`)) socket.write(ok);
+    };
+    // It is sent three times: in Host, X-Forwarded-Host and Forwarded.
+    const host = 'a'.repeat(48_000);
+    const client = await proxy.client();
+    client.send(`PUT / HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+    await until(() => got.endsWith(`\r\n\r\n${body}`));
+    expect(got).toContain(`\r\nForwarded: for=127.0.0.1;proto=http;host=${host}\r\n`);
+    expect(await client.got(/ok$/)).toMatch(/^HTTP\/1\.1 200 /);
+    client.socket.destroy();
+  },
+);
 
 /** Makes heads of messages no longer than 256 bytes from now on. */
 function shortenHeads(): void {
@@ -196,6 +199,6 @@ test('limits that change in the middle of an answer hold from the next one on', 
   await client.got(/100 Continue/);
   shortenHeads();
   answering[0]?.write(`${long}ok`);
-  expect(await client.got(/200 OK[^]*ok$/)).toMatch(/HTTP\/1\.1 200 OK[^]*x{1000}\r\n\r\nok$/);
+  expect(await client.got(/200 OK[\s\S]*ok$/)).toMatch(/HTTP\/1\.1 200 OK[\s\S]*x{1000}\r\n\r\nok$/);
   client.socket.destroy();
 });
