@@ -399,6 +399,13 @@ describe.each(
       );
       expect(Buffer.from(packet)).toEqual(Buffer.from(expected));
     }
+    // A checksum that comes out as none is sent as its other zero (RFC 768).
+    const ends = { source: outer.own, destination: outer.remote };
+    const sumOf = (payload: Uint8Array) => udp(ends, port, 50_000, payload).subarray(6, 8);
+    const filler = sumOf(join(probe(0xe1, 8), new Uint8Array(2)));
+    const { packet } = plane.send(datagramFrom(outer, join(probe(0xe0, 8), filler)));
+    const sumAt = outer.family === 4 ? 26 : 46;
+    expect([...networkOf(packet).subarray(sumAt, sumAt + 2)]).toEqual([0xff, 0xff]);
     expect(words(datagramFrom(outer, probe(0xe0, 8), { from: outer.stranger }))).toBe('pass pass_not_vip');
     // Two hosts do not answer each other's answers.
     expect(words(datagramFrom(outer, probe(0xe1, 8)))).toBe('drop drop_proxy_tunnel');

@@ -35,6 +35,17 @@ const hosts: readonly ProxyHost[] = [ownMac, ...others].map((text) => ({
 const [self, first, second, third] = [0, 1, 2, 3];
 const turned = (text: string) => text.replace(/^02/, '00');
 
+/** Of a client's session in the kernel's table. */
+function flowKey(ends: Pick<Family, 'client' | 'vip'>, port: number): Uint8Array {
+  const inNetworkOrder = (number: number) => Uint8Array.of(number >> 8, number & 0xff);
+  return Buffer.concat([
+    toMappedBytes(ipAddress(ends.client)),
+    toMappedBytes(ipAddress(ends.vip)),
+    inNetworkOrder(clientPort),
+    inNetworkOrder(port),
+  ]);
+}
+
 /** All slots alike. */
 function place(owner: number, alternate?: number, isAlternateFirst = false): void {
   plane.maps.writeProxyMarks(hosts);
@@ -201,23 +212,17 @@ describe.each(families.map((family) => [family.name, family] as const))('%s: dat
     expect(fate(tcpFrame(family, { flags: tcpFlag.syn }))).toBe('tx tx_proxy_host 1');
   });
 
-  it('a session of a worker here keeps its datagrams here', () => {
+  it('a session of workers that are gone keeps nothing', () => {
     serve();
-    const port = (number: number) => Uint8Array.of(number >> 8, number & 0xff);
-    const key = Buffer.concat([
-      toMappedBytes(ipAddress(family.client)),
-      toMappedBytes(ipAddress(family.vip)),
-      port(clientPort),
-      port(vipPort),
-    ]);
+    const key = flowKey(family, vipPort);
     libbpf.updateElement(plane.udpFlows, key, new Uint8Array(4));
-    for (const isAskedFirst of [false, true]) {
-      place(first, second, isAskedFirst);
-      for (const source of [undefined, others[0], turned(others[0])])
-        expect(fate(source === undefined ? datagram() : from(source, datagram()))).toBe('pass pass_l7');
-    }
+    place(first, second);
+    expect(fate(datagram())).toBe('tx tx_proxy_host 1');
+    place(self, second);
+    for (const source of [undefined, others[0]])
+      expect(fate(source === undefined ? datagram() : from(source, datagram()))).toBe('tx tx_proxy_second 2');
+    expect(fate(from(turned(others[0]), datagram()))).toBe('pass pass_l7');
     libbpf.deleteElement(plane.udpFlows, key);
-    expect(fate(datagram())).toBe('tx tx_proxy_host 2');
   });
 });
 
@@ -231,7 +236,7 @@ describe.each([
     client: loopback,
   };
 
-  it('a datagram for a socket here is taken by the owner alone', async () => {
+  it('a datagram for a socket here is taken by the owner alone, that of a session by who has it', async () => {
     const socket = createSocket(name === 'ipv4' ? 'udp4' : 'udp6');
     socket.bind(0, loopback);
     await once(socket, 'listening');
@@ -247,6 +252,16 @@ describe.each([
       expect(fate(from(turned(others[1]), datagram))).toBe('pass pass_l7');
       place(first, self, true);
       expect(fate(from(others[2], datagram))).toBe('tx tx_proxy_second 1');
+      // A session of a worker here keeps its datagrams here.
+      const key = flowKey(family, port);
+      libbpf.updateElement(plane.udpFlows, key, new Uint8Array(4));
+      for (const isAskedFirst of [false, true]) {
+        place(first, second, isAskedFirst);
+        for (const source of [undefined, others[0], turned(others[0])])
+          expect(fate(source === undefined ? datagram : from(source, datagram))).toBe('pass pass_l7');
+      }
+      libbpf.deleteElement(plane.udpFlows, key);
+      expect(fate(datagram)).toBe('tx tx_proxy_host 2');
     } finally {
       socket.close();
     }

@@ -14,8 +14,11 @@ static __always_inline int answer_probe(void *data, void *network, struct udphdr
 	__be16 port = udp->source;
 
 	header->type = PROXY_PROBE_ANSWER;
-	if (udp->check)
+	if (udp->check) {
 		udp->check = replace_in_checksum(udp->check, old_word, *word);
+		if (udp->check == 0)
+			udp->check = 0xffff;
+	}
 	udp->source = udp->dest;
 	udp->dest = port;
 	if (is_ipv6)

@@ -118,7 +118,10 @@ static __always_inline enum proxy_local find_local(struct xdp_md *context, struc
 	return found;
 }
 
-/* As find_local, of datagrams: a worker's session, or a socket for new ones. */
+/*
+ * As find_local, of datagrams: a worker's session, or a socket for new ones. Without a socket no worker lives, and what
+ * the table says is of those that did.
+ */
 static __always_inline enum proxy_local find_session(struct xdp_md *context, const struct tuple *tuple)
 {
 	struct bpf_sock_tuple key = {};
@@ -134,8 +137,6 @@ static __always_inline enum proxy_local find_session(struct xdp_md *context, con
 	}
 	flow.client_port = tuple->client_port;
 	flow.vip_port = tuple->vip_port;
-	if (bpf_map_lookup_elem(&l7_udp_flows, &flow))
-		return PROXY_CONNECTED;
 	fill_socket_key(tuple, &key);
 	if (tuple->is_ipv6)
 		sk = bpf_sk_lookup_udp(context, &key, sizeof(key.ipv6), BPF_F_CURRENT_NETNS, 0);
@@ -144,7 +145,7 @@ static __always_inline enum proxy_local find_session(struct xdp_md *context, con
 	if (!sk)
 		return PROXY_ABSENT;
 	bpf_sk_release(sk);
-	return PROXY_LISTENS;
+	return bpf_map_lookup_elem(&l7_udp_flows, &flow) ? PROXY_CONNECTED : PROXY_LISTENS;
 }
 
 static __always_inline int hand_over(struct xdp_md *context, const struct handover *handed, __u64 host, int is_last)

@@ -61,12 +61,15 @@ static __always_inline int has_backend_flow(const struct tuple *tuple, const str
 	return flow && !is_expired(flow, tick, vip) && live_backend(flow->backend, flow->generation);
 }
 
-/* Whether this host's stack has the connection. */
+/*
+ * Whether this host's stack has the connection. Of one that is over it waits for no more than the client's FIN, sent
+ * again; all else may be of the client's next connection with these ports, whose SYN went to a backend.
+ */
 static __always_inline int has_own_connection(struct xdp_md *context, const struct tuple *tuple)
 {
 	struct bpf_sock_tuple key = {};
 	struct bpf_sock *sk;
-	int is_listener;
+	__u32 state;
 
 	if (tuple->is_ipv6) {
 		__builtin_memcpy(key.ipv6.saddr, tuple->client, 16);
@@ -83,9 +86,11 @@ static __always_inline int has_own_connection(struct xdp_md *context, const stru
 	}
 	if (!sk)
 		return 0;
-	is_listener = sk->state == BPF_TCP_LISTEN;
+	state = sk->state;
 	bpf_sk_release(sk);
-	return !is_listener;
+	if (state == BPF_TCP_TIME_WAIT)
+		return !!(tuple->tcp_flags & TCP_FLAG_FIN_BIT);
+	return state != BPF_TCP_LISTEN;
 }
 
 /*

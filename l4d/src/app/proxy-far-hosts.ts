@@ -58,16 +58,18 @@ export function followFarHosts(
   const numbers = new Map(
     maps.readProxyFarNumbers().map(({ remote, number }) => [formatIpAddress(remote), number]),
   );
+  let lastNumber = Math.max(-1, ...numbers.values());
   let hosts = new Map<string, ProxyFar>();
 
+  /** Not one that was let go of lately: the table of connections may name it until it is written again. */
   function numberOf(text: string): number {
     const known = numbers.get(text);
     if (known !== undefined) return known;
     const taken = new Set(numbers.values());
-    let free = 0;
-    while (taken.has(free) && free < maxProxyHosts - 1) free += 1;
-    numbers.set(text, free);
-    return free;
+    do lastNumber = (lastNumber + 1) % maxProxyHosts;
+    while (taken.has(lastNumber) && taken.size < maxProxyHosts);
+    numbers.set(text, lastNumber);
+    return lastNumber;
   }
 
   return {

@@ -33,7 +33,10 @@ export function createAddressEntries(
     return set;
   }
 
-  /** Fragments for an address are the stack's when all of its VIPs are the proxy's, for whoever comes. */
+  /**
+   * Fragments for an address are the stack's when all of its VIPs are the proxy's, for whoever comes. When one is, for
+   * anybody, other hosts may hand packets for it over.
+   */
   function write(address: IpAddress): void {
     const helds = [...setOf(address)].flatMap((identity) => heldOf(identity) ?? []);
     const isStackOnly = helds.every(({ policy, classes }) => policy === 'l7' && classes === undefined);

@@ -40,7 +40,7 @@ export interface VipRecord {
   readonly usesNat: boolean;
   /** Number of its list of sources; 0: all clients have the VIP's policy. */
   readonly sourceList: number;
-  /** With a list: whether some client's connections go to the proxy. */
+  /** With a list, or of an address entry: whether some client's connections go to the proxy. */
   readonly isProxied: boolean;
 }
 
