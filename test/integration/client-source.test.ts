@@ -195,9 +195,23 @@ it('goes on without the daemon, and the next one adopts what is there', async ()
   expect(traces()).toEqual({ rules: [2, 2], filters: [true, true], routes: [true, true] });
 });
 
-it('leaves nothing behind when no VIP needs it, and what was proven stays up', async () => {
-  lab.apply(config.replaceAll('source: client', ''));
+it('leaves nothing behind when no VIP needs it, after open connections have had their time; what was proven stays up', async () => {
+  const open = lab.start('client', 'bash', '-c', `exec 3<>/dev/tcp/${vips.ipv4}/81; cat <&3 & cat >&3`);
+  let got = '';
+  open.stdout?.on('data', (piece: Buffer) => {
+    got += piece.toString();
+  });
+  const answers = async (count: number) => {
+    open.stdin?.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await until(`answer ${count}`, () => got.split('198.51.100.').length === count + 1);
+  };
+  await answers(1);
+  const without = config.replaceAll('source: client', '');
+  lab.apply(without.replace('workers: 2', 'workers: 2, drainAtMost: 1h'));
   expect((await backend('web', good[4]))?.state).toBe('up');
+  await answers(2);
+  open.kill();
+  lab.apply(without.replace('workers: 2', 'workers: 2, drainAtMost: 0s'));
   const none = { rules: [0, 0], filters: [false, false], routes: [false, false] };
   await until('all of it is gone', () => JSON.stringify(traces()) === JSON.stringify(none));
 });

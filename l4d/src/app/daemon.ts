@@ -151,7 +151,10 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       fabric.touch([vipKey]);
     },
   });
-  const sourceReturn = createSourceReturn({ bpfFolder: folders.bpfDir, clock, logger });
+  const sourceReturn = createSourceReturn({
+    ...{ bpfFolder: folders.bpfDir, clock, logger },
+    leaveWithin: () => desired().host.proxy.drainAtMost,
+  });
   const facts = createBackendFacts({
     ...{ forwarding: dataPlane.forwarding, checker, runtime, wallClock },
     ...{ subnets, segmentOf, egressOf: egress.numberOf },

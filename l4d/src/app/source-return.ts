@@ -1,10 +1,11 @@
 /**
  * Keeps what the proxy needs to speak to backends from their clients' own addresses: the program that finds the answers on the
  * interfaces by which those backends are reached, and the routing that takes them in. Nothing of it is there while no
- * VIP has `source: client`. All of it is the kernel's: it goes on without the daemon, and the next one adopts it.
+ * VIP has `source: client`, and connections of before have had their time to end. All of it is the kernel's: it goes on
+ * without the daemon, and the next one adopts it.
  */
 import { type Clock, systemClock, type Timer } from '@l4d/kit/clock.ts';
-import { Seconds } from '@l4d/kit/duration.ts';
+import { type Duration, Seconds } from '@l4d/kit/duration.ts';
 import { SyscallError } from '@l4d/kit/errors.ts';
 import { interfaceName } from '@l4d/kit/ffi/libc.ts';
 import { formatIpAddress, type IpAddress } from '@l4d/kit/ip-address.ts';
@@ -26,6 +27,8 @@ import { replaceSourceRouting } from '../io/source-routing.ts';
 export interface SourceReturnParts {
   readonly bpfFolder: string;
   readonly logger: Logger;
+  /** How long connections to a backend go on that is no longer spoken to from clients' addresses. */
+  readonly leaveWithin: () => Duration;
   readonly clock?: Clock;
 }
 
@@ -45,10 +48,12 @@ const lookEvery = Seconds(2);
 
 /** Begins without backends; what an earlier run left stays until the first `settle`. */
 export function createSourceReturn(parts: SourceReturnParts): SourceReturn {
-  const { bpfFolder, logger } = parts;
+  const { bpfFolder, logger, leaveWithin } = parts;
   const clock = parts.clock ?? systemClock;
   let program: SourceReturnProgram | undefined;
   let services: readonly SourcedService[] = [];
+  /** Those of before, by their text, and since when. */
+  const leaving = new Map<string, { readonly service: SourcedService; readonly since: number }>();
   /** Interfaces on which the program is, by index; undefined: what an earlier run has left is not known. */
   let attached: readonly number[] | undefined;
   let failure: string | undefined;
@@ -62,9 +67,25 @@ export function createSourceReturn(parts: SourceReturnParts): SourceReturn {
     return work;
   }
 
-  async function place(): Promise<void> {
+  /** Those that are wanted, and those that leave. */
+  function kept(): readonly SourcedService[] {
+    for (const [text, { since }] of leaving) if (clock.now() - since >= leaveWithin()) leaving.delete(text);
+    return [...services, ...[...leaving.values()].map(({ service }) => service)];
+  }
+
+  function follow(wanted: readonly SourcedService[]): void {
+    const texts = new Set(wanted.map(serviceText));
+    for (const service of services) {
+      const text = serviceText(service);
+      if (!texts.has(text)) leaving.set(text, { service, since: clock.now() });
+    }
+    for (const text of texts) leaving.delete(text);
+    services = wanted;
+  }
+
+  async function place(all: readonly SourcedService[]): Promise<void> {
     if (program === undefined) return;
-    const wanted = await interfacesTo(services.map(({ address }) => address));
+    const wanted = await interfacesTo(all.map(({ address }) => address));
     const names = [...wanted].map(interfaceName).filter((name) => name !== '');
     for (const index of wanted) program.attach(index);
     await replaceSourceRouting(names);
@@ -74,19 +95,20 @@ export function createSourceReturn(parts: SourceReturnParts): SourceReturn {
   }
 
   async function apply(): Promise<void> {
+    const all = kept();
     try {
-      if (services.length === 0) await remove();
+      if (all.length === 0) await remove();
       else {
         program ??= openSourceReturn(bpfFolder);
-        await place();
-        program.replace(services);
+        await place(all);
+        program.replace(all);
       }
       note(undefined);
     } catch (error) {
       note(error);
     }
     timer?.cancel();
-    const isOver = services.length === 0 && failure === undefined;
+    const isOver = all.length === 0 && failure === undefined;
     timer = stopped || isOver ? undefined : clock.after(lookEvery, () => void alone(apply));
   }
 
@@ -95,7 +117,8 @@ export function createSourceReturn(parts: SourceReturnParts): SourceReturn {
       attached = [];
       return;
     }
-    for (const index of attached ?? (await allInterfaces())) detachSourceReturn(index);
+    // Also where it was put before something failed.
+    for (const index of await allInterfaces()) detachSourceReturn(index);
     await replaceSourceRouting([]);
     unpinSourceReturn(bpfFolder);
     program?.close();
@@ -117,7 +140,7 @@ export function createSourceReturn(parts: SourceReturnParts): SourceReturn {
     async settle(wanted) {
       const isSame = wanted.map(serviceText).sort().join() === services.map(serviceText).sort().join();
       if (isSame && attached !== undefined && failure === undefined) return;
-      services = wanted;
+      follow(wanted);
       await alone(apply);
     },
     results: () => program?.read(),
