@@ -1,7 +1,7 @@
 import { ipAddress } from '@l4d/kit/ip-address.ts';
 import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { letRest, nextBackend } from './backend-choice.ts';
+import { letRest, nextBackend, passOver } from './backend-choice.ts';
 import { compilePolicy } from './policy.ts';
 
 /** A listener with four backends, of whom each request may ask two. */
@@ -27,6 +27,24 @@ it('those that were passed over are not asked, and are no tries', () => {
   expect(nextBackend(listener, pool, new Set([d]), counts, 0, new Set([a, b]))).toBe(c);
   expect(counts).toEqual({ retries: 1, retriesRefused: 0 });
   expect(nextBackend(listener, pool, undefined, counts, 0, new Set([a, b, c, d]))).toBeUndefined();
+});
+
+it('one that was passed over costs no further try', () => {
+  const { listener, pool } = listenerOf({ retries: { tries: 3 } });
+  const [first] = pool.backends;
+  if (first === undefined) throw new Error('no backends');
+  const counts = { retries: 0, retriesRefused: 0 };
+  const tried = new Set([first]);
+  for (let turn = 0; turn < 100; turn++) {
+    expect(nextBackend(listener, pool, tried, counts, 0)).toBeDefined();
+    passOver(pool, tried, counts);
+  }
+  expect(counts).toEqual({ retries: 0, retriesRefused: 0 });
+  // A first choice is none either, and takes nothing from the budget.
+  for (let turn = 0; turn < 100; turn++) passOver(pool, undefined, counts);
+  expect(counts.retries).toBe(0);
+  for (let turn = 0; turn < 11; turn++) nextBackend(listener, pool, tried, counts, 0);
+  expect(counts).toEqual({ retries: 10, retriesRefused: 1 });
 });
 
 it("one that is spoken to from clients' addresses does not rest for what one client found", () => {

@@ -1,5 +1,5 @@
 import type { Backend, Listener, Pool } from './policy.ts';
-import { restMs, takeRetry } from './retries.ts';
+import { restMs, returnRetry, takeRetry } from './retries.ts';
 import { chooseWeighted } from './weighted-choice.ts';
 
 const nobody: ReadonlySet<Backend> = new Set();
@@ -37,6 +37,16 @@ export function nextBackend(
   // One finds out whether it is back; the others wait for what that one finds.
   if (backend.restsUntil > 0) letRest(backend, now);
   return backend;
+}
+
+/**
+ * The one that `nextBackend` gave after those that were `tried` was not asked after all: the way to it is none for this
+ * client.
+ */
+export function passOver({ budget }: Pool, tried: ReadonlySet<Backend> = nobody, counts: RetryCounts): void {
+  if (tried.size === 0) return;
+  returnRetry(budget);
+  counts.retries -= 1;
 }
 
 /**

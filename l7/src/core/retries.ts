@@ -53,6 +53,11 @@ export function takeRetry(budget: RetryBudget, percent: number, now: number): bo
   return true;
 }
 
+/** Gives back a try that was not made. */
+export function returnRetry(budget: RetryBudget): void {
+  budget.tokens += 1;
+}
+
 /** What is known of a request that a backend has failed. */
 export interface FailedTry {
   readonly failure: UpstreamFailure;

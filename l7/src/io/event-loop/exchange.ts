@@ -1,6 +1,6 @@
 import { closeSocket } from '@l4d/kit/ffi/event-socket.ts';
 import type { ProxyBackendTls } from '@l4d/kit/proxy-api.ts';
-import { endRest, letRest, nextBackend } from '../../core/backend-choice.ts';
+import { endRest, letRest, nextBackend, passOver } from '../../core/backend-choice.ts';
 import { hostFields, trustedFields } from '../../core/http1/forwarded.ts';
 import {
   countsForwards,
@@ -145,7 +145,9 @@ export class Exchange {
     else if (this.#passed?.has(backend) !== true) {
       this.#failed(backend);
       letRest(backend, this.#engine.loop.now);
+      return false;
     }
+    if (this.#pool !== undefined) passOver(this.#pool, this.#tried, this.#client.origin.counters);
     return false;
   }
 

@@ -1,5 +1,5 @@
 import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
-import { endRest, letRest, nextBackend } from '../../core/backend-choice.ts';
+import { endRest, letRest, nextBackend, passOver } from '../../core/backend-choice.ts';
 import { type Backend, type Listener, type Pool, preambleFor } from '../../core/policy.ts';
 import { countTowardsBudget } from '../../core/retries.ts';
 import { selectRoute } from '../../core/route.ts';
@@ -151,6 +151,7 @@ export class TunnelClient extends Stream implements DialOwner {
   #passOver(backend: Backend): void {
     this.#passed ??= new Set();
     this.#passed.add(backend);
+    if (this.#pool !== undefined) passOver(this.#pool, this.#tried, this.#origin.counters);
   }
 
   /** Nothing can be said in a protocol that is not known: a reset says that this is no end of the service's own. */
