@@ -28,12 +28,16 @@ import { layout } from './loop.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 import {
   connectMakingRoom,
+  keepAtMost,
   ownTarget,
   takeIdle,
   type UpstreamPool,
   type UpstreamTarget,
   upstreamTarget,
 } from './upstream-pool.ts';
+
+/** Connections to backends that are kept for one client alone: with each request it may be given another backend. */
+const mostOwnIdle = 16;
 
 /** The way of a client's request to a backend: where to, over which connection, and again if need be. */
 export class Exchange {
@@ -180,6 +184,7 @@ export class Exchange {
       }
     }
     this.#count(backend);
+    if (this.#own !== undefined) keepAtMost(this.#own, mostOwnIdle);
     const connection = connectMakingRoom(this.#engine.pool, target, source);
     if ('error' in connection) {
       if (countFailedSource(this.#engine.log, source, connection.error, this.#client.origin))

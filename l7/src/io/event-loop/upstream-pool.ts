@@ -122,6 +122,13 @@ export function connectMakingRoom(
   return connectTo(target, source);
 }
 
+/** Makes room for one more connection where at most so many may be idle. */
+export function keepAtMost(pool: UpstreamPool, most: number): void {
+  let idle = 0;
+  for (const target of pool.values()) idle += target.idle.length;
+  for (; idle >= most; idle--) closeOneIdle(pool);
+}
+
 /** Closes the connection that has been idle for longest of the target that has most; false: none is idle. */
 function closeOneIdle(pool: UpstreamPool): boolean {
   let most: UpstreamTarget | undefined;
