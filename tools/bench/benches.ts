@@ -38,6 +38,7 @@ export const benches: readonly Bench[] = [
     summary:
       'bulk and new connections through one proxy core that looks at nothing, against HAProxy and nginx',
     load: () => import('./relay.ts'),
+    selective: true,
   },
   {
     name: 'bgp',

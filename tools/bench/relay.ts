@@ -4,6 +4,7 @@
  */
 import { OperatorError } from '@l4d/kit/errors.ts';
 import { type BenchResult, type BenchRow, type MissingPeer, summarize } from './core/rows.ts';
+import { type Selection, selected } from './core/selection.ts';
 import {
   answerPort,
   backendPort,
@@ -12,13 +13,16 @@ import {
   type DatagramLoad,
   echoPort,
   type Load,
+  type ProxyLab,
 } from './io/proxy-lab.ts';
 import { hasWrk, installed } from './io/proxy-subjects.ts';
-import { relaySubjects } from './io/relay-subjects.ts';
+import { type RelaySubject, relaySubjects } from './io/relay-subjects.ts';
 
-const rounds = 3;
+const usualRounds = 3;
 const bulkSeconds = 5;
 const questions = 20_000;
+const talk = 'a question and its answer, one connection';
+const short = 'a connection a request, 64 at a time';
 const warmUp: Load = { connections: 64, seconds: 1, newConnections: true };
 const connections: Load = { connections: 64, seconds: 5, newConnections: true };
 
@@ -37,58 +41,27 @@ const datagramCases: readonly { readonly name: string; readonly load: DatagramLo
   },
 ];
 
-/** Runs all cases, the proxies in turn. Needs root, two cores, wrk, iperf3 and nginx. */
-export async function run(progress: (line: string) => void): Promise<BenchResult> {
+type Note = (name: string, metric: string, unit: string, value: number) => void;
+
+/** Runs the cases, the proxies in turn. Needs root, two cores, wrk, iperf3 and nginx. */
+export async function run(progress: (line: string) => void, selection: Selection): Promise<BenchResult> {
   if (!hasWrk()) throw new OperatorError('wrk is not installed (Debian package wrk)', 69);
   if (!installed('iperf3')) throw new OperatorError('iperf3 is not installed (Debian package iperf3)', 69);
-  const missing: MissingPeer[] = relaySubjects.flatMap(({ subject, missing: reason }) =>
+  const subjects = selected(relaySubjects, ({ subject }) => subject, selection.subjects);
+  const missing: MissingPeer[] = subjects.flatMap(({ subject, missing: reason }) =>
     reason === undefined ? [] : [{ subject, reason }],
   );
   const samples = new Map<string, number[]>();
   const lab = await createProxyLab();
-  const note = (name: string, subject: string, metric: string, unit: string, value: number) => {
-    const key = JSON.stringify([name, subject, metric, unit]);
-    samples.set(key, [...(samples.get(key) ?? []), value]);
-  };
+  const rounds = selection.rounds ?? usualRounds;
   try {
     for (let round = 1; round <= rounds; round++) {
-      for (const { subject, start, startDatagrams } of relaySubjects.filter(
-        (one) => one.missing === undefined,
-      )) {
-        progress(`round ${round} of ${rounds}: ${subject}`);
-        for (const { name, load } of startDatagrams === undefined ? [] : datagramCases) {
-          const proxy = await startDatagrams?.(lab, echoPort, load.newSessions);
-          if (proxy === undefined) continue;
-          lab.datagrams(proxy, { ...load, seconds: 0.5 });
-          const result = lab.datagrams(proxy, load);
-          note(name, subject, 'answers', '/s', result.answersPerSecond);
-          note(name, subject, 'CPU an answer', 'us', result.cpuMicroseconds);
-          note(name, subject, '99th percentile', 'ms', result.p99Milliseconds);
-          await lab.stopProxy();
-        }
-        const asked = await start(lab, answerPort);
-        const answers = lab.questions(asked, questions);
-        const talk = 'a question and its answer, one connection';
-        note(talk, subject, 'median', 'us', answers.medianMicroseconds);
-        note(talk, subject, '99th percentile', 'us', answers.p99Microseconds);
-        note(talk, subject, 'CPU', 'us', answers.cpuMicroseconds);
-        await lab.stopProxy();
-        const bulk = await start(lab, bulkPort);
-        lab.bulk(bulk, 1, 'upload');
-        for (const direction of ['upload', 'download'] as const) {
-          const result = lab.bulk(bulk, bulkSeconds, direction);
-          note(`bulk, ${direction}`, subject, 'rate', 'Gbit/s', result.gigabitsPerSecond);
-          note(`bulk, ${direction}`, subject, 'CPU', 's/GB', result.cpuSecondsPerGigabyte);
-        }
-        await lab.stopProxy();
-        const proxy = await start(lab, backendPort);
-        await lab.run(proxy, warmUp);
-        const result = await lab.run(proxy, connections);
-        const name = 'a connection a request, 64 at a time';
-        note(name, subject, 'connections', '/s', result.requestsPerSecond);
-        note(name, subject, 'CPU a connection', 'us', result.cpuMicroseconds);
-        note(name, subject, '99th percentile', 'ms', result.p99Milliseconds);
-        await lab.stopProxy();
+      for (const one of subjects.filter((subject) => subject.missing === undefined)) {
+        progress(`round ${round} of ${rounds}: ${one.subject}`);
+        await measure(lab, one, selection, (name, metric, unit, value) => {
+          const key = JSON.stringify([name, one.subject, metric, unit]);
+          samples.set(key, [...(samples.get(key) ?? []), value]);
+        });
       }
     }
   } finally {
@@ -99,4 +72,56 @@ export async function run(progress: (line: string) => void): Promise<BenchResult
     return { bench: 'relay', case: name, subject, metric, unit, ...summarize(values) };
   });
   return { rows, missing };
+}
+
+async function measure(
+  lab: ProxyLab,
+  subject: RelaySubject,
+  selection: Selection,
+  note: Note,
+): Promise<void> {
+  const { start, startDatagrams } = subject;
+  const isWanted = (name: string) => selected([name], String, selection.cases).length > 0;
+  for (const { name, load } of startDatagrams === undefined ? [] : datagramCases) {
+    if (!isWanted(name)) continue;
+    const proxy = await startDatagrams?.(lab, echoPort, load.newSessions);
+    if (proxy === undefined) continue;
+    lab.datagrams(proxy, { ...load, seconds: 0.5 });
+    const result = lab.datagrams(proxy, { ...load, seconds: selection.seconds ?? load.seconds });
+    note(name, 'answers', '/s', result.answersPerSecond);
+    note(name, 'CPU an answer', 'us', result.cpuMicroseconds);
+    note(name, '99th percentile', 'ms', result.p99Milliseconds);
+    await lab.stopProxy();
+  }
+  if (isWanted(talk)) {
+    const proxy = await start(lab, answerPort);
+    const answers = lab.questions(proxy, questions);
+    note(talk, 'median', 'us', answers.medianMicroseconds);
+    note(talk, '99th percentile', 'us', answers.p99Microseconds);
+    note(talk, 'CPU', 'us', answers.cpuMicroseconds);
+    await lab.stopProxy();
+  }
+  const directions = (['upload', 'download'] as const).filter((one) => isWanted(`bulk, ${one}`));
+  if (directions.length > 0) {
+    const proxy = await start(lab, bulkPort);
+    lab.bulk(proxy, 1, 'upload');
+    for (const direction of directions) {
+      const result = lab.bulk(proxy, selection.seconds ?? bulkSeconds, direction);
+      note(`bulk, ${direction}`, 'rate', 'Gbit/s', result.gigabitsPerSecond);
+      note(`bulk, ${direction}`, 'CPU', 's/GB', result.cpuSecondsPerGigabyte);
+    }
+    await lab.stopProxy();
+  }
+  if (isWanted(short)) {
+    const proxy = await start(lab, backendPort);
+    await lab.run(proxy, warmUp);
+    const result = await lab.run(proxy, {
+      ...connections,
+      seconds: selection.seconds ?? connections.seconds,
+    });
+    note(short, 'connections', '/s', result.requestsPerSecond);
+    note(short, 'CPU a connection', 'us', result.cpuMicroseconds);
+    note(short, '99th percentile', 'ms', result.p99Milliseconds);
+    await lab.stopProxy();
+  }
 }
