@@ -14,6 +14,7 @@ import {
 import { watchSocket } from '@l4d/kit/ffi/watch-socket.ts';
 import { defaultLimits } from '../../core/limits.ts';
 import { Deadlines } from './deadlines.ts';
+import { Pipes } from './pipes.ts';
 import type { Stream } from './stream.ts';
 
 /*
@@ -56,6 +57,7 @@ export class EventLoop {
   /** Scratch memory: what is in it holds until the next call of a stream. */
   readonly memory = fixedMemory(layout.total);
   readonly deadlines = new Deadlines(this.now);
+  readonly pipes = new Pipes();
   /** Counts the times that the kernel was asked for events. */
   turn = 0;
   /** There may be events that the kernel had no room for when it was asked. */
@@ -96,6 +98,7 @@ export class EventLoop {
     this.#stopWatching = undefined;
     this.#state = 'stopped';
     for (const stream of this.streams()) stream.close();
+    this.pipes.close();
     closeSocket(this.#epoll);
   }
 

@@ -2,7 +2,11 @@ import { epollEvent } from '@l4d/kit/ffi/event-socket.ts';
 import type { KernelRelays } from '../kernel-relays.ts';
 import { continueInKernel } from './kernel-relay.ts';
 import { type EventLoop, layout } from './loop.ts';
+import { type Pipe, piped } from './pipes.ts';
 import { type Detached, received, Stream } from './stream.ts';
+
+/** A read of so many bytes tells of bulk, which is passed on through a pipe for as long as it comes in such pieces. */
+const bulkBytes = 32 * 1024;
 
 /** A relay between two connections that are handed over to it. */
 export interface RelayEnds {
@@ -44,7 +48,8 @@ export interface KernelRelayCounts {
 }
 
 /**
- * Passes bytes both ways, each way to its own end, with back-pressure: one read's worth is held at most.
+ * Passes bytes both ways, each way to its own end, with back-pressure: one read's worth is held at most, or one
+ * pipe's.
  * Ends when both ways have ended or were silent for too long. When one end has failed both are reset: neither is to
  * take what it has for the whole.
  */
@@ -76,6 +81,10 @@ interface Shared {
 class RelayEnd extends Stream {
   other: RelayEnd | undefined = undefined;
   readonly #shared: Shared;
+  /** What is still to be sent to here, when it is in a pipe. */
+  #pipe: Pipe | undefined = undefined;
+  /** The last read was of bulk. */
+  #isBulk = false;
   /** Nothing more comes from here. */
   #readEnded = false;
   /** The other has ended; this end is told when all is sent. */
@@ -135,7 +144,9 @@ class RelayEnd extends Stream {
   #pass(): void {
     const { other } = this;
     if (other === undefined) return;
-    const count = this.receive();
+    const pipe = this.#isBulk && !this.isUrgent ? this.#takePipe(other) : undefined;
+    const count = pipe === undefined ? this.receive() : this.#fill(pipe, other);
+    this.#isBulk = count >= bulkBytes || (count === received.nothing && this.#isBulk);
     if (count === received.nothing) return;
     if (count === received.failed) return void this.#break();
     if (count === received.end) {
@@ -148,8 +159,53 @@ class RelayEnd extends Stream {
     }
     if (this.#shared.draining) return;
     this.setDeadline(this.#shared.idleMs);
-    if (!other.write(layout.receive, count)) this.wantRead(false);
+    if (pipe === undefined && !other.write(layout.receive, count)) this.wantRead(false);
     if (other.broken) this.#break();
+  }
+
+  /** TLS has to be spoken here, and what is thrown away needs none. */
+  #takePipe(other: RelayEnd): Pipe | undefined {
+    const isPlain = this.tls === undefined && other.tls === undefined;
+    return isPlain && !this.#shared.draining ? this.loop.pipes.take() : undefined;
+  }
+
+  /** As `receive`, and passes on what has come. */
+  #fill(pipe: Pipe, other: RelayEnd): number {
+    const count = pipe.fill(this.fd);
+    if (count === piped.nothing) this.drained();
+    other.#pipe = pipe;
+    if (other.#pour()) return count;
+    other.waitFor((other.reading ? epollEvent.in : 0) | epollEvent.out);
+    this.wantRead(false);
+    return count;
+  }
+
+  /** Sends what is in the pipe; false: some of it has to wait. Sets `broken`. */
+  #pour(): boolean {
+    const pipe = this.#pipe;
+    if (pipe === undefined) return true;
+    const count = pipe.pour(this.fd);
+    if (count === piped.failed) this.broken = true;
+    else this.sentBytes += count;
+    if (!this.broken && pipe.held > 0) return false;
+    this.#givePipe();
+    return true;
+  }
+
+  #givePipe(): void {
+    if (this.#pipe !== undefined) this.loop.pipes.give(this.#pipe);
+    this.#pipe = undefined;
+  }
+
+  override get hasUnsent(): boolean {
+    return this.#pipe !== undefined || super.hasUnsent;
+  }
+
+  override flush(): boolean {
+    if (this.#pipe === undefined) return super.flush();
+    if (!this.#pour()) return false;
+    this.waitFor(this.reading ? epollEvent.in : 0);
+    return true;
   }
 
   #finishWriting(): void {
@@ -210,6 +266,7 @@ class RelayEnd extends Stream {
   }
 
   protected override onClosed(): void {
+    this.#givePipe();
     if (!this.#shared.ended) this.#end();
   }
 }

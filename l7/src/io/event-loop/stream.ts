@@ -178,6 +178,11 @@ export abstract class Stream implements Expiring {
     return !this.#readable && this.tls?.hasPending !== true;
   }
 
+  /** Whether there are urgent data, at which the kernel ends a read. */
+  protected get isUrgent(): boolean {
+    return this.#urgent;
+  }
+
   /** Asks the kernel whether something has come, or an end. Of TLS what is there is lost. */
   protected hasInput(): boolean {
     const address = this.loop.memory.address + layout.text;
