@@ -170,7 +170,7 @@ test('the way of forwarding is shown, of a backend where it is another', async (
 test('an l7 VIP with pools, routes and access', async () => {
   const line =
     'vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b [fd00::31]:8081=2@api --route /api=api' +
-    ' --route a.example=default --allow 10.0.0.0/8 --deny 10.1.0.0/16 --check http:8080/health --check-status 200';
+    ' --route a.example=default --allow 10.0.0.0/8 --deny 10.1.0.0/16 --check http:8080/health --check-status 200 --relay kernel';
   expect(await l4ctl(line)).toMatchObject({
     code: 0,
     out: 'vip 203.0.113.11-80-tcp added (revision 1)\n',
@@ -178,6 +178,7 @@ test('an l7 VIP with pools, routes and access', async () => {
   });
   expect(port.desired().state.vips[0]).toMatchObject({
     policy: 'l7',
+    relay: 'kernel',
     check: { type: 'http', port: 8080, path: '/health', expectStatus: [{ from: 200, to: 200 }] },
     backends: [{ port: 8080 }, { port: 8081, weight: 2, pool: 'api' }],
     routes: [

@@ -60,6 +60,7 @@ interface AddOptions {
   readonly forwardedHeader?: true;
   readonly via?: string;
   readonly proxyProtocol?: string;
+  readonly relay?: string;
   readonly source?: string;
   readonly sourceProbe?: readonly string[];
   readonly set?: readonly FieldArgument[];
@@ -230,6 +231,7 @@ function addVipAdd(vip: Command, ctl: Ctl): void {
     .option('--forwarded-header', 'l7: backends get a Forwarded field too')
     .option('--via <name>', 'l7: backends get a Via field with this name')
     .option('--proxy-protocol <version>', 'l7: v1 or v2; connections to backends begin with a PROXY header')
+    .option('--relay <who>', 'l7: proxy (default) or kernel: who passes on the bytes of tunnels')
     .option('--source <who>', "l7: client; connections to backends come from the client's own address")
     .option(
       '--source-probe <address>',
@@ -251,6 +253,7 @@ Examples:
   l4ctl vip add 203.0.113.12:any -b 10.0.0.21 -b 10.0.0.22 --check tcp:22
   l4ctl vip add 203.0.113.11:80 --policy l7 -b 10.0.0.21:8080 -b 10.0.0.31:8080@api --route /api=api --route =default
   l4ctl vip add 203.0.113.23:3128 --policy l7 --mode connect --destination '*.example:80,443' --destination 198.51.100.0/24:8000-8999
+  l4ctl vip add 203.0.113.24:5432 --policy l7 --mode tcp --relay kernel -b 10.0.0.21:5432
   l4ctl vip add 203.0.113.15:80 -b 10.0.0.21 --class 198.51.100.0/24=l7 --class 198.51.100.66/32=drop
   l4ctl vip add 203.0.113.25:53/udp --policy l7 -b 10.0.0.21 -b 10.0.0.22:5353 --allow 10.0.0.0/8 --set udp.responses=1
   l4ctl vip add 203.0.113.13:443/udp -b 10.0.0.21 -b 10.0.0.22 --set quic.serverIdLength=2`,
@@ -309,6 +312,7 @@ function vipBody(where: Fields, options: AddOptions): Fields {
     forwardedHeader: options.forwardedHeader,
     via: options.via,
     proxyProtocol: options.proxyProtocol,
+    relay: options.relay,
     source: options.source,
     sourceProbes: options.sourceProbe,
   });
