@@ -202,8 +202,13 @@ class RelayEnd extends Stream {
   }
 
   override flush(): boolean {
-    if (this.#pipe === undefined) return super.flush();
-    if (!this.#pour()) return false;
+    const pipe = this.#pipe;
+    if (pipe === undefined) return super.flush();
+    const { held } = pipe;
+    const isEmpty = this.#pour();
+    // It is much for a slow reader, who is not silent while it takes some.
+    if (pipe.held < held) this.setDeadline(this.#shared.idleMs);
+    if (!isEmpty) return false;
     this.waitFor(this.reading ? epollEvent.in : 0);
     return true;
   }
