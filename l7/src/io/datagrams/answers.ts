@@ -68,9 +68,11 @@ export class Answers implements Gatherer {
     this.#taken += count;
     session.first = undefined;
     session.tried = undefined;
-    for (let i = from; i < from + count; i++) {
-      const length = received.length(i);
+    const most = session.place.listener.udp?.responses ?? Number.POSITIVE_INFINITY;
+    for (let i = from; i < from + count && session.answers < most; i++) {
       const size = received.segment(i);
+      // A run is cut where the session has all that it may get.
+      const length = Math.min(received.length(i), (most - session.answers) * size);
       this.#bytes += length;
       session.answers += length <= size ? 1 : Math.ceil(length / size);
       this.#batch.add(session.toClient, received.address(i), length, size);

@@ -249,7 +249,10 @@ export class Exchange {
     if (!upstream.sendRequest(head, offset, length)) return false;
     if (this.#backend !== undefined) endRest(this.#backend);
     this.#expectWithin(upstream, this.#listener?.responseMs ?? 0);
+    this.#early = undefined;
+    // Of a body that came while nobody could be reached the client was not read on.
     if (upstream.hasUnsent) this.#client.wantRead(false);
+    else this.#client.onUpstreamWritable();
     return true;
   }
 
@@ -291,10 +294,8 @@ export class Exchange {
     const length = this.#restoreEarly();
     if (!this.#send(upstream, layout.receive, length)) {
       upstream.abort();
-      return void this.onFailed(upstream, 'unreachable');
+      this.onFailed(upstream, 'unreachable');
     }
-    this.#early = undefined;
-    if (!upstream.hasUnsent) this.#client.onUpstreamWritable();
   }
 
   /** Puts the body's first piece back into the loop's memory; returns its length. */

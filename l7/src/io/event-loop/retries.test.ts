@@ -1,6 +1,8 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { closeSocket, lastName, listenOn, readLocalName } from '@l4d/kit/ffi/event-socket.ts';
 import { afterEach, expect, test } from 'vitest';
+import { bindLoopback } from '../listening-socket.ts';
 import {
   type ListenerParts,
   type ProxyUnderTest,
@@ -14,10 +16,14 @@ const ok = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 let proxy: ProxyUnderTest;
 const servers: Server[] = [];
+const sockets: Socket[] = [];
+const full: number[] = [];
 
 afterEach(async () => {
   await proxy.stop();
   for (const server of servers.splice(0)) server.close();
+  for (const socket of sockets.splice(0)) socket.destroy();
+  for (const fd of full.splice(0)) closeSocket(fd);
 });
 
 /** A backend that does this with each request. */
@@ -42,6 +48,20 @@ async function nobody(): Promise<number> {
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** A port whose listener takes nobody any more: connections to it come about never. */
+async function fullPort(): Promise<number> {
+  const fd = bindLoopback(4);
+  full.push(fd);
+  listenOn(fd, 0);
+  readLocalName(fd);
+  const name = lastName();
+  const port = name.charCodeAt(0) * 256 + name.charCodeAt(1);
+  const waiting = connect(port, '127.0.0.1').on('error', () => undefined);
+  await once(waiting, 'connect');
+  sockets.push(waiting);
   return port;
 }
 
@@ -158,3 +178,35 @@ test.each(['http', 'tcp'] as const)(
     expect(proxy.status().retries).toBe(first?.errors);
   },
 );
+
+test('a body that comes while a backend cannot be reached goes to the next one, over a kept connection too', async () => {
+  let got = 0;
+  const upload = 300_000;
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    let left = 0;
+    socket.on('data', (piece) => {
+      const text = piece.toString('latin1');
+      const length = /Content-Length: (\d+)\r\n/.exec(text)?.[1];
+      if (length !== undefined) left = Number(length) + text.indexOf('\r\n\r\n') + 4;
+      else if (text.startsWith('GET')) left = text.length;
+      got += piece.length;
+      left -= piece.length;
+      if (left === 0) socket.write(ok);
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  servers.push(server);
+  const dead = await fullPort();
+  await start([(server.address() as AddressInfo).port, dead], { timeouts: { connectMs: 200 } });
+  // A connection is kept; the next turn is that of the one that cannot be reached.
+  expect(await answer(get)).toBe('200');
+  const client = await proxy.client();
+  client.send(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${upload}\r\n\r\n`);
+  await until(() => (proxy.status().backends.find(({ port }) => port === dead)?.requests ?? 0) > 0);
+  client.send('x'.repeat(upload));
+  await client.got(/^HTTP\/1.1 200 /);
+  expect(got).toBeGreaterThan(upload);
+  expect(proxy.status().retries).toBe(1);
+  client.socket.destroy();
+});
