@@ -71,10 +71,13 @@ export class Answers implements Gatherer {
     const most = session.place.listener.udp?.responses ?? Number.POSITIVE_INFINITY;
     for (let i = from; i < from + count && session.answers < most; i++) {
       const size = received.segment(i);
+      const whole = received.length(i);
+      const pieces = whole <= size ? 1 : Math.ceil(whole / size);
       // A run is cut where the session has all that it may get.
-      const length = Math.min(received.length(i), (most - session.answers) * size);
+      const taken = Math.min(pieces, most - session.answers);
+      const length = taken < pieces ? taken * size : whole;
       this.#bytes += length;
-      session.answers += length <= size ? 1 : Math.ceil(length / size);
+      session.answers += taken;
       this.#batch.add(session.toClient, received.address(i), length, size);
     }
   }

@@ -114,6 +114,21 @@ test('a session without a datagram for the idle time ends, and its descriptor is
   expect(openDescriptors()).toBe(before);
 });
 
+test('a session gets as many answers as it may, though more come at once', async () => {
+  const backend = await udpSocket((_bytes, { port, address }, socket) => {
+    for (const answer of ['1', '2', '3', '4', '5']) socket.send(answer, port, address);
+  });
+  const { port, status } = startListener([backend.address().port], { udp: { responses: 2 } });
+  const client = await counted();
+  for (let i = 1; i <= 20; i++) {
+    client.socket.send('x', port, '127.0.0.1');
+    await until(() => status().connections === i && status().activeConnections === 0);
+  }
+  await until(() => client.state.count >= 40);
+  expect(client.state.count).toBe(40);
+  expect(status().datagrams).toMatchObject({ received: 20, sent: 40 });
+});
+
 test('more clients than sessions: those that have sent once go first, and what happens is counted', async () => {
   const backend = await echo();
   const { port, status } = startListener([backend.address().port], { udp: { maxSessions: 3 } });
