@@ -77,15 +77,15 @@ async function run(fabric: LabFabric, report: Report) {
   await proveClasses(fabric, report, web, prove);
 
   report.step(`a client of a denied address, ${deniedClient}`);
-  const linesBefore = await accessLines(fabric);
+  const deniedPath = '/denied';
   const denied = await traffic.ask({
-    url: urlOf(app.address),
+    url: urlOf(app.address, 80, deniedPath),
     count: 20,
     concurrency: 2,
     sourceAddress: deniedClient,
   });
   await sleep(200);
-  const reached = (await accessLines(fabric)) - linesBefore;
+  const reached = await accessLines(fabric, deniedPath);
   const refusals = (await proxyCounters(fabric, hosts)).reduce((sum, { denied: count }) => sum + count, 0);
   prove(
     'a denied client is refused before a byte of it is read, and reaches no backend',
@@ -249,12 +249,12 @@ async function proxyCounters(fabric: LabFabric, hosts: readonly string[]) {
   );
 }
 
-/** Lines in the access logs of all backends; health checks write none. */
-async function accessLines(fabric: LabFabric): Promise<number> {
+/** Requests for a path in the access logs of all backends. */
+async function accessLines(fabric: LabFabric, path: string): Promise<number> {
   const names = labNames(fabric.lab.id);
   if (!names.ok) throw new Error(names.error);
   const logs = await Promise.all(
     backends(fabric).map(({ name }) => readFile(nginxPaths(names.value, name).accessLog, 'utf8')),
   );
-  return logs.reduce((sum, text) => sum + text.split('\n').length - 1, 0);
+  return logs.reduce((sum, text) => sum + text.split(` ${path} `).length - 1, 0);
 }
