@@ -154,12 +154,13 @@ function schedulerText({
 }
 
 /** Why a backend is in its state, and what its VIP's scheduler has to say of it. */
-function reasonOf({ reason, slowStartTenths, activeFlows, serverId }: BackendStatus): string {
+function reasonOf({ reason, slowStartTenths, activeFlows, serverId, tlsProblem }: BackendStatus): string {
   return [
     reason,
     ...(slowStartTenths === undefined ? [] : [`starts slowly, ${slowStartTenths * 10} % of its weight`]),
     ...(activeFlows === undefined ? [] : [`${activeFlows} active flows`]),
     ...(serverId === undefined ? [] : [`server id ${serverId}`]),
+    ...(tlsProblem === undefined ? [] : [`TLS: ${tlsProblem}`]),
   ].join('; ');
 }
 
@@ -185,7 +186,7 @@ export function backendTable(backends: readonly BackendStatus[], indent = '', us
     backend.state,
     ...counters(backend.counters),
     stepText(backend),
-    `${reasonOf(backend)}${backend.tlsProblem === undefined ? '' : `; TLS: ${backend.tlsProblem}`}`,
+    reasonOf(backend),
   ]);
   return renderTable(backendColumns, rows, indent);
 }
