@@ -4,7 +4,7 @@ import { HeadParser } from '../../core/http1/head-parser.ts';
 import { requestLimits } from '../../core/http1/limits.ts';
 import { type ClientFraming, clientResponseHead, interimHead } from '../../core/http1/message-heads.ts';
 import { defaultListenerLimits, type ListenerLimits, requestsOfConnection } from '../../core/limits.ts';
-import type { Listener, PolicyTable } from '../../core/policy.ts';
+import type { Listener } from '../../core/policy.ts';
 import { type RefusalStatus, refusal } from '../../core/refusal.ts';
 import type { UpstreamFailure } from '../../core/retries.ts';
 import { countResponse } from '../counters.ts';
@@ -57,9 +57,6 @@ export class ClientConnection extends Stream {
   #served = 0;
   /** Requests after which it ends. */
   readonly #mostRequests: number;
-  #listener: Listener | undefined = undefined;
-  /** Where `#listener` was looked up. */
-  #table: PolicyTable | undefined = undefined;
   #keepAlive = true;
   #headSent = false;
   /** Of the answer whose head is not sent yet. */
@@ -91,12 +88,7 @@ export class ClientConnection extends Stream {
 
   /** The listener as it is now; undefined: it was taken away since the connection came. */
   get listener(): Listener | undefined {
-    const { table } = this.#engine;
-    if (table !== this.#table) {
-      this.#table = table;
-      this.#listener = table.get(this.origin.listenerKey);
-    }
-    return this.#listener;
+    return this.#engine.table.get(this.origin.listenerKey);
   }
 
   /** The listener's, as they are now. */
