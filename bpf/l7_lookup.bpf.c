@@ -36,6 +36,7 @@
 
 #include "l4d.h"
 #include "siphash.h"
+#include "udp_sessions.h"
 
 /* From <sys/socket.h>, which does not compile for the bpf target. */
 #define AF_INET 2
@@ -97,14 +98,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } l7_udp_sockets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_UDP_FLOWS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct udp_flow_key);
-	__type(value, __u32);
-} l7_udp_flows SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);

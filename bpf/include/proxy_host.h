@@ -15,15 +15,7 @@
 #include "handover.h"
 #include "proxy_far.h"
 #include "slot.h"
-
-/* The sessions of UDP clients that this host's workers have (bpf/l7_lookup.bpf.c); its pin is the one of that program. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_UDP_FLOWS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct udp_flow_key);
-	__type(value, __u32);
-} l7_udp_flows SEC(".maps");
+#include "udp_sessions.h"
 
 enum proxy_local {
 	PROXY_ABSENT, /* no worker of this host's proxy listens */

@@ -1,8 +1,5 @@
-import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { encodeDesiredState } from '../desired-state.ts';
-import { proxyDesired } from '../proxy-desired.ts';
-import { parseL7Vip, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
+import { l7VipOnItsWay, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
 
 it.each([
   [{ proxyProtocol: 'v3' }, /proxyProtocol: .*v3.*allowed: v1, v2/],
@@ -33,13 +30,9 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     keepAliveTimeout: '2m',
     proxyProtocol: 'v2',
   };
-  const parsed = parseL7Vip(fields);
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const [vip] = parsed.value.vips;
-  if (vip === undefined) throw new Error('no VIP');
-  expect((encodeDesiredState(parsed.value) as { vips: object[] }).vips[0]).toMatchObject(fields);
-  const told = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy);
+  const { stored, read } = l7VipOnItsWay(fields);
+  expect(stored).toMatchObject(fields);
   const { forwardedHeader: forwarded, keepAliveTimeout: _, ...same } = fields;
   const listener = { ...same, forwarded, timeouts: { keepAliveMs: 120_000 } };
-  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [listener] } });
+  expect(read).toMatchObject({ ok: true, value: { listeners: [listener] } });
 });

@@ -1,8 +1,5 @@
-import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { encodeDesiredState } from '../desired-state.ts';
-import { proxyDesired } from '../proxy-desired.ts';
-import { parseL7Vip, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
+import { l7VipOnItsWay, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
 
 it.each([
   [{ timeouts: { connect: '0s' } }, /timeouts\.connect: .*1ms to 10m/],
@@ -51,12 +48,8 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     limits,
     retries: { tries: 2, budgetPercent: 5 },
   };
-  const parsed = parseL7Vip(fields);
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const [vip] = parsed.value.vips;
-  if (vip === undefined) throw new Error('no VIP');
-  expect((encodeDesiredState(parsed.value) as { vips: object[] }).vips[0]).toMatchObject(fields);
-  const told = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy);
+  const { stored, read } = l7VipOnItsWay(fields);
+  expect(stored).toMatchObject(fields);
   const listener = {
     timeouts: {
       ...{ handshakeMs: 1000, headMs: 2000, connectMs: 3000, responseMs: 4000 },
@@ -65,15 +58,12 @@ it('the proxy is told, takes it, and it is stored as it was written', () => {
     limits,
     retries: fields.retries,
   };
-  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [listener] } });
+  expect(read).toMatchObject({ ok: true, value: { listeners: [listener] } });
 });
 
 it('what is not declared is not said: a proxy of an older version takes a VIP that has nothing new', () => {
-  const parsed = parseL7Vip({});
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const [vip] = parsed.value.vips;
-  if (vip === undefined) throw new Error('no VIP');
-  const [listener] = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy).listeners;
-  for (const name of ['limits', 'retries', 'via', 'clientSource']) expect(listener).not.toHaveProperty(name);
-  expect(Object.keys(listener?.timeouts ?? {})).toEqual(['idleMs']);
+  const { told } = l7VipOnItsWay({});
+  for (const name of ['limits', 'retries', 'via', 'clientSource', 'relay'])
+    expect(told).not.toHaveProperty(name);
+  expect(Object.keys(told.timeouts ?? {})).toEqual(['idleMs']);
 });

@@ -1,8 +1,5 @@
-import { parseProxyDesired } from '@l4d/kit/proxy-api.ts';
 import { expect, it } from 'vitest';
-import { encodeDesiredState } from '../desired-state.ts';
-import { proxyDesired } from '../proxy-desired.ts';
-import { parseL7Vip, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
+import { l7VipOnItsWay, problemsOfL7Vip } from '../testing/parse-l7-vip.ts';
 
 const tls = { certificates: [{ cert: '/etc/l4d/a.pem' }] };
 
@@ -20,13 +17,8 @@ it.each([
 
 it.each(['tcp', 'tls-passthrough', 'http'])('mode %s: the proxy is told', (mode) => {
   const fields = { mode, relay: 'kernel', relayBytes: 1_048_576 };
-  const parsed = parseL7Vip(fields);
-  if (!parsed.ok) throw new Error(JSON.stringify(parsed.error));
-  const [vip] = parsed.value.vips;
-  if (vip === undefined) throw new Error('no VIP');
-  const stored = (encodeDesiredState(parsed.value) as { vips: object[] }).vips[0];
+  const { stored, read } = l7VipOnItsWay(fields);
   expect(stored).toMatchObject({ relay: 'kernel', relayBytes: 1_048_576 });
   const listener = { relay: 'kernel', limits: { relayBytes: 1_048_576 } };
-  const told = proxyDesired([{ vip, healthy: [true] }], parsed.value.host.proxy);
-  expect(parseProxyDesired(told)).toMatchObject({ ok: true, value: { listeners: [listener] } });
+  expect(read).toMatchObject({ ok: true, value: { listeners: [listener] } });
 });
